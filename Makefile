@@ -1,0 +1,61 @@
+# The words of README, CI and docs. Needs python3 (3.11 to 3.13, with venv), git and make; everything else is installed.
+SHELL := /bin/bash
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.synced
+UV := uv==0.13.9
+export PATH := $(CURDIR)/$(BIN):$(PATH)
+export MLFLOW_DISABLE_TELEMETRY := true
+export DO_NOT_TRACK := true
+export PREFECT_SERVER_ANALYTICS_ENABLED := false
+export GX_ANALYTICS_ENABLED := false
+
+.PHONY: help setup demo test lint ui bench clean lock
+
+help: ## show these words
+	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/  make \1\t\2/' | expand -t 16
+
+setup: $(STAMP) ## make .venv from requirements.lock
+
+$(STAMP): requirements.lock pyproject.toml
+	@python3 -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' 2>/dev/null \
+		|| { echo "ferops needs python3 between 3.11 and 3.13; found: $$(python3 --version 2>&1)"; exit 1; }
+	@python3 -c 'import venv, ensurepip' 2>/dev/null \
+		|| { echo "python3 lacks the venv module (Debian and Ubuntu: apt-get install python3-venv)"; exit 1; }
+	@test -x $(BIN)/python || python3 -m venv $(VENV)
+	@echo "installing the locked environment into $(VENV) (about 3 GB, a minute or two)"
+	@if $(BIN)/python -m pip install --quiet --disable-pip-version-check "$(UV)"; then \
+		$(BIN)/uv pip sync --quiet --require-hashes --compile-bytecode --python $(BIN)/python requirements.lock; \
+	else \
+		$(BIN)/python -m pip install --quiet --require-hashes -r requirements.lock; \
+	fi
+	@$(BIN)/python -m pip --version >/dev/null 2>&1 || $(BIN)/python -m ensurepip >/dev/null
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	@touch $@
+
+demo: setup ## the whole pipeline on the drawn sample, then its figures
+	@dvc repro
+	@ferops results
+
+test: setup ## the tests
+	@python -m pytest
+
+lint: setup ## ruff and mypy
+	@ruff check .
+	@ruff format --check .
+	@mypy
+
+ui: setup ## the MLflow UI on http://127.0.0.1:5000
+	@mlflow ui --host 127.0.0.1 --workers 1
+
+bench: setup ## the figures of docs/results.md that are about speed
+	@python benchmarks/run.py
+
+lock: setup ## resolve requirements.lock anew
+	@$(BIN)/python -m pip install --quiet "$(UV)"
+	@uv pip compile pyproject.toml --group dev --universal --generate-hashes --no-emit-index-url \
+		--python-version 3.11 --no-header --quiet --output-file requirements.lock
+
+clean: ## remove what can be made again; data, models and the MLflow store stay
+	@rm -rf .pytest_cache .mypy_cache .ruff_cache .scratch
+	@find src tests flows -name __pycache__ -type d -prune -exec rm -rf {} +

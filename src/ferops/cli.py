@@ -1,0 +1,70 @@
+"""`ferops`: the commands beside `dvc repro`."""
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ferops.errors import FeropsError
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+    help="Facial-expression recognition on FER2013 as an honest pipeline.",
+    epilog="Examples:  ferops data use ~/Downloads/fer2013.csv --recipe paper  |  dvc repro  |  ferops results",
+)
+data_app = typer.Typer(no_args_is_help=True, help="Choose the data of the pipeline.")
+app.add_typer(data_app, name="data")
+
+
+@data_app.command(
+    "use",
+    epilog="Examples:  ferops data use ~/Downloads/fer2013.csv.xz  |  ferops data use data/sample/fer2013.csv --recipe demo",
+)
+def data_use(
+    path: Annotated[Path, typer.Argument(help="Kaggle's fer2013.csv: plain, or as .gz, .xz, .zip.")],
+    recipe: Annotated[str | None, typer.Option(help="Also merge recipes/NAME.yaml into params.yaml.")] = None,
+) -> None:
+    """Point the pipeline at a copy of FER2013: read through, tracked by DVC. Bad data change nothing."""
+    from rich.console import Console
+
+    from ferops.commands import use
+
+    use.use(path, recipe, Console())
+
+
+@app.command(epilog="Example:  ferops results")
+def results() -> None:
+    """The measured figures beside the paper's, and which model has them."""
+    from rich.console import Console
+
+    from ferops.commands.results import show
+
+    show(Console())
+
+
+@app.command(epilog="Example:  ferops summary")
+def summary() -> None:
+    """The network of params.yaml, layer by layer, with the paper's three counts."""
+    from ferops import params
+    from ferops.stages.quiet import native_stderr_dropped
+
+    settings = params.load().model
+    with native_stderr_dropped():
+        from ferops.model import network
+    model = network.build(**settings.model_dump(include={"frozen_blocks", "scaling", "noise", "dropout"}))
+    model.summary(expand_nested=True, show_trainable=True)
+    total, trainable, fixed = network.counts(model)
+    print(f"ours         {total:,} parameters, {trainable:,} trainable, {fixed:,} not")
+    print(f"the paper    {14_883_399:,} parameters, {13_146_119:,} trainable, {1_737_280:,} not (its Table 2)")
+
+
+def main() -> None:
+    """Run a command; a user's mistake is one line on stderr and exit status 1."""
+    try:
+        app()
+    except FeropsError as error:
+        sys.exit(f"ferops: {error}")

@@ -1,0 +1,89 @@
+"""The paper's five augmentations as one warp, and how many copies each class gets."""
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from ferops.labels import NAMES
+from ferops.params import Warp
+
+
+def warp(images: NDArray[np.uint8], settings: Warp, rng: np.random.Generator) -> NDArray[np.uint8]:
+    """Shift, rotate, zoom and flip each image by one composed affine map.
+
+    One interpolation instead of five keeps the copy as sharp as it can be; the border repeats outwards, as in the
+    ImageDataGenerator that the paper's settings are named after.
+
+    Args:
+        images: uint8 (N, H, W).
+        settings: amounts; each image draws its own, uniformly, either way.
+        rng: the only source of randomness.
+
+    Returns:
+        uint8 (N, H, W), a new array.
+    """
+    n, height, width = images.shape
+    shift_y = rng.uniform(-settings.height_shift, settings.height_shift, n) * height
+    shift_x = rng.uniform(-settings.width_shift, settings.width_shift, n) * width
+    angle = np.deg2rad(rng.uniform(-settings.rotation, settings.rotation, n))
+    scale = 1 + rng.uniform(-settings.zoom, settings.zoom, n)
+    mirror = np.where(settings.horizontal_flip & (rng.random(n) < 0.5), -1.0, 1.0)
+    cos, sin = np.cos(angle) * scale, np.sin(angle) * scale
+    centre_x, centre_y = (width - 1) / 2, (height - 1) / 2
+    maps = np.empty((n, 2, 3))
+    maps[:, 0, 0], maps[:, 0, 1] = cos * mirror, -sin
+    maps[:, 1, 0], maps[:, 1, 1] = sin * mirror, cos
+    maps[:, 0, 2] = centre_x + shift_x - maps[:, 0, 0] * centre_x - maps[:, 0, 1] * centre_y
+    maps[:, 1, 2] = centre_y + shift_y - maps[:, 1, 0] * centre_x - maps[:, 1, 1] * centre_y
+    warped = np.empty_like(images)
+    for image, matrix, out in zip(images, maps, warped, strict=True):
+        cv2.warpAffine(image, matrix, (width, height), dst=out, flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+    return warped
+
+
+def copies_needed(counts: NDArray[np.int64], min_share: float) -> NDArray[np.int64]:
+    """How many augmented copies lift every class to a share of the whole, and no more.
+
+    Raising one class lowers the share of the others, so classes join until nobody is under the share; the raised
+    ones then have it exactly (rounded up).
+
+    Args:
+        counts: images of each class, (7,), all positive.
+        min_share: least share of a class in the result, 0 to 1/7.
+
+    Returns:
+        Copies to add for each class, (7,); zero for classes at or above the share.
+    """
+    if min_share >= 1 / len(NAMES):
+        return counts.max() - counts
+    raised = np.zeros(len(counts), dtype=bool)
+    while True:
+        total = counts[~raised].sum() / (1 - min_share * raised.sum())
+        under = ~raised & (counts < min_share * total)
+        if not under.any():
+            break
+        raised |= under
+    # rounding up a few classes lifts the total by less than one image each, hence the second ceiling
+    target = int(np.ceil(min_share * (total + raised.sum())))
+    return np.where(raised, np.maximum(target - counts, 0), 0)
+
+
+def plan(labels: NDArray[np.int64], min_share: float, rng: np.random.Generator) -> NDArray[np.int64]:
+    """Choose the originals of the augmented images: within a class as evenly as it goes.
+
+    Args:
+        labels: of the training images, int64 (N,).
+        min_share: see `copies_needed`.
+        rng: decides which images get one copy more than others.
+
+    Returns:
+        Positions in `labels`, int64 (M,), in class order.
+    """
+    needed = copies_needed(np.bincount(labels, minlength=len(NAMES)), min_share)
+    chosen = []
+    for code, count in enumerate(needed):
+        members = np.flatnonzero(labels == code)
+        rounds = -(-int(count) // len(members)) if len(members) else 0
+        if rounds:
+            chosen.append(np.concatenate([rng.permutation(members) for _ in range(rounds)])[:count])
+    return np.concatenate(chosen) if chosen else np.empty(0, dtype=np.int64)

@@ -1,0 +1,138 @@
+"""Blank and repeated images. Nothing here reads a label, so test images may be read too."""
+
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+Images = NDArray[np.uint8]
+
+_CHUNK: Final = 1_000
+_BLOCKS: Final = 4
+"""Blocks along a side of the coarse image that repeats are first looked for in."""
+_ROWS: Final = 512
+"""Images compared with all of like means at once; bounds the memory to 512 rows of distances."""
+_SLACK: Final = 1 + 1e-9
+"""Keeps a pair that lies exactly on the bound inside it."""
+
+
+def statistics(images: Images) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Mean and standard deviation of every image's pixels.
+
+    Args:
+        images: uint8 (N, H, W).
+
+    Returns:
+        Two float64 (N,), in grey levels; from whole-number sums, so the same on every machine.
+    """
+    size = images[0].size if len(images) else 1
+    sums, squares = np.zeros(len(images), np.int64), np.zeros(len(images), np.int64)
+    for start in range(0, len(images), _CHUNK):
+        chunk = images[start : start + _CHUNK].reshape(-1, size).astype(np.uint16)
+        sums[start : start + _CHUNK] = chunk.sum(axis=1, dtype=np.int64)
+        squares[start : start + _CHUNK] = (chunk * chunk).sum(axis=1, dtype=np.int64)
+    return sums / size, np.sqrt(size * squares - sums * sums) / size
+
+
+def blanks(images: Images, std: float) -> NDArray[np.bool_]:
+    """Which images are blank: their pixels' standard deviation is below `std` grey levels.
+
+    Returns:
+        bool (N,).
+    """
+    return statistics(images)[1] < std
+
+
+def repeat_groups(images: Images, rms: float, ignore: NDArray[np.bool_] | None = None) -> NDArray[np.int64]:
+    """Which images repeat one another: all that a chain of near pairs connects are one group.
+
+    Args:
+        images: uint8 (N, 48, 48).
+        rms: two images are a near pair where the root of their mean squared difference is at most this many grey
+            levels; 0 finds exact repeats only.
+        ignore: bool (N,), images that are in no group (blank ones are all alike).
+
+    Returns:
+        int64 (N,): the index of the first image of the image's group (the first's is its own), -1 where no other
+        image is near. No near pair is missed.
+    """
+    groups = np.arange(len(images))
+    seen = np.arange(len(images)) if ignore is None else np.flatnonzero(~ignore)
+
+    def first_of(image: int) -> int:
+        while groups[image] != image:
+            groups[image] = groups[groups[image]]
+            image = int(groups[image])
+        return image
+
+    for one, other in seen[_near_pairs(images if ignore is None else images[seen], rms)]:
+        low, high = sorted((first_of(one), first_of(other)))
+        groups[high] = low
+    groups = np.array([first_of(image) for image in range(len(images))], np.int64)
+    alone = np.bincount(groups, minlength=len(images))[groups] == 1
+    return np.where(alone, -1, groups)
+
+
+def drop_repeats(groups: NDArray[np.int64], splits: NDArray[np.str_], policy: str) -> NDArray[np.bool_]:
+    """Which images stay.
+
+    Args:
+        groups: int64 (N,), as `repeat_groups` gives them.
+        splits: str (N,), `train`, `validation` or `test`.
+        policy: `keep`: all. `drop_in_training`: a training image goes where its group has a member in validation or
+            test, or an earlier one in training. `drop`: one member of a group stays, the first of test, else of
+            validation, else of train.
+
+    Returns:
+        bool (N,).
+    """
+    keep = np.ones(len(groups), np.bool_)
+    if policy == "keep":
+        return keep
+    best = {"test": 0, "validation": 1, "train": 2}
+    stays: dict[int, int] = {}
+    members = np.flatnonzero(groups >= 0)
+    for image in sorted(members, key=lambda image: (best[str(splits[image])], image)):
+        stays.setdefault(int(groups[image]), int(image))
+    keep[members] = np.isin(members, list(stays.values()))
+    return keep if policy == "drop" else keep | (splits != "train")
+
+
+def _near_pairs(images: Images, rms: float) -> NDArray[np.int64]:
+    """Every pair of images at most `rms` grey levels apart, int64 (pairs, 2).
+
+    The mean of squares is never below the square of the mean (Jensen), so images that are near are as near in the
+    means of any blocks. Images are therefore sorted by their mean, compared with those of like means by the sums of
+    4 x 4 blocks, and only what is near in these is compared pixel by pixel. All in whole numbers, so exact.
+    """
+    count, side = len(images), images.shape[-1]
+    step = side // _BLOCKS
+    blocks = images.reshape(count, _BLOCKS, step, _BLOCKS, step).sum(axis=(2, 4), dtype=np.int64).reshape(count, -1)
+    order = np.argsort(blocks.sum(axis=1), kind="stable")
+    # float64 holds these whole numbers exactly and, unlike int64, is multiplied by BLAS.
+    coarse = blocks[order].astype(np.float64)
+    total, square = coarse.sum(axis=1), (coarse * coarse).sum(axis=1)
+    bound = (rms * step * step) ** 2 * _BLOCKS * _BLOCKS * _SLACK
+
+    pairs = [np.empty((0, 2), np.int64)]
+    for start in range(0, count, _ROWS):
+        stop = min(start + _ROWS, count)
+        end = int(np.searchsorted(total, total[stop - 1] + rms * side * side * _SLACK, side="right"))
+        near = (
+            square[start:stop, None] + square[None, start:end] - 2 * coarse[start:stop] @ coarse[start:end].T <= bound
+        )
+        one, other = np.nonzero(np.triu(near, k=1))
+        pairs.append(_verified(images, np.stack([order[one + start], order[other + start]], axis=1), rms))
+    return np.concatenate(pairs)
+
+
+def _verified(images: Images, pairs: NDArray[np.int64], rms: float) -> NDArray[np.int64]:
+    """The pairs that are near pixel by pixel."""
+    flat = images.reshape(len(images), -1)
+    bound = rms * rms * flat.shape[1] * _SLACK
+    near = np.zeros(len(pairs), np.bool_)
+    for start in range(0, len(pairs), _CHUNK):
+        one, other = pairs[start : start + _CHUNK].T
+        apart = flat[one].astype(np.int32) - flat[other]
+        near[start : start + _CHUNK] = np.einsum("ij,ij->i", apart, apart) <= bound
+    return pairs[near]

@@ -1,0 +1,189 @@
+"""`ferops data use`: point the pipeline at a copy of FER2013, or change nothing."""
+
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext, suppress
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+from rich import box
+from rich.console import Console
+from rich.table import Table
+
+from ferops import params as parameters
+from ferops.data import splits
+from ferops.errors import FeropsError
+from ferops.labels import NAMES, OFFICIAL_COUNTS, SPLITS, USAGES
+from ferops.stages import preprocess
+
+Counts = dict[str, list[int]]
+
+RAW: Final = Path("data/raw")
+SAMPLE: Final = Path("data/sample/fer2013.csv")
+_PARAMS: Final = Path("params.yaml")
+_DRAFT: Final = Path(".params.yaml.draft")
+
+
+class NotTaken(FeropsError):
+    """The data are good but could not be put under data/raw; everything is as it was."""
+
+
+def use(path: Path, recipe: str | None, console: Console) -> None:
+    """Read a copy of FER2013 through, track it with DVC under data/raw and point params.yaml at it.
+
+    Works in the repository's root. The drawn sample (data/sample/fer2013.csv) is used where it lies. Whatever fails,
+    no file is left in data/raw, no .dvc file and no change in params.yaml.
+
+    Args:
+        path: Kaggle's CSV, plain or as .gz, .xz, .zip.
+        recipe: a name in recipes/ whose overrides are merged into params.yaml too.
+        console: where the progress bar, the table of counts and the next command are shown.
+
+    Raises:
+        BadParams: there is no such recipe, or params.yaml would not be valid with it.
+        UnknownLayout, BadFile, BadRow: the data are bad.
+        MissingSplit: the data lack a split of the division that params.yaml asks for.
+        NotTaken: the copy or `dvc add` failed.
+    """
+    overrides = parameters.load_recipe(recipe) if recipe else {}
+    _check(overrides)
+    path = Path(path)
+    faces = preprocess.read(path, console)
+    found = preprocess.counts(faces.labels, np.array([USAGES[usage] for usage in faces.usages]))
+    console.print(_table(path, found))
+
+    sample = path.resolve() == SAMPLE.resolve()
+    target = SAMPLE if sample else _target(path)
+    dataset = "sample" if sample else "fer2013" if _different(found) == 0 else "other"
+    console.print(_verdict(dataset, found))
+
+    overrides["data"] = {**overrides.get("data", {}), "source": target.as_posix(), "dataset": dataset}
+    try:
+        merged = _draft(overrides)
+        alone = np.full(len(faces.labels), -1)
+        splits.assign(faces.usages, faces.labels, alone, merged.data.split, merged.data.split_seed)
+        with nullcontext() if sample else _tracked(path, target):
+            _DRAFT.replace(_PARAMS)
+    except OSError as error:
+        raise NotTaken(f"{target.as_posix()} could not be written: {error.strerror or error}") from None
+    finally:
+        _DRAFT.unlink(missing_ok=True)
+    console.print(f"params.yaml: data.source is {target.as_posix()}, data.dataset is {dataset}", highlight=False)
+    if recipe:
+        console.print(f"params.yaml: recipe {recipe} merged in", highlight=False)
+    console.print("Next: [bold]dvc repro[/bold]")
+
+
+def _target(path: Path) -> Path:
+    """Where the file lies in the repository: where it is if under data/raw already, else straight in it."""
+    inside, raw = path.resolve(), RAW.resolve()
+    return RAW / (inside.relative_to(raw) if inside.is_relative_to(raw) else path.name)
+
+
+def _check(overrides: dict[str, Any]) -> None:
+    """Whether params.yaml takes the recipe is known before the data are read."""
+    parameters.load()
+    try:
+        _draft(overrides)
+    finally:
+        _DRAFT.unlink(missing_ok=True)
+
+
+def _draft(overrides: dict[str, Any]) -> parameters.Params:
+    """Write params.yaml as it will be beside it, so that what can go wrong with it does so first."""
+    shutil.copy(_PARAMS, _DRAFT)
+    try:
+        return parameters.merge(overrides, _DRAFT)
+    except parameters.BadParams as error:
+        raise parameters.BadParams(str(error).replace(str(_DRAFT), str(_PARAMS))) from None
+
+
+@contextmanager
+def _tracked(path: Path, target: Path) -> Iterator[None]:
+    """The file lies under data/raw and DVC tracks it; where the block fails, data/raw is as it was.
+
+    What had the file's name is moved aside, never written into: it may be a link into DVC's cache.
+    """
+    made = [folder for folder in (target.parent.parent, target.parent) if not folder.exists()]
+    target.parent.mkdir(parents=True, exist_ok=True)
+    beside = [target.with_name(f"{target.name}.dvc"), target.with_name(".gitignore"), *_git_index()]
+    before = {file: file.read_bytes() if file.exists() else None for file in beside}
+    scratch = Path(tempfile.mkdtemp(prefix=".use-", dir=target.parent))
+    fresh, old = scratch / "new", scratch / "old"
+    copied = False
+    try:
+        if path.resolve() != target.resolve():
+            shutil.copyfile(path, fresh)
+            if target.exists():
+                target.rename(old)
+            copied = True
+            fresh.rename(target)
+        _dvc_add(target)
+        yield
+    except BaseException:
+        if old.exists():
+            old.replace(target)
+        elif copied:
+            target.unlink(missing_ok=True)
+        for file, content in before.items():
+            if content is None:
+                file.unlink(missing_ok=True)
+            else:
+                file.write_bytes(content)
+        raise
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
+        for folder in reversed(made):
+            with suppress(OSError):  # not empty: it was made for good
+                folder.rmdir()
+
+
+def _git_index() -> list[Path]:
+    """The file of what is staged, since DVC stages what it writes; none outside git."""
+    asked = subprocess.run(["git", "rev-parse", "--git-path", "index"], capture_output=True, text=True)
+    return [] if asked.returncode else [Path(asked.stdout.strip())]
+
+
+def _dvc_add(target: Path) -> None:
+    # Not --quiet: it hides the error too.
+    done = subprocess.run([sys.executable, "-m", "dvc", "add", str(target)], capture_output=True, text=True)
+    if done.returncode:
+        lines = [line.strip() for line in (done.stderr or done.stdout).splitlines() if line.strip()]
+        why = next((line for line in lines if line.startswith("ERROR")), lines[-1] if lines else "no message")
+        raise NotTaken(f"`dvc add {target.as_posix()}` failed: {why.removeprefix('ERROR:').strip()}")
+
+
+def _different(found: Counts) -> int:
+    """How many of the 21 counts are not the official ones."""
+    return sum(
+        number != official
+        for name in SPLITS
+        for number, official in zip(found[name], OFFICIAL_COUNTS[name], strict=True)
+    )
+
+
+def _verdict(dataset: str, found: Counts) -> str:
+    if dataset == "sample":
+        return "This is the drawn sample, not FER2013."
+    if dataset == "fer2013":
+        return "This is FER2013 in full: all 21 counts are the official ones."
+    return f"This is not FER2013 in full: {_different(found)} of 21 counts differ; it is taken as `other`."
+
+
+def _table(path: Path, found: Counts) -> Table:
+    table = Table(title=f"{path.name}: images per split and class", title_justify="left", box=box.SIMPLE_HEAD)
+    table.add_column()
+    for name in (*NAMES, "all"):
+        table.add_column(name, justify="right")
+    for name in SPLITS:
+        official = list(OFFICIAL_COUNTS[name])
+        row = zip([*found[name], sum(found[name])], [*official, sum(official)], strict=True)
+        table.add_row(name, *(f"{number:,}" if number == same else f"[yellow]{number:,}[/]" for number, same in row))
+        table.add_row(
+            "  official", *(f"{number:,}" for number in (*official, sum(official))), style="dim", end_section=True
+        )
+    return table

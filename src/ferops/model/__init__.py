@@ -1,0 +1,1 @@
+"""The network, its training and its metrics: pure Keras and scikit-learn."""

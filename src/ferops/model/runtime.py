@@ -1,0 +1,42 @@
+"""What a training ran on: backend, versions, processor."""
+
+import importlib.metadata
+import os
+import platform
+from pathlib import Path
+from typing import Any
+
+import keras
+
+
+def describe() -> dict[str, Any]:
+    """Keras, its backend and the hardware, as recorded beside every trained network."""
+    backend = keras.config.backend()
+    return {
+        "keras": keras.__version__,
+        "backend": backend,
+        "backend_version": importlib.metadata.version(backend),
+        "hardware": f"{_accelerator(backend) or _processor()}, {os.cpu_count()} CPU cores",
+    }
+
+
+def _processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return platform.processor() or platform.machine()
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.machine()
+
+
+def _accelerator(backend: str) -> str | None:
+    if backend == "torch":
+        import torch
+
+        return torch.cuda.get_device_name() if torch.cuda.is_available() else None
+    if backend == "jax":
+        import jax
+
+        return str(jax.devices()[0].device_kind) if jax.default_backend() != "cpu" else None
+    devices = keras.distribution.list_devices("gpu")
+    return ", ".join(devices) or None

@@ -1,0 +1,129 @@
+"""Where VGG16's convolutions come from, and the digest that names a trained network."""
+
+import hashlib
+import os
+import socket
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import keras
+import numpy as np
+
+from ferops.errors import FeropsError
+
+IMAGENET_FILE = "vgg16_weights_tf_dim_ordering_tf_kernels_notop.h5"
+IMAGENET_MD5 = "6d6bbae143d832006294945121d1f1fc"  # as Keras Applications publishes it
+OFFLINE_AFTER = 10  # seconds without an answer
+
+
+class WeightsMissing(FeropsError):
+    """The weights asked for are not there and could not be fetched."""
+
+
+class WeightsUnfit(FeropsError):
+    """A weights file is not VGG16's, or is in no format that is loaded."""
+
+
+def initialize(model: keras.Model, weights: str, seed: int) -> str | None:
+    """Fill the VGG16 base of a network.
+
+    Args:
+        model: the network of `network.build`, changed in place.
+        weights: `imagenet`, `none` (He's normal initialization), or a file: the .h5 of Keras Applications,
+            .weights.h5, or a .keras model that holds VGG16's convolutions.
+        seed: of the random weights.
+
+    Returns:
+        The sha256 of the file that was loaded, None for random weights.
+
+    Raises:
+        WeightsMissing: no such file, or ImageNet's cannot be fetched.
+        WeightsUnfit: not VGG16 without top.
+    """
+    base = model.get_layer("vgg16")
+    if weights == "none":
+        _he_normal(base, seed)
+        return None
+    path = _imagenet() if weights == "imagenet" else Path(weights)
+    if not path.is_file():
+        raise WeightsMissing(f"model.weights: {path} does not exist; set a file, imagenet, or none")
+    _load(base, path)
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def digest(model: keras.Model) -> str:
+    """sha256 over shape and float32 bytes of every weight, in order: names a trained network.
+
+    A .keras file carries a date, so its own hash does not.
+    """
+    total = hashlib.sha256()
+    for variable in model.weights:
+        array = np.ascontiguousarray(variable.numpy() if hasattr(variable, "numpy") else variable, dtype="<f4")
+        total.update(str(array.shape).encode())
+        total.update(array.tobytes())
+    return total.hexdigest()
+
+
+def _he_normal(base: keras.Model, seed: int) -> None:
+    # Keras' default (Glorot) halves the variance at every ReLU, thirteen times
+    for offset, layer in enumerate(layer for layer in base.layers if layer.weights):
+        layer.kernel.assign(keras.initializers.HeNormal(seed=seed + offset)(layer.kernel.shape))
+
+
+def _imagenet() -> Path:
+    path = Path(os.environ.get("KERAS_HOME", Path.home() / ".keras")) / "models" / IMAGENET_FILE
+    if path.is_file():
+        # Keras would delete it and fetch another
+        if hashlib.md5(path.read_bytes(), usedforsecurity=False).hexdigest() != IMAGENET_MD5:
+            raise WeightsUnfit(f"model.weights: {path} is not Keras' file (another md5); move it away")
+        return path
+    try:
+        with _short_timeout():
+            keras.applications.VGG16(include_top=False, weights="imagenet", input_shape=(48, 48, 3))
+    except Exception as error:  # Keras raises a bare Exception where the download fails
+        raise WeightsMissing(
+            f"model.weights: imagenet: {IMAGENET_FILE} could not be fetched ({error}); put it at {path}, "
+            "or set model.weights to a file, or to none with frozen_blocks 0"
+        ) from None
+    return path
+
+
+@contextmanager
+def _short_timeout() -> Iterator[None]:
+    before = socket.getdefaulttimeout()
+    socket.setdefaulttimeout(OFFLINE_AFTER)
+    try:
+        yield
+    finally:
+        socket.setdefaulttimeout(before)
+
+
+def _load(base: keras.Model, path: Path) -> None:
+    if path.suffix == ".keras":
+        _copy_convolutions(base, path)
+        return
+    # Keras picks the layout by the file's name, which people change
+    for suffix in (".weights.h5", ".h5"):
+        with tempfile.TemporaryDirectory() as folder:
+            alias = Path(folder) / f"base{suffix}"
+            alias.symlink_to(path.resolve())
+            try:
+                base.load_weights(alias)
+            except (ValueError, KeyError, OSError):
+                continue
+            return
+    raise WeightsUnfit(f"model.weights: {path} is not VGG16 without top, neither as .h5 nor as .weights.h5")
+
+
+def _copy_convolutions(base: keras.Model, path: Path) -> None:
+    try:
+        source = keras.models.load_model(path, compile=False, safe_mode=True)
+        if "vgg16" in {layer.name for layer in source.layers}:
+            source = source.get_layer("vgg16")
+        for layer in base.layers:
+            if layer.weights:
+                layer.set_weights(source.get_layer(layer.name).get_weights())
+    except (ValueError, OSError) as error:
+        raise WeightsUnfit(f"model.weights: {path} holds no VGG16: {str(error).splitlines()[0]}") from None

@@ -1,0 +1,111 @@
+"""Tables that the expectations look at, derived from the manifests with pandas alone.
+
+They never fail on bad data: a column that is missing, of a wrong type or holds an unknown value becomes nulls here, and
+is named by the expectations on the manifest as it was read.
+"""
+
+import pandas as pd
+
+from ferops.labels import NAMES, SPLITS
+from ferops.quality.reports import AugmentedReport, PreparedReport
+
+ABSENT = "absent"
+"""Stands for the split of an origin that the prepared manifest does not know."""
+
+
+def by_split(manifest: pd.DataFrame) -> pd.DataFrame:
+    """The images of the three known splits, with what is judged split by split.
+
+    Returns:
+        split str; expression: name or null; mean, std float64: grey levels; twin_earlier float64: 1 where the image
+        repeats one of an earlier split (train, validation, test in this order), else 0, so its mean is a share.
+    """
+    order = _column(manifest, "split").map({split: place for place, split in enumerate(SPLITS)})
+    group = _numbers(manifest, "twin_of")
+    first = order.groupby(group).transform("min")
+    frame = pd.DataFrame(
+        {
+            "split": _column(manifest, "split"),
+            "expression": _expressions(manifest),
+            "mean": _numbers(manifest, "mean"),
+            "std": _numbers(manifest, "std"),
+            "twin_earlier": (first < order).astype("float64"),
+        }
+    )
+    return frame[order.notna()].reset_index(drop=True)
+
+
+def ledger(report: PreparedReport) -> pd.DataFrame:
+    """One row a split: images read, kept and gone between the two, as the report has them."""
+    frame = pd.DataFrame(
+        {
+            "split": SPLITS,
+            "read": [sum(report.read.get(split, ())) for split in SPLITS],
+            "kept": [sum(report.kept.get(split, ())) for split in SPLITS],
+        }
+    )
+    return frame.assign(gone=frame["read"] - frame["kept"])
+
+
+def with_origins(added: pd.DataFrame, prepared: pd.DataFrame) -> pd.DataFrame:
+    """The added images, each beside the prepared image that it was made from.
+
+    Returns:
+        expression, origin_expression: name or null; origin_split: its split, or `ABSENT`; mean, std float64.
+    """
+    known = pd.DataFrame(
+        {"split": _column(prepared, "split"), "expression": _expressions(prepared)},
+    ).set_index(_numbers(prepared, "id"))
+    known = known[known.index.notna() & ~known.index.duplicated()]
+    origin = _numbers(added, "origin")
+    return pd.DataFrame(
+        {
+            "expression": _expressions(added),
+            "origin_expression": origin.map(known["expression"]),
+            "origin_split": origin.map(known["split"]).astype(object).fillna(ABSENT),
+            "mean": _numbers(added, "mean"),
+            "std": _numbers(added, "std"),
+        }
+    )
+
+
+def training_set(added: pd.DataFrame, prepared: pd.DataFrame) -> pd.DataFrame:
+    """One row an image of the augmented training set, one column an expression: 1 where it shows it, else 0.
+
+    So the mean of a column (float64) is the share of its class.
+    """
+    shown = pd.concat([_expressions(prepared[_in_train(prepared)]), _expressions(added)], ignore_index=True)
+    return pd.DataFrame({name: shown.eq(name).astype("float64") for name in NAMES})
+
+
+def class_counts(added: pd.DataFrame, prepared: pd.DataFrame, report: AugmentedReport) -> pd.DataFrame:
+    """One row an expression: training images before and after, counted in the data and as reported; and those added."""
+    before = _expressions(prepared[_in_train(prepared)]).value_counts().reindex(list(NAMES), fill_value=0)
+    new = _expressions(added).value_counts().reindex(list(NAMES), fill_value=0)
+    return pd.DataFrame(
+        {
+            "expression": NAMES,
+            "before": before.to_numpy(),
+            "added": new.to_numpy(),
+            "after": (before + new).to_numpy(),
+            "reported_before": report.before,
+            "reported_after": report.after,
+        }
+    )
+
+
+def _column(manifest: pd.DataFrame, name: str) -> pd.Series:
+    """A column of the manifest, or nulls where it has none of that name."""
+    return manifest[name] if name in manifest else pd.Series(pd.NA, index=manifest.index, dtype=object)
+
+
+def _numbers(manifest: pd.DataFrame, name: str) -> pd.Series:
+    return pd.to_numeric(_column(manifest, name), errors="coerce").astype("float64")
+
+
+def _expressions(manifest: pd.DataFrame) -> pd.Series:
+    return _numbers(manifest, "label").map(dict(enumerate(NAMES))).astype(object)
+
+
+def _in_train(manifest: pd.DataFrame) -> pd.Series:
+    return _column(manifest, "split").eq("train").fillna(False).astype(bool)

@@ -1,0 +1,43 @@
+"""Stage `augment`: raise rare classes with warped copies of their own training images."""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from ferops import params as parameters
+from ferops.data import augmentation, pictures, prepared
+from ferops.labels import NAMES
+
+REPORTS = Path("reports/augment")
+
+
+def main() -> None:
+    """Read data/prepared, write data/augmented: the added images only, each with its origin."""
+    params = parameters.load()
+    original = prepared.load(Path("data/prepared"))
+    images, labels = original.split("train")
+    ids = original.manifest.loc[original.manifest["split"] == "train", "id"].to_numpy()
+
+    rng = np.random.default_rng(params.augment.seed)
+    origins = augmentation.plan(labels, params.augment.min_share, rng)
+    added = augmentation.warp(images[origins], params.augment.warp, rng)
+
+    manifest = pd.DataFrame(
+        {
+            "id": np.arange(len(added)),
+            "origin": ids[origins],
+            "split": pd.Series("train", index=range(len(added)), dtype="str"),
+            "label": labels[origins],
+            "mean": added.mean(axis=(1, 2)),
+            "std": added.std(axis=(1, 2)),
+        }
+    )
+    before = np.bincount(labels, minlength=len(NAMES))
+    after = before + np.bincount(labels[origins], minlength=len(NAMES))
+    report = {"min_share": params.augment.min_share, "before": before.tolist(), "after": after.tolist()}
+    prepared.save(Path("data/augmented"), added, manifest, report)
+    REPORTS.mkdir(parents=True, exist_ok=True)
+    pictures.plot_class_distribution(REPORTS / "class_distribution.png", before, after)
+    sheet = pictures.contact_sheet(added, labels[origins])
+    pictures.save_png(Path("data/augmented/contact_sheet.png"), sheet)

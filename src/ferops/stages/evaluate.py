@@ -1,0 +1,69 @@
+"""Stage `evaluate`: score the chosen network; the only place that opens the test split's labels."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import pandas as pd
+
+from ferops import params as parameters
+from ferops.data import prepared
+from ferops.labels import NAMES
+from ferops.model import metrics, plots
+
+METRICS = Path("metrics")
+REPORTS = Path("reports/evaluate")
+
+
+def main() -> None:
+    """Read models/core.keras and data/prepared; write metrics/, predictions.parquet and reports/evaluate/."""
+    params = parameters.load()
+    data = prepared.load(Path("data/prepared"))
+    core = keras.models.load_model("models/core.keras", compile=False)
+    trained_on = set(data.manifest.loc[data.manifest["split"] == "train", "twin_of"].dropna())
+
+    METRICS.mkdir(exist_ok=True)
+    REPORTS.mkdir(parents=True, exist_ok=True)
+    scored = ["validation", "test"] if params.evaluate.test else ["validation"]
+    predictions, scores = [], {}
+    for split in scored:
+        images, labels = data.split(split)
+        probabilities, tta = predict(core, images)
+        twin = data.manifest[data.rows(split)]["twin_of"].isin(trained_on).to_numpy(bool)
+        scores[split] = metrics.evaluate(
+            labels, probabilities, twin_in_training=twin, tta=tta, bins=params.evaluate.calibration_bins
+        )
+        ids = data.manifest[data.rows(split)]["id"].to_numpy()
+        predictions.append(_table(split, ids, labels, probabilities, twin))
+
+    for split, file in (("validation", "val.json"), ("test", "test.json")):
+        (METRICS / file).write_text(json.dumps(scores.get(split, {}), indent=2) + "\n", encoding="utf-8")
+    pd.concat(predictions, ignore_index=True).to_parquet("predictions.parquet", index=False)
+    _report(scored[-1], labels, probabilities, scores[scored[-1]]["ece"], params.evaluate.calibration_bins)
+
+
+def predict(core: keras.Model, images: np.ndarray[Any, Any]) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
+    """Probabilities of the images as they are, and averaged with those of their mirror images."""
+    plain = core.predict(images, batch_size=256, verbose=0)
+    mirrored = core.predict(np.ascontiguousarray(images[:, :, ::-1]), batch_size=256, verbose=0)
+    return plain, (plain + mirrored) / 2
+
+
+def _table(split: str, ids: Any, labels: Any, probabilities: Any, twin: Any) -> pd.DataFrame:
+    columns = {name: probabilities[:, code] for code, name in enumerate(NAMES)}
+    return pd.DataFrame({"id": ids, "split": split, "label": labels, **columns, "twin_in_training": twin})
+
+
+def _report(split: str, labels: Any, probabilities: Any, ece: float, bins: int) -> None:
+    predicted = probabilities.argmax(axis=1)
+    named = pd.DataFrame({"actual": np.take(NAMES, labels), "predicted": np.take(NAMES, predicted)})
+    named.to_csv(REPORTS / "confusion.csv", index=False)
+    counts = metrics.confusion(labels, predicted)
+    plots.confusion(REPORTS / "confusion.png", counts, normalised=False)
+    plots.confusion(REPORTS / "confusion_normalised.png", counts, normalised=True)
+    metrics.by_class(labels, predicted).to_csv(REPORTS / "per_class.csv")
+    curve = metrics.reliability(labels, probabilities, bins)
+    curve.to_csv(REPORTS / "reliability.csv", index=False)
+    plots.reliability(REPORTS / "reliability.png", curve, ece)

@@ -1,0 +1,102 @@
+"""preprocess: a copy of FER2013 becomes data/prepared: cleaned, split and median filtered.
+
+Reads the sections `data` and `preprocess` of params.yaml and the file that `data.source` names.
+"""
+
+from hashlib import sha256
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from rich.console import Console
+from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
+
+from ferops import params as parameters
+from ferops.data import cleaning, filters, prepared, readers, splits
+from ferops.labels import NAMES, SPLITS
+from ferops.stages import run_stage
+
+PREPARED: Final = Path("data/prepared")
+
+
+def main() -> None:
+    """Read, clean, split and filter the images; write them with their manifest and report."""
+    params = parameters.load()
+    faces = read(Path(params.data.source), Console())
+
+    blank = cleaning.blanks(faces.images, params.preprocess.blank_std)
+    groups = cleaning.repeat_groups(faces.images, params.preprocess.repeat_rms, ignore=blank)
+    split = splits.assign(faces.usages, faces.labels, groups, params.data.split, params.data.split_seed)
+    keep = cleaning.drop_repeats(groups, split, params.preprocess.repeats) & ~blank
+
+    report: dict[str, Any] = {
+        "dataset": params.data.dataset,
+        "source": params.data.source,
+        "split": params.data.split,
+        "median_kernel": params.preprocess.median_kernel,
+        "repeats": params.preprocess.repeats,
+        "read": counts(faces.labels, split),
+        "kept": counts(faces.labels[keep], split[keep]),
+        "dropped": {"blank": int(blank.sum()), "repeats": int((~keep & ~blank).sum())},
+        "repeated": int((groups >= 0).sum()),
+    }
+    manifest = _manifest(faces, split, groups, keep)
+    images = filters.median(faces.images[manifest["id"].to_numpy()], params.preprocess.median_kernel)
+    prepared.save(PREPARED, images, manifest, report)
+    _tell(report)
+
+
+def read(path: Path, console: Console) -> readers.Faces:
+    """Read a copy of FER2013 behind a progress bar; none where the console is not a terminal."""
+    columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
+        task = bar.add_task(f"reading {path.name}", total=None)
+        return readers.read_csv(path, progress=lambda done, total: bar.update(task, completed=done, total=total))
+
+
+def counts(labels: NDArray[np.int64], split: NDArray[np.str_]) -> dict[str, list[int]]:
+    """Images of each class, in code order, for each split."""
+    return {name: np.bincount(labels[split == name], minlength=len(NAMES)).tolist() for name in SPLITS}
+
+
+def _manifest(
+    faces: readers.Faces, split: NDArray[np.str_], groups: NDArray[np.int64], keep: NDArray[np.bool_]
+) -> pd.DataFrame:
+    """One row for each image kept, by split, then by id: what is known of the raw image.
+
+    `twin_of` is a fact of the source: it stays where the policy dropped the other members of the group.
+    """
+    rank = np.select([split == name for name in SPLITS], range(len(SPLITS)))
+    rows = np.flatnonzero(keep)
+    rows = rows[np.argsort(rank[rows], kind="stable")]
+    raw = faces.images[rows]
+    mean, std = cleaning.statistics(raw)
+    return pd.DataFrame(
+        {
+            "id": rows.astype(np.int64),
+            "split": split[rows],
+            "label": faces.labels[rows],
+            "mean": mean,
+            "std": std,
+            "hash": [sha256(image.tobytes()).hexdigest()[:16] for image in raw],
+            "twin_of": pd.arrays.IntegerArray(groups[rows], mask=groups[rows] < 0),
+        }
+    )
+
+
+def _tell(report: dict[str, Any]) -> None:
+    read, kept = ({name: sum(report[what][name]) for name in SPLITS} for what in ("read", "kept"))
+    for what, numbers in (("read", read), ("kept", kept)):
+        shares = ", ".join(f"{name} {number:,}" for name, number in numbers.items())
+        print(f"{what} {sum(numbers.values()):,} images: {shares}")
+    dropped = report["dropped"]
+    print(
+        f"dropped {dropped['blank']:,} blank and {dropped['repeats']:,} repeats "
+        f"({report['repeated']:,} images have a twin; policy {report['repeats']})"
+    )
+
+
+if __name__ == "__main__":
+    run_stage(main)

@@ -1,0 +1,88 @@
+"""Stage `publish`: the run, its evaluation and its model into MLflow. Always run, and idempotent."""
+
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from ferops import params
+from ferops.params import Params
+from ferops.stages import run_stage
+from ferops.tracking.outputs import MissingOutput
+from ferops.tracking.publish import Published, publish
+from ferops.tracking.registry import Served
+from ferops.tracking.store import MODEL, TrackingUnreachable, how_to_see
+
+CORE = Path("models/core.keras")
+
+
+def main() -> None:
+    """Publish what the other stages wrote; a DVC experiment that cannot reach MLflow leaves it to the next publish."""
+    values = params.load()
+    try:
+        published = publish(values, lambda: served(values))
+    except TrackingUnreachable as error:
+        experiment = os.environ.get("DVC_EXP_NAME")
+        if not experiment:
+            raise
+        print(f"{error}; experiment {experiment} is not in MLflow yet: the next `dvc repro` on it will publish it")
+        return
+    print("\n".join(summary(published)))
+
+
+def served(values: Params) -> Served:
+    """The trained core behind its median filter, and one drawn face as the example.
+
+    Raises:
+        MissingOutput: the core is not there.
+    """
+    if not CORE.is_file():
+        raise MissingOutput(f"{CORE} is missing; run `dvc checkout` or `dvc repro`")
+    with _no_native_chatter():
+        import keras
+        import numpy as np
+
+        from ferops.data.drawn import draw_face
+        from ferops.labels import NAMES
+        from ferops.model.network import serving_model
+
+        core = keras.models.load_model(CORE, compile=False)
+        example = draw_face(NAMES.index("happy"), np.random.default_rng(0))
+        return Served(serving_model(core, values.preprocess.median_kernel), example[np.newaxis])
+
+
+def summary(published: Published) -> list[str]:
+    """Three lines for the terminal: run, version, how to see them."""
+    done = {"found": "up to date", "adopted": "logged live", "rebuilt": "rebuilt from the files"}[published.how]
+    if published.how == "found" and published.is_changed:
+        done = "evaluation updated"
+    version = published.version
+    figures = ", ".join(
+        f"{name} {value:.3f}" for name, value in published.headline.items() if name.endswith("/accuracy")
+    )
+    aliases = " ".join(f"@{alias}" for alias in published.aliases) or "no alias"
+    return [
+        f"run    {published.run_name} ({published.run_id[:8]}), {done}",
+        f"model  {MODEL} version {version.number} ({aliases}{', new' if version.is_new else ''}): "
+        f"{figures} on {published.dataset}",
+        f"see    {how_to_see(published.address)}",
+    ]
+
+
+@contextmanager
+def _no_native_chatter() -> Iterator[None]:
+    """Drop what native code writes to stderr: TensorFlow 2.21 greets there before any log level is read."""
+    sys.stderr.flush()
+    kept = os.dup(2)
+    try:
+        with Path(os.devnull).open("w") as nowhere:
+            os.dup2(nowhere.fileno(), 2)
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+
+
+if __name__ == "__main__":
+    run_stage(main)

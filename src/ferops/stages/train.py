@@ -1,0 +1,109 @@
+"""Stage `train`: the paper's network on the prepared and the augmented training images."""
+
+import hashlib
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import pandas as pd
+
+import ferops.model
+from ferops import params as parameters
+from ferops.data import augmentation, prepared
+from ferops.model import network, plots, runtime, training, weights
+from ferops.stages.progress import EpochBar
+from ferops.tracking.live import LiveRun
+
+MODELS = Path("models")
+REPORTS = Path("reports/train")
+SCRATCH = Path(".scratch")
+
+
+def main() -> None:
+    """Read data/prepared and data/augmented; write models/ and reports/train/, epoch by epoch also to MLflow."""
+    params = parameters.load()
+    original, added = prepared.load(Path("data/prepared")), prepared.load(Path("data/augmented"))
+    faces, labels = (np.concatenate(pair) for pair in zip(original.split("train"), added.split("train"), strict=True))
+    validation = original.split("validation")
+
+    core, base_sha256 = _core(params.model, params.train.seed)
+    keras.config.set_dtype_policy(params.train.precision)
+    model = _build(params.model)
+    model.set_weights(core.get_weights())
+
+    key = training.scratch_key(
+        {
+            "params": params.model_dump(mode="json", include={"augment": {"warp"}, "model": True, "train": True}),
+            "data": [_digest(array) for array in (faces, labels, *validation)],
+            "base": base_sha256,
+            "code": [_digest(path.read_bytes()) for path in sorted(Path(ferops.model.__path__[0]).glob("*.py"))],
+            "backend": keras.config.backend(),
+        }
+    )
+    scratch = SCRATCH / key
+    done = training.history(scratch)
+    live = LiveRun.open(key, parameters.flatten(params), history=[_epoch(row) for row in done])
+    with EpochBar(params.train.epochs, done=done) as bar:
+
+        def on_epoch(row: training.Row) -> None:
+            bar.finish(row)
+            live.log_epoch(*_epoch(row))
+
+        progress = training.fit(
+            model,
+            (faces, labels),
+            validation,
+            params.train,
+            scratch,
+            transform=(lambda batch, rng: augmentation.warp(batch, params.augment.warp, rng))
+            if params.train.online_augmentation
+            else None,
+            hooks=training.Hooks(on_batch=bar.advance, on_epoch=on_epoch),
+        )
+
+    core.set_weights(model.get_weights())
+    digest = weights.digest(core)
+    ended = time.time()
+    MODELS.mkdir(exist_ok=True)
+    core.save(MODELS / "core.keras")
+    record = {
+        "weights_digest": digest,
+        "best_epoch": progress.best_epoch,
+        "epochs": len(progress.history),
+        "started": progress.started,
+        "ended": ended,
+        "seconds": progress.seconds,
+        "parameters": network.counts(core)._asdict(),
+        "base_weights": {"name": params.model.weights, "sha256": base_sha256},
+        "scratch_key": key,
+        **runtime.describe(),
+    }
+    (MODELS / "training.json").write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
+    REPORTS.mkdir(parents=True, exist_ok=True)
+    pd.DataFrame(progress.history).to_csv(REPORTS / "history.csv", index=False)
+    plots.curves(REPORTS / "curves.png", progress.history, progress.best_epoch)
+    live.finish(digest, ended)
+
+
+def _build(settings: parameters.Model) -> keras.Model:
+    return network.build(**settings.model_dump(include={"frozen_blocks", "scaling", "noise", "dropout"}))
+
+
+def _core(settings: parameters.Model, seed: int) -> tuple[keras.Model, str | None]:
+    """The network in float32, whatever it trains in: what is saved runs everywhere."""
+    keras.config.set_dtype_policy("float32")
+    keras.utils.set_random_seed(seed)
+    core = _build(settings)
+    return core, weights.initialize(core, settings.weights, seed)
+
+
+def _digest(content: Any) -> str:
+    return hashlib.sha256(content).hexdigest()
+
+
+def _epoch(row: training.Row) -> tuple[int, dict[str, float], float]:
+    metrics = {name: value for name, value in row.items() if name not in ("epoch", "time")}
+    return int(row["epoch"]), metrics, row["time"]

@@ -1,0 +1,91 @@
+"""What people read in MLflow: names, tags, notes, and which parameters belong to a run. Plain values, no MLflow."""
+
+import contextlib
+import getpass
+import os
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Final
+
+from ferops.tracking.identity import Commit
+
+SECTIONS: Final = ("sample", "data", "preprocess", "validate", "augment", "model", "train")
+"""Sections of params.yaml up to `train`: a run's params. The others are a JSON artifact."""
+
+HEADLINE: Final = ("accuracy", "binary_accuracy", "f1_macro")
+
+_DATASETS: Final = {
+    "sample": "the drawn sample (faces drawn by code, not FER2013)",
+    "fer2013": "FER2013",
+    "other": "a data set of your own",
+}
+
+
+def run_params(flat: Mapping[str, Any]) -> dict[str, str]:
+    """The flattened parameters that belong to a run, as MLflow stores them."""
+    return {key: str(value) for key, value in flat.items() if key.partition(".")[0] in SECTIONS}
+
+
+def run_name(flat: Mapping[str, Any], started: float) -> str:
+    """A name to tell runs apart by: the DVC experiment's, else data, base weights, rate and start (UTC).
+
+    Args:
+        flat: flattened parameters.
+        started: Unix time in seconds.
+    """
+    experiment = os.environ.get("DVC_EXP_NAME")
+    if experiment:
+        return experiment
+    weights = str(flat.get("model.weights", "none"))
+    base = "scratch" if weights == "none" else f"{Path(weights).name.partition('.')[0]}-f{flat['model.frozen_blocks']}"
+    when = datetime.fromtimestamp(started, UTC)
+    return f"{flat['data.dataset']} {base} lr{flat['train.learning_rate']:g} {when:%Y-%m-%d %H:%M}"
+
+
+def run_tags(commit: Commit | None) -> dict[str, str]:
+    """Who ran it, from which commit; under MLflow's own names where it has one."""
+    tags = {"mlflow.source.name": "dvc repro", "mlflow.source.type": "LOCAL"}
+    with contextlib.suppress(OSError, KeyError):  # a container's user may have no name
+        tags["mlflow.user"] = getpass.getuser()
+    if commit is not None:
+        tags |= {"mlflow.source.git.commit": commit.sha, "ferops.git.dirty": str(commit.dirty).lower()}
+    if experiment := os.environ.get("DVC_EXP_NAME"):
+        tags["ferops.experiment"] = experiment
+    return tags
+
+
+def dataset_words(dataset: str) -> str:
+    """A dataset's name in words; the sample says what it is wherever a number from it is shown."""
+    return _DATASETS.get(dataset, dataset)
+
+
+def headline(validation: Mapping[str, Any], test: Mapping[str, Any]) -> dict[str, float]:
+    """The figures to show first: `val/accuracy`, ..., and `test/...` where the test split was scored."""
+    scored = {"val": validation, "test": test}
+    return {f"{split}/{key}": float(scored[split][key]) for split in scored for key in HEADLINE if key in scored[split]}
+
+
+def note(flat: Mapping[str, Any], report: Mapping[str, Any], training: Mapping[str, Any], figures: Mapping[str, float],
+         data_md5: str) -> str:  # fmt: skip
+    """Description of a run or version in Markdown: what, data, headline figures."""
+    kept = report.get("kept", {})
+    counts = " / ".join(f"{sum(kept[split]):,}" for split in ("train", "validation", "test") if split in kept)
+    frozen = f"blocks 1-{flat['model.frozen_blocks']} frozen" if flat["model.frozen_blocks"] else "nothing frozen"
+    rows = [
+        f"VGG16 transfer model on {dataset_words(str(report.get('dataset')))}.",
+        "",
+        f"- base weights: {flat['model.weights']}, {frozen}; best epoch {training.get('best_epoch')} of "
+        f"{training.get('epochs')}",
+        f"- data: {counts} images (train / validation / test), split {flat['data.split']}, "
+        f"median {flat['preprocess.median_kernel']}, md5 `{data_md5[:12]}`",
+    ]
+    for split, words in (("val", "validation"), ("test", "test")):
+        if f"{split}/accuracy" in figures:
+            shown = ", ".join(
+                f"{key.replace('_', ' ')} {figures[f'{split}/{key}']:.3f}"
+                for key in HEADLINE
+                if f"{split}/{key}" in figures
+            )
+            rows.append(f"- {words}: {shown}")
+    return "\n".join(rows)

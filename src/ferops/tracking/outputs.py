@@ -1,0 +1,180 @@
+"""What the pipeline has written, read as one value: all that a run in MLflow is rebuilt from."""
+
+import csv
+import hashlib
+import json
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from ferops.errors import FeropsError
+from ferops.params import Params, flatten
+from ferops.tracking import describe
+from ferops.tracking.identity import PREPARED, data_digest, read_lock, training_identity
+from ferops.tracking.live import Epoch
+
+FINAL: Final = {"val": "val/final", "test": "test"}
+"""Prefix of the figures that `evaluate` measures on the kept weights.
+
+`val/accuracy` is already the curve of every epoch, and the kept weights are those of the best epoch, not of the last:
+so the final figures on validation are a group of their own, `val/final/`. On test nothing else is ever scored.
+"""
+
+_FILES: Final = {
+    "evaluation/predictions.parquet": "predictions.parquet",
+    "evaluation/confusion.csv": "reports/evaluate/confusion.csv",
+    "evaluation/per_class.csv": "reports/evaluate/per_class.csv",
+    "evaluation/reliability.csv": "reports/evaluate/reliability.csv",
+    "evaluation/val.json": "metrics/val.json",
+    "evaluation/test.json": "metrics/test.json",
+    "training/history.csv": "reports/train/history.csv",
+    "training/training.json": "models/training.json",
+    "lineage/dvc.yaml": "dvc.yaml",
+    "lineage/dvc.lock": "dvc.lock",
+    "lineage/params.yaml": "params.yaml",
+}
+_FIGURES: Final = ("train", "evaluate", "augment")
+_FACES: Final = ("sheet", "contact", "faces", "mistakes", "gradcam", "grad_cam")
+_LOCK: Final = "lineage/dvc.lock"
+
+
+class MissingOutput(FeropsError):
+    """A file that an earlier stage writes is missing or cannot be read."""
+
+
+@dataclass(frozen=True)
+class Outputs:
+    """The pipeline's outputs as `publish` needs them.
+
+    Fields:
+        params: flattened parameters, all sections.
+        identity: hash of the training (`training_identity`).
+        data_md5: DVC's digest of the prepared data.
+        report: data/prepared/report.json. training: models/training.json.
+        history: every epoch, in order.
+        metrics: final figures under their MLflow names.
+        headline: the few of them to show first.
+        files: path among the run's artifacts -> file.
+        evaluation: JSON of the parameters that come after training.
+        digest: hash of all that is attached to a run after its training; equal: nothing new.
+    """
+
+    root: Path
+    params: Mapping[str, Any]
+    identity: str
+    data_md5: str
+    report: Mapping[str, Any]
+    training: Mapping[str, Any]
+    history: tuple[Epoch, ...]
+    metrics: Mapping[str, float]
+    headline: Mapping[str, float]
+    files: Mapping[str, Path]
+    evaluation: str
+    digest: str
+
+
+def read_outputs(params: Params, root: Path = Path()) -> Outputs:
+    """Read what the stages before `publish` have written below `root`.
+
+    Raises:
+        NotTrained: dvc.lock holds no training.
+        MissingOutput: a file is missing or is not what it should be.
+    """
+    flat = flatten(params)
+    lock = read_lock(root / "dvc.lock")
+    identity = training_identity(lock)
+    training = _read_json(root / "models/training.json")
+    history = tuple(read_history(root / "reports/train/history.csv"))
+    scores = {split: _read_json(root / f"metrics/{split}.json") for split in FINAL}
+    metrics = {f"{FINAL[split]}/{key}": value for split in FINAL for key, value in _numbers(scores[split])}
+    metrics |= {
+        f"train/{key}": float(training[key])
+        for key in ("seconds", "epochs", "best_epoch")
+        if training.get(key) is not None
+    }
+    files = _files(root)
+    evaluation = json.dumps(
+        {key: value for key, value in flat.items() if key.partition(".")[0] not in describe.SECTIONS},
+        indent=2,
+        sort_keys=True,
+    )
+    report = _read_json(root / PREPARED / "report.json")
+    return Outputs(
+        root=root,
+        params=flat,
+        identity=identity,
+        data_md5=data_digest(lock),
+        report=report,
+        training=training,
+        history=history,
+        metrics=metrics,
+        headline=describe.headline(scores["val"], scores["test"]),
+        files=files,
+        evaluation=evaluation,
+        digest=_digest(files, lock, evaluation),
+    )
+
+
+def read_history(path: Path) -> Iterator[Epoch]:
+    """The epochs of reports/train/history.csv.
+
+    Raises:
+        MissingOutput: the file is missing, or a row is not numbers.
+    """
+    try:
+        with path.open(encoding="utf-8", newline="") as stream:
+            for row in csv.DictReader(stream):
+                metrics = {name: float(value) for name, value in row.items() if name not in ("epoch", "time") and value}
+                yield Epoch(int(row["epoch"]), metrics, float(row["time"]))
+    except FileNotFoundError:
+        raise MissingOutput(f"{path} is missing; run `dvc repro`") from None
+    except (KeyError, TypeError, ValueError) as error:
+        raise MissingOutput(f"{path} is not a history of epochs: {error}; run `dvc repro --force train`") from None
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise MissingOutput(f"{path} is missing; run `dvc repro`") from None
+    except ValueError as error:
+        raise MissingOutput(f"{path} is not JSON: {error}; run `dvc repro`") from None
+    if not isinstance(value, dict):
+        raise MissingOutput(f"{path}: expected a JSON object; run `dvc repro`")
+    return value
+
+
+def _numbers(scores: Mapping[str, Any]) -> Iterator[tuple[str, float]]:
+    """Every finite number under a name for MLflow; measures of a class as `per_class/recall_disgust`."""
+    for key, value in scores.items():
+        if key == "per_class" and isinstance(value, dict):
+            for name, measures in value.items():
+                yield from ((f"per_class/{measure}_{name}", number) for measure, number in _numbers(measures))
+        elif isinstance(value, dict):
+            yield from ((f"{key}_{inner}", number) for inner, number in _numbers(value))
+        elif isinstance(value, list) and len(value) == 2:
+            yield from ((f"{key}_{end}", number) for end, number in _numbers({"low": value[0], "high": value[1]}))
+        elif isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value):
+            yield key, float(value)
+
+
+def _files(root: Path) -> dict[str, Path]:
+    """Artifacts of a run. What shows faces of the data set is no figure (DESIGN 1.6): only plots of numbers are."""
+    files = {name: root / path for name, path in _FILES.items()}
+    for stage in _FIGURES:
+        for figure in sorted((root / "reports" / stage).glob("*.png")):
+            if not any(word in figure.stem.lower() for word in _FACES):
+                files[f"figures/{stage}/{figure.name}"] = figure
+    for result in sorted((root / "reports/validate").glob("*/validation.json")):
+        files[f"validation/{result.parent.name}.json"] = result
+    return {name: path for name, path in files.items() if path.is_file()}
+
+
+def _digest(files: Mapping[str, Path], lock: Mapping[str, Any], evaluation: str) -> str:
+    """Hash of what is attached; publish's own entry enters dvc.lock after it ran, and is no news."""
+    stages = {name: entry for name, entry in (lock.get("stages") or {}).items() if name != "publish"}
+    parts = {name: hashlib.sha256(path.read_bytes()).hexdigest() for name, path in files.items() if name != _LOCK}
+    parts |= {_LOCK: json.dumps(stages, sort_keys=True), "evaluation/params.json": evaluation}
+    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()

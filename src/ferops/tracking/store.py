@@ -1,0 +1,211 @@
+"""Where the MLflow store is, and how to get to it: quietly, without telemetry, in bounded time."""
+
+import logging
+import os
+import re
+import socket
+import sqlite3
+from collections.abc import Iterator, Mapping
+from contextlib import closing, contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Final, NamedTuple
+from urllib.parse import urlsplit
+
+from ferops.errors import FeropsError
+from ferops.tracking import artifacts
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+
+EXPERIMENT: Final = "fer-vgg16"
+MODEL: Final = "fer-vgg16"
+
+_QUIET: Final = {
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    "DO_NOT_TRACK": "true",
+    "MLFLOW_LOGGING_LEVEL": "WARNING",
+    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
+    "GIT_PYTHON_REFRESH": "quiet",
+}
+_IMPATIENT: Final = {
+    "MLFLOW_HTTP_REQUEST_TIMEOUT": "5",
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",
+    "MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR": "1",
+    "PGCONNECT_TIMEOUT": "5",
+}
+_FEW_RETRIES: Final = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2", "MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR": "1"}
+_SECONDS: Final = 5.0
+_PORTS: Final = {"postgresql": 5432, "mysql": 3306, "mssql": 1433}
+
+
+class TrackingUnreachable(FeropsError):
+    """The MLflow store cannot be opened or does not answer."""
+
+
+class TrackingFailed(FeropsError):
+    """The MLflow store answers, and refuses what it was asked for."""
+
+
+class Store(NamedTuple):
+    """An open store: its client, the id of the experiment `fer-vgg16`, and its address without credentials."""
+
+    client: "MlflowClient"
+    experiment_id: str
+    address: str
+
+
+def root() -> Path:
+    """The repository that the store belongs to.
+
+    DVC sets DVC_ROOT for every stage; in queued and `--temp` experiments, which run in a copy below .dvc/tmp, it still
+    names the repository that they were started from. Without it: the nearest folder above with a `.dvc` or `.git`.
+    """
+    named = os.environ.get("DVC_ROOT")
+    if named:
+        return Path(named).resolve()
+    here = Path.cwd()
+    return next(
+        (folder for folder in (here, *here.parents) if any((folder / x).exists() for x in (".dvc", ".git"))), here
+    )
+
+
+def tracking_uri() -> str:
+    """MLFLOW_TRACKING_URI, else the file mlflow.db in the repository's root.
+
+    A relative `sqlite:///` is relative to that root, not to the folder that an experiment happens to run in.
+    """
+    uri = os.environ.get("MLFLOW_TRACKING_URI") or "sqlite:///mlflow.db"
+    database = artifacts.sqlite_file(uri)
+    if database is None or database.is_absolute() or str(database) in ("", "."):
+        return uri
+    query = uri.partition("?")
+    return f"sqlite:///{(root() / database).as_posix()}{query[1]}{query[2]}"
+
+
+def address(uri: str) -> str:
+    """A URI as it may be shown: without user and password."""
+    return re.sub(r"(?<=//)[^/@]*@", "", uri)
+
+
+def how_to_see(shown: str) -> str:
+    """The command or address that opens the UI of a store, given its address without credentials."""
+    database = artifacts.sqlite_file(shown)
+    if database is None:
+        return shown
+    if database == root() / "mlflow.db":
+        return "make ui"
+    return f"mlflow ui --backend-store-uri {shown} --artifacts-destination {database.parent / artifacts.FOLDER}"
+
+
+def quiet() -> None:
+    """Turn off telemetry and chatter of an MLflow that is about to be imported; what the user has set stays."""
+    for name, value in _QUIET.items():
+        os.environ.setdefault(name, value)
+
+
+def connect() -> Store:
+    """Open the store, and the experiment in it; either is made where it is missing.
+
+    MLflow's own patience (120 s a request, up to seven retries; 200 s for a database) is cut to about 10 s here.
+
+    Raises:
+        TrackingUnreachable: within 15 s, with the reason.
+    """
+    quiet()
+    uri = tracking_uri()
+    shown = address(uri)
+    try:
+        import mlflow
+        from mlflow import MlflowClient
+
+        # alembic and MLflow's database module report at INFO even where nothing is wrong
+        for name in ("mlflow", "alembic"):
+            logging.getLogger(name).setLevel(os.environ["MLFLOW_LOGGING_LEVEL"])
+        with _environment(_IMPATIENT):
+            _knock(uri)
+            artifacts.register()
+            mlflow.set_tracking_uri(uri)
+            client = MlflowClient(uri)
+            return Store(client, _experiment(client, uri), shown)
+    except Exception as error:
+        raise TrackingUnreachable(f"no MLflow at {shown}: {reason(error)}") from None
+
+
+def reason(error: BaseException) -> str:
+    """Why it failed, in one short line without credentials: the innermost failure of a socket or file, if any."""
+    chain = [error]
+    while (
+        cause := chain[-1].__cause__ or (None if chain[-1].__suppress_context__ else chain[-1].__context__)
+    ) is not None:
+        chain.append(cause)
+    told = next((link for link in reversed(chain) if isinstance(link, OSError)), error)
+    lines = address(str(told)).strip().splitlines() or [type(told).__name__]
+    return lines[0] if len(lines[0]) <= 200 else f"{lines[0][:197]}..."
+
+
+@contextmanager
+def impatience() -> Iterator[None]:
+    """MLflow gives up on a server within about 10 s inside this block."""
+    with _environment(_IMPATIENT):
+        yield
+
+
+@contextmanager
+def few_retries() -> Iterator[None]:
+    """A server that dies in the middle is noticed within seconds, not minutes; what the user has set stays."""
+    with _environment({name: value for name, value in _FEW_RETRIES.items() if name not in os.environ}):
+        yield
+
+
+@contextmanager
+def _environment(values: Mapping[str, str]) -> Iterator[None]:
+    before = {name: os.environ.get(name) for name in values}
+    os.environ.update(values)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value
+
+
+def _knock(uri: str) -> None:
+    """Fail at once where a database cannot be opened: MLflow would retry for minutes."""
+    database = artifacts.sqlite_file(uri)
+    if database is not None:
+        database.parent.mkdir(parents=True, exist_ok=True)
+        with closing(sqlite3.connect(database, timeout=_SECONDS)) as connection:
+            connection.execute("PRAGMA schema_version")
+        return
+    parts = urlsplit(uri)
+    port = parts.port or _PORTS.get(parts.scheme.partition("+")[0])
+    if parts.scheme.partition("+")[0] in _PORTS and parts.hostname and port:
+        with socket.create_connection((parts.hostname, port), timeout=_SECONDS):
+            pass
+
+
+def _experiment(client: "MlflowClient", uri: str) -> str:
+    from mlflow.exceptions import MlflowException
+
+    found = client.get_experiment_by_name(EXPERIMENT)
+    if found is None:
+        try:
+            return str(client.create_experiment(EXPERIMENT, artifact_location=_artifact_location(uri)))
+        except MlflowException:  # another process made it in the meantime
+            found = client.get_experiment_by_name(EXPERIMENT)
+            if found is None:
+                raise
+    if found.lifecycle_stage == "deleted":
+        client.restore_experiment(found.experiment_id)
+    return str(found.experiment_id)
+
+
+def _artifact_location(uri: str) -> str | None:
+    """Beside SQLite an address that moves with it; a server has its own; another database gets the root's folder."""
+    if artifacts.sqlite_file(uri) is not None:
+        return f"{artifacts.SCHEME}:/{EXPERIMENT}"
+    if urlsplit(uri).scheme.partition("+")[0] in _PORTS:
+        return (root() / artifacts.FOLDER / EXPERIMENT).as_uri()
+    return None

@@ -1,0 +1,145 @@
+"""Blank images and repeats: what is found, and what each policy drops."""
+
+import numpy as np
+import pytest
+
+from ferops.data import cleaning
+from ferops.data.cleaning import blanks, drop_repeats, repeat_groups, statistics
+from ferops.data.readers import read_csv
+
+
+@pytest.fixture
+def images() -> np.ndarray:
+    """Sixty images of which no two are near."""
+    shapes = np.random.default_rng(3).integers(30, 220, (60, 6, 6)).repeat(8, axis=1).repeat(8, axis=2)
+    return shapes.astype(np.uint8)
+
+
+def _brute_force(images: np.ndarray, rms: float) -> np.ndarray:
+    """Groups by comparing every pixel of every pair, and spreading the lowest index until nothing changes."""
+    flat = images.reshape(len(images), -1).astype(np.float64)
+    near = np.array([np.sqrt(((flat - one) ** 2).mean(axis=1)) <= rms for one in flat])
+    groups = np.arange(len(images))
+    while True:
+        spread = np.array([groups[row].min() for row in near])
+        if np.array_equal(spread, groups):
+            return np.where(near.sum(axis=1) == 1, -1, groups)
+        groups = spread
+
+
+def test_statistics_are_numpys(images):
+    mean, std = statistics(images)
+    assert np.allclose(mean, images.mean(axis=(1, 2)), rtol=1e-12)
+    assert np.allclose(std, images.std(axis=(1, 2)), rtol=1e-12)
+
+
+def test_flat_images_are_blank_and_others_are_not(images):
+    images[3], images[8] = 0, 131
+    images[9] = 100
+    images[9, :, ::2] = 103  # spreads 1.5
+    assert np.flatnonzero(blanks(images, 2.0)).tolist() == [3, 8, 9]
+    assert np.flatnonzero(blanks(images, 1.5)).tolist() == [3, 8]
+    assert not blanks(images, 0.0).any()
+
+
+def test_exact_repeats_are_found_and_named_by_their_first(images):
+    images[20] = images[5]
+    images[41] = images[5]
+    images[50] = images[2]
+    groups = repeat_groups(images, 0.0)
+    assert {index: int(group) for index, group in enumerate(groups) if group >= 0} == {
+        5: 5, 20: 5, 41: 5, 2: 2, 50: 2,
+    }  # fmt: skip
+
+
+def test_near_repeats_are_found_up_to_the_bound_and_not_beyond(images):
+    images[30] = images[10] + 2
+    assert repeat_groups(images, 2.0)[[10, 30]].tolist() == [10, 10]
+    assert (repeat_groups(images, 1.99) == -1).all()
+    images[30] = images[10]
+    images[30, 0, 0] ^= 1
+    assert (repeat_groups(images, 0.0) == -1).all()
+    assert repeat_groups(images, 0.1)[30] == 10
+
+
+def test_a_chain_of_near_pairs_is_one_group(images):
+    images[40], images[7], images[33] = images[22] + 2, images[22] + 4, images[22] + 6
+    groups = repeat_groups(images, 2.0)
+    assert groups[[22, 40, 7, 33]].tolist() == [7, 7, 7, 7]
+    assert (np.delete(groups, [22, 40, 7, 33]) == -1).all()
+
+
+@pytest.mark.parametrize("rows", [512, 19])
+@pytest.mark.parametrize("rms", [0.0, 1.0, 4.0, 12.0, 20.0])
+def test_no_pair_is_missed_and_none_is_made_up(rms, rows, monkeypatch):
+    monkeypatch.setattr(cleaning, "_ROWS", rows)
+    generator = np.random.default_rng(5)
+    base = generator.integers(60, 190, (40, 12, 12)).repeat(4, axis=1).repeat(4, axis=2)
+    spread = generator.uniform(0, 15, (300, 1, 1))
+    noisy = base[generator.integers(0, 40, 300)] + generator.normal(0, 1, (300, 48, 48)) * spread
+    images = np.clip(noisy, 0, 255).astype(np.uint8)
+    images[::25] = images[3]
+    assert np.array_equal(repeat_groups(images, rms), _brute_force(images, rms))
+
+
+def test_ignored_images_are_in_no_group(images):
+    images[5], images[6] = 0, 0
+    images[20] = images[10]
+    groups = repeat_groups(images, 2.0, ignore=blanks(images, 2.0))
+    assert np.flatnonzero(groups >= 0).tolist() == [10, 20]
+    assert groups[20] == 10
+
+
+# Five groups: 0 = train, train; 2 = train, validation; 4 = train, train, test; 7 = validation, test; 9 = test, test.
+GROUPS = np.array([0, 0, 2, 2, 4, 4, 4, 7, 7, 9, 9, -1, -1, -1])
+SPLITS = np.array(
+    [
+        "train",
+        "train",
+        "train",
+        "validation",
+        "train",
+        "train",
+        "test",
+        "validation",
+        "test",
+        "test",
+        "test",
+        "train",
+        "validation",
+        "test",
+    ],
+)
+
+
+@pytest.mark.parametrize(
+    ("policy", "dropped"),
+    [("keep", []), ("drop_in_training", [1, 2, 4, 5]), ("drop", [1, 2, 4, 5, 7, 10])],
+)
+def test_each_policy_drops_what_it_says(policy, dropped):
+    assert np.flatnonzero(~drop_repeats(GROUPS, SPLITS, policy)).tolist() == dropped
+
+
+def test_where_repeats_are_dropped_in_training_no_test_image_has_a_twin_there():
+    keep = drop_repeats(GROUPS, SPLITS, "drop_in_training")
+    training = GROUPS[keep & (SPLITS == "train") & (GROUPS >= 0)]
+    assert not np.isin(training, GROUPS[SPLITS != "train"]).any()
+    assert keep[SPLITS != "train"].all()
+
+
+def test_where_all_repeats_are_dropped_one_of_each_group_stays():
+    keep = drop_repeats(GROUPS, SPLITS, "drop")
+    assert np.unique(GROUPS[keep & (GROUPS >= 0)], return_counts=True)[1].tolist() == [1, 1, 1, 1, 1]
+    assert SPLITS[keep & (GROUPS == 4)].tolist() == ["test"]
+
+
+def test_repeats_planted_among_real_faces_are_found(real_csv):
+    images = read_csv(real_csv).images.copy()
+    noise = np.random.default_rng(0).integers(-1, 2, images.shape[1:])
+    before = repeat_groups(images, 2.0)
+    lonely = np.flatnonzero(before < 0)
+    first, second = int(lonely[0]), int(lonely[-1])
+    images[second] = np.clip(images[first].astype(np.int64) + noise, 0, 255)
+    after = repeat_groups(images, 2.0)
+    assert after[[first, second]].tolist() == [first, first]
+    assert np.array_equal(np.delete(after, [first, second]), np.delete(before, [first, second]))

@@ -1,0 +1,208 @@
+"""The preprocess stage, from a CSV to data/prepared, and the files that it leaves."""
+
+import hashlib
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pandas as pd
+import pytest
+
+from ferops import params as parameters
+from ferops.data import prepared
+from ferops.data.readers import BadFile, Faces
+from ferops.data.splits import MissingSplit
+from ferops.labels import SPLITS
+from ferops.stages import preprocess
+
+BLANKS, TWIN, NEAR = [10, 11], 120, 90
+"""In the source: two blank images of train, a copy of image 3 in test, a near copy of image 4 in validation."""
+
+
+@pytest.fixture
+def source(faces, write_csv, workplace) -> Faces:
+    """The made-up faces with two blanks and two repeats, as data/source.csv of a workplace that points at it."""
+    images = faces.images.copy()
+    images[BLANKS] = 17
+    images[TWIN] = images[3]
+    images[NEAR] = images[4] + 1
+    planted = Faces(images, faces.labels, faces.usages)
+    write_csv(workplace / "data/source.csv", planted)
+    _set(data={"source": "data/source.csv", "dataset": "other"})
+    return planted
+
+
+def _set(**sections: dict[str, object]) -> None:
+    parameters.merge(sections)
+
+
+def _digests(folder: Path) -> dict[str, str]:
+    return {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in sorted(folder.iterdir())}
+
+
+def test_the_manifest_tells_of_every_image_kept_by_split_then_id(source):
+    preprocess.main()
+    table = prepared.load(Path("data/prepared")).manifest
+    assert table.columns.tolist() == ["id", "split", "label", "mean", "std", "hash", "twin_of"]
+    assert [str(kind) for kind in table.dtypes] == ["int64", "str", "int64", "float64", "float64", "str", "Int64"]
+    dropped = {*BLANKS, 3, 4}
+    assert table["id"].tolist() == [row for row in range(140) if row not in dropped]
+    assert table["split"].tolist() == ["train"] * 80 + ["validation"] * 28 + ["test"] * 28
+    for row in table.itertuples():
+        raw = source.images[row.id]
+        assert row.label == source.labels[row.id]
+        assert (row.mean, row.std) == (pytest.approx(raw.mean()), pytest.approx(raw.std()))
+        assert row.hash == hashlib.sha256(raw.tobytes()).hexdigest()[:16]
+    twins = table.loc[table["twin_of"].notna(), ["id", "twin_of"]]
+    assert twins.to_numpy().tolist() == [[NEAR, 4], [TWIN, 3]]
+
+
+def test_the_images_are_median_filtered_and_lie_by_split(source):
+    preprocess.main()
+    done = prepared.load(Path("data/prepared"))
+    assert isinstance(done.images, np.memmap)
+    assert not done.images.flags.writeable
+    for image, row in zip(done.images, done.manifest["id"], strict=True):
+        assert np.array_equal(image, cv2.medianBlur(source.images[row], 3))
+    for split, count in zip(SPLITS, (80, 28, 28), strict=True):
+        images, labels = done.split(split)
+        rows = done.manifest["split"] == split
+        assert len(images) == len(labels) == count
+        assert np.array_equal(images, done.images[rows.to_numpy()])
+        assert labels.tolist() == done.manifest.loc[rows, "label"].tolist()
+
+
+def test_the_report_counts_what_was_read_kept_and_dropped(source):
+    preprocess.main()
+    report = json.loads(Path("data/prepared/report.json").read_text())
+    train = [12] * 7
+    kept = [12 - sum(int(source.labels[row]) == label for row in (*BLANKS, 3, 4)) for label in range(7)]
+    assert report == {
+        "dataset": "other",
+        "source": "data/source.csv",
+        "split": "official",
+        "median_kernel": 3,
+        "repeats": "drop_in_training",
+        "read": {"train": train, "validation": [4] * 7, "test": [4] * 7},
+        "kept": {"train": kept, "validation": [4] * 7, "test": [4] * 7},
+        "dropped": {"blank": 2, "repeats": 2},
+        "repeated": 4,
+    }
+
+
+def test_the_stage_prints_a_summary(source, capsys):
+    preprocess.main()
+    printed = capsys.readouterr().out
+    assert "read 140 images: train 84, validation 28, test 28" in printed
+    assert "kept 136 images: train 80, validation 28, test 28" in printed
+    assert "dropped 2 blank and 2 repeats" in printed
+
+
+@pytest.mark.parametrize(
+    ("changes", "kept"),
+    [
+        ({"repeats": "keep"}, 138),
+        ({"repeats": "drop"}, 136),
+        ({"repeat_rms": 0.5}, 137),
+        ({"repeats": "keep", "blank_std": 0.0}, 140),
+    ],
+)
+def test_the_parameters_decide_what_stays(source, changes, kept):
+    _set(preprocess=changes)
+    preprocess.main()
+    assert len(prepared.load(Path("data/prepared")).manifest) == kept
+
+
+def test_a_kernel_of_one_keeps_the_raw_images(source):
+    _set(preprocess={"median_kernel": 1})
+    preprocess.main()
+    done = prepared.load(Path("data/prepared"))
+    assert np.array_equal(done.images, source.images[done.manifest["id"]])
+
+
+@pytest.mark.parametrize("split", ["random", "folders"])
+def test_no_twin_is_torn_apart_by_a_cut_of_ferops_own(source, split):
+    _set(data={"split": split}, preprocess={"repeats": "keep"})
+    preprocess.main()
+    table = prepared.load(Path("data/prepared")).manifest
+    torn = table.dropna(subset="twin_of").groupby("twin_of")["split"].nunique()
+    if split == "random":
+        assert (torn == 1).all()
+    assert table["split"].drop_duplicates().tolist() == list(SPLITS)
+    assert table.groupby("split", sort=False)["id"].is_monotonic_increasing.all()
+
+
+@pytest.mark.parametrize("split", ["official", "random"])
+def test_the_same_source_gives_the_same_bytes(source, split):
+    _set(data={"split": split})
+    preprocess.main()
+    first = _digests(Path("data/prepared"))
+    preprocess.main()
+    assert _digests(Path("data/prepared")) == first
+    assert sorted(first) == ["images.npy", "manifest.parquet", "report.json"]
+
+
+def test_a_missing_source_or_split_leaves_the_last_result_alone(source, write_csv):
+    preprocess.main()
+    before = _digests(Path("data/prepared"))
+    write_csv(Path("data/training.csv"), Faces(source.images[:84], source.labels[:84], source.usages[:84]))
+    _set(data={"source": "data/training.csv"})
+    with pytest.raises(MissingSplit):
+        preprocess.main()
+    _set(data={"source": "data/nowhere.csv"})
+    with pytest.raises(BadFile):
+        preprocess.main()
+    assert _digests(Path("data/prepared")) == before
+
+
+def test_as_a_command_a_mistake_is_one_line_and_status_1(workplace):
+    _set(data={"source": "data/nowhere.csv"})
+    done = subprocess.run([sys.executable, "-m", "ferops.stages.preprocess"], capture_output=True, text=True)
+    assert done.returncode == 1
+    assert done.stderr == "BadFile: there is no file data/nowhere.csv\n"
+
+
+def test_real_faces_go_through(real_csv, workplace):
+    _set(data={"source": str(real_csv), "dataset": "other"})
+    preprocess.main()
+    done = prepared.load(Path("data/prepared"))
+    assert 2000 < len(done.manifest) <= 2100
+    assert [len(done.split(split)[1]) for split in SPLITS] == pytest.approx([1400, 350, 350], rel=0.1)
+
+
+def test_a_folder_without_its_files_says_which_is_missing(tmp_path):
+    with pytest.raises(prepared.BadPrepared, match=r"images\.npy is missing"):
+        prepared.load(tmp_path)
+
+
+def test_images_and_manifest_of_different_length_are_refused_on_both_sides(tmp_path):
+    images = np.zeros((3, 48, 48), np.uint8)
+    manifest = pd.DataFrame({"id": [0, 1, 2], "split": ["train"] * 3, "label": [0, 1, 2]})
+    folder = tmp_path / "prepared"
+    with pytest.raises(prepared.BadPrepared, match="one for each row"):
+        prepared.save(folder, images[:2], manifest, {})
+    assert not folder.exists()
+    prepared.save(folder, images, manifest, {})
+    np.save(folder / "images.npy", images[:2])
+    with pytest.raises(prepared.BadPrepared, match="one for each row"):
+        prepared.load(folder)
+
+
+def test_a_split_that_is_not_there_is_empty_and_a_torn_one_is_refused(tmp_path):
+    manifest = pd.DataFrame({"id": [0, 1, 2], "split": ["train", "test", "train"], "label": [0, 1, 2]})
+    prepared.save(tmp_path / "p", np.zeros((3, 48, 48), np.uint8), manifest, {})
+    done = prepared.load(tmp_path / "p")
+    assert [len(part) for part in done.split("validation")] == [0, 0]
+    with pytest.raises(prepared.BadPrepared, match="train do not lie together"):
+        done.split("train")
+
+
+def test_writing_anew_leaves_nothing_of_the_folder_before(tmp_path):
+    manifest = pd.DataFrame({"id": [0], "split": ["train"], "label": [0]})
+    (tmp_path / "p").mkdir()
+    (tmp_path / "p/old.txt").write_text("old")
+    prepared.save(tmp_path / "p", np.zeros((1, 48, 48), np.uint8), manifest, {"a": 1})
+    assert sorted(path.name for path in tmp_path.rglob("*")) == ["images.npy", "manifest.parquet", "p", "report.json"]

@@ -1,0 +1,214 @@
+"""Kaggle's CSV in every packing, and every way in which it can be bad."""
+
+import gzip
+import lzma
+import warnings
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from ferops.data.readers import BadFile, BadRow, Faces, UnknownLayout, read_csv
+from ferops.errors import FeropsError
+
+
+def _zipped(path: Path, content: bytes, member: str = "fer2013/fer2013.csv") -> None:
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("__MACOSX/fer2013/._fer2013.csv", b"\x00\x05\x16\x07")
+        archive.writestr("readme.csv", "not,this,one\n1,2,3\n")
+        archive.writestr(member, content)
+
+
+PACKINGS: dict[str, Callable[[Path, bytes], object]] = {
+    "plain": lambda path, content: path.write_bytes(content),
+    "gz": lambda path, content: path.write_bytes(gzip.compress(content, 1)),
+    "xz": lambda path, content: path.write_bytes(lzma.compress(content, preset=0)),
+    "zip": _zipped,
+}
+
+
+@pytest.fixture
+def content(faces, write_csv, tmp_path) -> bytes:
+    """The made-up faces as Kaggle's CSV."""
+    return write_csv(tmp_path / "source.csv", faces).read_bytes()
+
+
+def _same(one: Faces, other: Faces) -> bool:
+    return all(np.array_equal(getattr(one, name), getattr(other, name)) for name in ("images", "labels", "usages"))
+
+
+def _one_line(error: pytest.ExceptionInfo[FeropsError], *parts: str) -> None:
+    message = str(error.value)
+    assert "\n" not in message
+    for part in parts:
+        assert part in message
+
+
+@pytest.mark.parametrize("packing", PACKINGS)
+def test_every_packing_gives_the_same_faces_whatever_the_file_is_called(packing, faces, content, tmp_path):
+    path = tmp_path / "download.bin"
+    PACKINGS[packing](path, content)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        read = read_csv(path)
+    assert _same(read, faces)
+    assert (read.images.dtype, read.labels.dtype) == (np.uint8, np.int64)
+
+
+@pytest.mark.parametrize("packing", PACKINGS)
+def test_progress_counts_the_bytes_on_disk_and_ends_at_the_size(packing, faces, write_csv, tmp_path):
+    many = Faces(*(np.concatenate([part] * 4) for part in (faces.images, faces.labels, faces.usages)))
+    path = tmp_path / "fer2013"
+    PACKINGS[packing](path, write_csv(tmp_path / "many.csv", many).read_bytes())
+    calls: list[tuple[int, int]] = []
+    read_csv(path, progress=lambda done, total: calls.append((done, total)))
+    size = path.stat().st_size
+    done = [call[0] for call in calls]
+    assert len(calls) > 2
+    assert done == sorted(done)
+    assert calls[-1] == (size, size)
+
+
+def test_columns_are_found_by_name_with_mark_crlf_spaces_quotes_and_blank_lines(faces, tmp_path):
+    lines = ["\ufeffemotion, Usage, pixels"]
+    for label, image, usage in zip(faces.labels, faces.images, faces.usages, strict=True):
+        lines.append(f'{label},"{usage}","{" ".join(map(str, image.ravel()))}"')
+    path = tmp_path / "icml_face_data.csv"
+    path.write_bytes("\r\n".join([*lines, "", ""]).encode("utf-8"))
+    assert _same(read_csv(path), faces)
+
+
+def test_a_last_row_without_a_line_end_is_read(faces, content, tmp_path):
+    path = tmp_path / "fer2013.csv"
+    path.write_bytes(content.rstrip(b"\n"))
+    assert _same(read_csv(path), faces)
+
+
+BAD_ROWS = {
+    "a pixel too few": (lambda row: row.replace(b" ", b"", 1), "2,303 pixels", "2,304"),
+    "a pixel too many": (lambda row: row.replace(b" ", b" 7 ", 1), "2,305 pixels", "2,304"),
+    "no pixel": (lambda row: b"3,,Training", "0 pixels", "2,304"),
+    "a pixel above 255": (lambda row: row.replace(b" ", b" 256 ", 1), "2,305 pixels", "2,304"),
+    "a pixel that wraps round to 0": (lambda row: _put(row, b"256"), "'256'", "0-255"),
+    "a pixel below 0": (lambda row: _put(row, b"-1"), "'-1'", "0-255"),
+    "a pixel that is a word": (lambda row: _put(row, b"nan"), "'nan'", "0-255"),
+    "a pixel that is a fraction": (lambda row: _put(row, b"0.5"), "'0.5'", "0-255"),
+    "a pixel beyond 64 bits": (lambda row: _put(row, b"9" * 30), f"'{'9' * 30}'", "0-255"),
+    "a label above 6": (lambda row: b"7" + row[1:], "label '7'", "0-6"),
+    "a label that is a name": (lambda row: b"happy" + row[1:], "label 'happy'", "0-6"),
+    "an unknown Usage": (lambda row: row.replace(b"Training", b"Validation"), "Usage 'Validation'", "PublicTest"),
+    "a field too few": (lambda row: row.replace(b",Training", b""), "2 fields", "expected 3"),
+    "a field too many": (lambda row: row + b",1", "4 fields", "expected 3"),
+}
+
+
+def _put(row: bytes, pixel: bytes) -> bytes:
+    label, pixels, usage = row.split(b",")
+    return b",".join([label, b" ".join([*pixels.split(b" ")[:-1], pixel]), usage])
+
+
+@pytest.mark.parametrize("fault", BAD_ROWS)
+def test_a_bad_row_is_named_with_file_row_found_and_expected(fault, content, tmp_path):
+    spoil, found, expected = BAD_ROWS[fault]
+    rows = content.split(b"\n")
+    rows[5] = spoil(rows[5])
+    path = tmp_path / "fer2013.csv"
+    path.write_bytes(b"\n".join(rows))
+    with pytest.raises(BadRow) as error:
+        read_csv(path)
+    _one_line(error, str(path), "row 6", found, expected)
+    assert (error.value.path, error.value.row) == (path, 6)
+
+
+def test_a_plain_csv_that_is_cut_short_is_a_bad_row(content, tmp_path):
+    path = tmp_path / "fer2013.csv"
+    path.write_bytes(content[: len(content) // 2])
+    with pytest.raises(BadRow) as error:
+        read_csv(path)
+    _one_line(error, str(path), "row ")
+
+
+@pytest.mark.parametrize("packing", ["gz", "xz", "zip"])
+def test_an_archive_that_is_cut_short_is_a_bad_file(packing, content, tmp_path):
+    path = tmp_path / "fer2013"
+    PACKINGS[packing](path, content)
+    whole = path.read_bytes()
+    path.write_bytes(whole[: len(whole) * 2 // 3])
+    with pytest.raises(BadFile) as error:
+        read_csv(path)
+    _one_line(error, str(path), "damaged or cut short")
+
+
+@pytest.mark.parametrize("packing", ["gz", "xz", "zip"])
+def test_an_archive_with_a_wrong_byte_is_refused_in_one_line(packing, content, tmp_path):
+    path = tmp_path / "fer2013"
+    PACKINGS[packing](path, content)
+    damaged = bytearray(path.read_bytes())
+    damaged[len(damaged) // 2] ^= 0x55
+    path.write_bytes(damaged)
+    # gzip notices only at its end, after rows that are no rows any more.
+    with pytest.raises((BadFile, BadRow)) as error:
+        read_csv(path)
+    _one_line(error, str(path))
+
+
+@pytest.mark.parametrize("packing", PACKINGS)
+def test_a_header_without_rows_is_a_bad_file(packing, tmp_path):
+    path = tmp_path / "fer2013"
+    PACKINGS[packing](path, b"emotion,pixels,Usage\n")
+    with pytest.raises(BadFile) as error:
+        read_csv(path)
+    _one_line(error, str(path), "no rows")
+
+
+@pytest.mark.parametrize("packing", ["plain", "gz", "xz"])
+def test_an_empty_file_is_a_bad_file(packing, tmp_path):
+    path = tmp_path / "fer2013.csv"
+    PACKINGS[packing](path, b"")
+    with pytest.raises(BadFile) as error:
+        read_csv(path)
+    _one_line(error, str(path), "empty")
+
+
+def test_a_missing_file_is_a_bad_file(tmp_path):
+    with pytest.raises(BadFile) as error:
+        read_csv(tmp_path / "nowhere.csv")
+    _one_line(error, str(tmp_path / "nowhere.csv"))
+
+
+def test_a_folder_is_an_unknown_layout(tmp_path):
+    with pytest.raises(UnknownLayout) as error:
+        read_csv(tmp_path)
+    _one_line(error, str(tmp_path), "folder")
+
+
+@pytest.mark.parametrize("start", [b"emotion,pixels\n3,1 2 3\n", b"\x89PNG\r\n\x1a\n\x00\x00", b"\x00" * 5000])
+def test_other_columns_or_other_files_are_an_unknown_layout(start, tmp_path):
+    path = tmp_path / "train.csv"
+    path.write_bytes(start)
+    with pytest.raises(UnknownLayout) as error:
+        read_csv(path)
+    _one_line(error, str(path), "emotion, pixels and Usage")
+    assert len(str(error.value)) < 400 + len(str(path))
+
+
+def test_a_zip_without_the_csv_is_an_unknown_layout_that_lists_what_is_in_it(content, tmp_path):
+    path = tmp_path / "fer2013.zip"
+    _zipped(path, content, member="fer2013.txt")
+    with pytest.raises(UnknownLayout) as error:
+        read_csv(path)
+    _one_line(error, str(path), "readme.csv")
+
+
+def test_the_small_copy_of_real_fer2013_is_read_with_every_class_in_every_split(real_csv):
+    faces = read_csv(real_csv)
+    numbers = {
+        usage: np.bincount(faces.labels[faces.usages == usage], minlength=7) for usage in np.unique(faces.usages)
+    }
+    assert {usage: number.sum() for usage, number in numbers.items()} == pytest.approx(
+        {"Training": 1400, "PublicTest": 350, "PrivateTest": 350}, abs=1
+    )
+    assert all((number > 0).all() for number in numbers.values())
+    assert 100 < faces.images.mean() < 160

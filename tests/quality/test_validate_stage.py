@@ -1,0 +1,132 @@
+"""The stage: files in, files out, exit status."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from ferops.quality.checkpoint import GateFailed
+from ferops.quality.reports import BadReport
+from ferops.stages.validate import BadManifest, validate
+
+
+def spoil(repository: Path) -> None:
+    path = repository / "data/prepared/manifest.parquet"
+    manifest = pd.read_parquet(path)
+    manifest.loc[5, "label"] = 7
+    manifest.to_parquet(path)
+
+
+def run(repository: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "ferops.stages.validate", *arguments],
+        cwd=repository,
+        env=os.environ | {"NO_COLOR": "1"},
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+
+
+@pytest.mark.parametrize("what", ["prepared", "augmented"])
+def test_passing_writes_a_gate_that_says_what_passed(repository, what):
+    validate(what)
+    gate = json.loads((repository / f"data/gates/{what}.json").read_text())
+    assert (gate["gate"], gate["passed"], len(gate["digest"])) == (what, True, 64)
+    record = json.loads((repository / f"reports/validate/{what}/validation.json").read_text())
+    assert record["passed"] and record["failed"] == 0 and record["great_expectations"] and record["time"]
+    assert {"name", "subject", "split", "passed", "expected", "observed"} == set(record["checks"][0])
+
+
+def test_the_docs_name_their_suites_and_fetch_nothing(repository):
+    validate("prepared")
+    docs = repository / "reports/validate/prepared/docs"
+    index = (docs / "index.html").read_text()
+    pages = list(docs.rglob("*.html"))
+    assert len(pages) > 3
+    for suite in ("prepared-images", "prepared-splits", "prepared-report"):
+        assert suite in index
+    for link in index.split('href="')[1:]:
+        assert (docs / link.split('"')[0]).is_file()
+    for page in pages:
+        html = page.read_text()
+        assert not any(fetched in html for fetched in ("<script", "<link", "<img", "@import", "url("))
+
+
+def test_validating_again_gives_the_same_gate_and_fresh_docs(repository):
+    validate("prepared")
+    gate = (repository / "data/gates/prepared.json").read_bytes()
+    stale = repository / "reports/validate/prepared/docs/stale.html"
+    stale.write_text("")
+    validate("prepared")
+    assert (repository / "data/gates/prepared.json").read_bytes() == gate
+    assert not stale.exists()
+
+
+def test_the_gate_follows_the_data(repository):
+    validate("prepared")
+    gate = (repository / "data/gates/prepared.json").read_bytes()
+    path = repository / "data/prepared/manifest.parquet"
+    manifest = pd.read_parquet(path)
+    manifest.loc[0, "mean"] += 1
+    manifest.to_parquet(path)
+    validate("prepared")
+    assert (repository / "data/gates/prepared.json").read_bytes() != gate
+
+
+def test_failing_exits_with_1_prints_what_failed_and_takes_the_old_gate_away(repository):
+    gate = repository / "data/gates/prepared.json"
+    gate.parent.mkdir(parents=True)
+    gate.write_text("{}")
+    spoil(repository)
+    done = run(repository, "prepared")
+    assert done.returncode == 1
+    head, failed, error = done.stderr.splitlines()
+    assert head.split() == ["failed", "check", "split", "expected", "observed"]
+    assert failed.split("  ")[0] == "known labels"
+    assert "a code from 0 to 6" in failed and "1 of 1,797 rows: 7 (row 5)" in failed
+    assert error.startswith("GateFailed: prepared: 1 of ")
+    assert not gate.exists()
+    reports = repository / "reports/validate/prepared"
+    record = json.loads((reports / "validation.json").read_text())
+    assert [check["name"] for check in record["checks"] if not check["passed"]] == ["known labels"]
+    assert "known labels" in (reports / "docs/index.html").read_text()
+
+
+def test_mending_the_data_after_a_failure_passes(repository):
+    path = repository / "data/prepared/manifest.parquet"
+    good = path.read_bytes()
+    spoil(repository)
+    with pytest.raises(GateFailed, match=r"^prepared: 1 of \d+ checks failed; see "):
+        validate("prepared")
+    path.write_bytes(good)
+    validate("prepared")
+    assert (repository / "data/gates/prepared.json").exists()
+
+
+@pytest.mark.parametrize("arguments", [["augment"], []])
+def test_a_wrong_argument_is_one_line_and_exit_2(repository, arguments):
+    done = run(repository, *arguments)
+    assert done.returncode == 2
+    assert done.stderr == f"validate: expected one argument, prepared or augmented; found {arguments}\n"
+
+
+def test_data_that_cannot_be_read_are_named(repository):
+    report = repository / "data/prepared/report.json"
+    report.write_text('{"dataset": "sample", "split": "official", "read": {"train": [1]}}')
+    with pytest.raises(BadReport, match=r"report\.json: read\.train: "):
+        validate("prepared")
+    report.unlink()
+    with pytest.raises(BadReport, match=r"report\.json is missing"):
+        validate("prepared")
+    manifest = repository / "data/prepared/manifest.parquet"
+    manifest.write_text("no parquet")
+    with pytest.raises(BadManifest, match=r"manifest\.parquet is not a parquet file"):
+        validate("prepared")
+    manifest.unlink()
+    with pytest.raises(BadManifest, match=r"manifest\.parquet is missing"):
+        validate("prepared")

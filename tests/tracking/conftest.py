@@ -1,0 +1,154 @@
+"""A pipeline that has run: the smallest files that `publish` reads, with a core of one layer."""
+
+import csv
+import functools
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from ruamel.yaml import YAML
+
+from ferops.labels import NAMES
+
+REPOSITORY = Path(__file__).parents[2]
+STARTED = 1_700_000_000.0
+SERIES = ("loss", "accuracy", "binary_accuracy", "precision", "recall", "f1")
+
+
+class Pipeline:
+    """A folder as `dvc repro` leaves it before `publish`; methods are what further runs of stages would do."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        shutil.copy(REPOSITORY / "params.yaml", root / "params.yaml")
+        (root / ".dvc").mkdir()
+        (root / "dvc.yaml").write_text("stages: {}\n")
+        self._json("data/prepared/report.json", {
+            "dataset": "sample", "source": "data/sample/fer2013.csv", "split": "official", "median_kernel": 3,
+            "kept": {"train": [10] * 7, "validation": [3] * 7, "test": [3] * 7},
+        })  # fmt: skip
+        self._json("reports/validate/prepared/validation.json", {"success": True})
+        for figure in ("train/curves", "evaluate/confusion", "augment/classes", "augment/contact_sheet"):
+            self._write(f"reports/{figure}.png", b"\x89PNG " + figure.encode())
+        self.train(seed=0)
+        self.evaluate(accuracy=0.6)
+
+    def train(self, seed: int, epochs: int = 3) -> None:
+        """Other weights: core, training.json, history.csv and train's entry in dvc.lock."""
+        core, digest = core_file(seed)
+        self._write("models/core.keras", core)
+        self.training = {
+            "weights_digest": digest, "best_epoch": 2, "epochs": epochs, "started": STARTED,
+            "ended": STARTED + 100 * epochs, "seconds": 90.0 * epochs, "scratch_key": f"key-{seed}",
+            "parameters": {"total": 100, "trainable": 100, "non_trainable": 0},
+            "base_weights": {"name": "none", "sha256": None}, "keras": "3", "backend": "tensorflow",
+            "backend_version": "2", "hardware": "a processor",
+        }  # fmt: skip
+        self._json("models/training.json", self.training)
+        self.history = [epoch_row(number) for number in range(1, epochs + 1)]
+        path = self.root / "reports/train/history.csv"
+        with path.open("w", newline="") as stream:
+            writer = csv.DictWriter(stream, list(self.history[0]))
+            writer.writeheader()
+            writer.writerows(self.history)
+        self._lock()
+
+    def evaluate(self, accuracy: float) -> None:
+        """Other predictions, and the figures that follow from them."""
+        scores = {
+            "accuracy": accuracy, "binary_accuracy": 0.9, "loss": 1.0, "f1_macro": 0.5, "n": 21, "accuracy_tta": None,
+            "accuracy_interval": [accuracy - 0.1, accuracy + 0.1],
+            "per_class": {name: {"recall": 0.5, "support": 3} for name in NAMES},
+        }  # fmt: skip
+        for split in ("val", "test"):
+            self._json(f"metrics/{split}.json", scores)
+        self._write("predictions.parquet", f"predictions with {accuracy}".encode())
+        self._lock()
+
+    def registry(self) -> list[dict[str, Any]]:
+        """Lines of reports/registry.jsonl."""
+        path = self.root / "reports/registry.jsonl"
+        return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+
+    def _lock(self) -> None:
+        def outs(*names: str) -> list[dict[str, str]]:
+            return [
+                {"path": name, "hash": "md5", "md5": hashlib.md5((self.root / name).read_bytes()).hexdigest()}
+                for name in names
+                if (self.root / name).is_file()
+            ]
+
+        prepared = {"path": "data/prepared", "hash": "md5", "md5": "0123456789abcdef0123456789abcdef.dir"}
+        stages = {
+            "preprocess": {"cmd": "preprocess", "outs": [prepared]},
+            "train": {
+                "cmd": "train", "deps": [prepared], "params": {"params.yaml": {"train.epochs": 3}},
+                "outs": outs("models/core.keras", "models/training.json", "reports/train/history.csv"),
+            },
+            "evaluate": {"cmd": "evaluate", "outs": outs("predictions.parquet", "metrics/val.json")},
+        }  # fmt: skip
+        with (self.root / "dvc.lock").open("w") as stream:
+            YAML().dump({"schema": "2.0", "stages": stages}, stream)
+
+    def _json(self, name: str, value: Mapping[str, Any]) -> None:
+        self._write(name, json.dumps(value).encode())
+
+    def _write(self, name: str, content: bytes) -> None:
+        path = self.root / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content)
+
+
+def epoch_row(number: int) -> dict[str, float]:
+    """A row of history.csv; epochs end 100 seconds apart."""
+    curves = {f"{split}/{name}": number / 10 + k / 100 for split in ("train", "val") for k, name in enumerate(SERIES)}
+    return {"epoch": number, "time": STARTED + 100 * number + 0.25, **curves}
+
+
+@functools.cache
+def core_file(seed: int) -> tuple[bytes, str]:
+    """A .keras file and its weights' digest; made once, as the file carries a date: DVC brings back the same bytes."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, "core.keras")
+        core = make_core(seed)
+        core.save(path)
+        digest = hashlib.sha256(b"".join(weight.tobytes() for weight in core.get_weights())).hexdigest()
+        return path.read_bytes(), digest
+
+
+def make_core(seed: int) -> Any:
+    """A Keras core of one dense layer: filtered uint8 (N, 48, 48) -> (N, 7)."""
+    import keras
+
+    keras.utils.set_random_seed(seed)
+    faces = keras.Input((48, 48), dtype="uint8")
+    x = keras.ops.cast(faces, "float32") / 255.0
+    x = keras.layers.Flatten()(x)
+    return keras.Model(faces, keras.layers.Dense(len(NAMES), activation="softmax")(x))
+
+
+@pytest.fixture
+def pipeline(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Pipeline:
+    """A pipeline in a clone of its own, which is the working directory; its store is the clone's."""
+    for name in ("DVC_ROOT", "DVC_EXP_NAME", "MLFLOW_TRACKING_URI"):
+        monkeypatch.delenv(name, raising=False)
+    # what ferops sets for its own process is undone after the test
+    for name in ("MLFLOW_DISABLE_TELEMETRY", "DO_NOT_TRACK", "MLFLOW_LOGGING_LEVEL"):
+        monkeypatch.setenv(name, os.environ.get(name) or {"MLFLOW_LOGGING_LEVEL": "WARNING"}.get(name, "true"))
+    clone = tmp_path / "clone"
+    clone.mkdir()
+    monkeypatch.chdir(clone)
+    return Pipeline(clone)
+
+
+@pytest.fixture
+def faces() -> np.ndarray:
+    """Raw uint8 (5, 48, 48)."""
+    return np.random.default_rng(0).integers(0, 256, (5, 48, 48), dtype=np.uint8)

@@ -1,0 +1,130 @@
+"""Live logging: it goes on where a killed training stopped, and never stands in the training's way."""
+
+import socket
+import time
+
+import pytest
+
+from ferops.tracking import store
+from ferops.tracking.live import Epoch, LiveRun, same_attempt
+
+FLAT = {"data.dataset": "sample", "model.weights": "none", "train.learning_rate": 0.001, "evaluate.test": True}
+
+
+def epoch(number: int, offset: float = 0.0) -> Epoch:
+    return Epoch(number, {"train/loss": 1 / number, "val/loss": 2 / number}, 1_700_000_000.0 + 60 * number + offset)
+
+
+def train(first: int, last: int, *, offset: float = 0.0, kill: bool = False) -> None:
+    """Epochs `first` to `last` of a training whose checkpoint holds the ones before."""
+    live = LiveRun.open("key", FLAT, history=[epoch(n, offset) for n in range(1, first)])
+    for number in range(first, last + 1):
+        live.log_epoch(*epoch(number, offset))
+    if kill:
+        assert live.flush()
+    else:
+        live.finish("digest")
+
+
+def runs():
+    opened = store.connect()
+    return list(opened.client.search_runs([opened.experiment_id], order_by=["attributes.start_time ASC"]))
+
+
+def steps(run) -> list[tuple[int, int]]:
+    points = store.connect().client.get_metric_history(run.info.run_id, "train/loss")
+    return sorted((point.step, point.timestamp) for point in points)
+
+
+def test_epochs_carry_their_number_as_step_and_their_own_time(pipeline):
+    train(1, 3)
+
+    (run,) = runs()
+    assert steps(run) == [(n, round(1000 * epoch(n).time)) for n in (1, 2, 3)]
+    assert run.info.status == "FINISHED" and run.data.tags["ferops.weights_digest"] == "digest"
+    assert run.data.params == {key: str(value) for key, value in FLAT.items() if key != "evaluate.test"}
+
+
+def test_a_killed_training_goes_on_in_its_run_without_doubled_epochs(pipeline):
+    train(1, 2, kill=True)
+    assert runs()[0].info.status == "RUNNING"
+
+    train(3, 4)
+
+    (run,) = runs()
+    assert [step for step, _ in steps(run)] == [1, 2, 3, 4]
+    assert run.info.status == "FINISHED"
+
+
+def test_an_epoch_logged_but_not_saved_before_the_kill_is_not_doubled(pipeline):
+    train(1, 2, kill=True)
+
+    train(2, 3, offset=0.0)
+
+    (run,) = runs()
+    assert [step for step, _ in steps(run)] == [1, 2, 3]
+
+
+def test_epochs_that_never_arrived_before_the_kill_are_caught_up(pipeline):
+    train(1, 1, kill=True)
+
+    train(3, 3)
+
+    (run,) = runs()
+    assert [step for step, _ in steps(run)] == [1, 2, 3]
+
+
+def test_a_training_from_its_start_does_not_go_on_in_an_abandoned_run(pipeline):
+    train(1, 3, kill=True)
+
+    train(1, 2, offset=5000.0)
+
+    assert [run.info.status for run in runs()] == ["KILLED", "FINISHED"]
+
+
+def test_a_finished_run_of_the_same_key_is_left_alone(pipeline):
+    train(1, 2)
+
+    train(1, 2)
+
+    assert [len(steps(run)) for run in runs()] == [2, 2]
+
+
+@pytest.mark.parametrize("answers", ["refuses", "never answers"])
+def test_without_a_server_training_goes_on_with_one_line_of_warning(answers, pipeline, monkeypatch, capsys):
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://127.0.0.1:{server.getsockname()[1]}")
+        if answers == "refuses":
+            server.close()
+        live = LiveRun.open("key", FLAT, history=())
+        started = time.monotonic()
+        for number in range(1, 51):
+            live.log_epoch(*epoch(number))
+        assert time.monotonic() - started < 0.5
+        live.finish("digest", wait=2)
+        assert time.monotonic() - started < 6
+
+    told = capsys.readouterr().err
+    assert told.startswith("warning: ") and told.count("\n") == 1 and "training goes on" in told
+
+
+def test_an_mlflow_that_breaks_in_the_middle_is_one_warning(pipeline, monkeypatch):
+    from mlflow import MlflowClient
+
+    warnings: list[str] = []
+    live = LiveRun.open("key", FLAT, history=(), warn=warnings.append)
+    monkeypatch.setattr(MlflowClient, "log_batch", lambda *_, **__: (_ for _ in ()).throw(ValueError("disk full")))
+    for number in (1, 2, 3):
+        live.log_epoch(*epoch(number))
+    live.finish("digest")
+
+    assert len(warnings) == 1 and "disk full" in warnings[0]
+
+
+def test_an_attempt_is_known_by_the_times_of_its_epochs():
+    logged = {n: epoch(n).time for n in (1, 2)}
+
+    assert same_attempt(logged, [epoch(1), epoch(2), epoch(3)])
+    assert same_attempt(logged, [epoch(1)])
+    assert not same_attempt(logged, [])
+    assert not same_attempt(logged, [epoch(1, 60), epoch(2, 60)])

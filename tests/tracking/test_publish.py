@@ -1,0 +1,336 @@
+"""`publish` over a real SQLite store: one run for one training, one version for one set of weights."""
+
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from ferops.tracking import store
+from ferops.tracking.artifacts import FOLDER
+from ferops.tracking.identity import NotTrained
+from ferops.tracking.live import Epoch, LiveRun
+from ferops.tracking.outputs import MissingOutput
+from ferops.tracking.publish import REBUILT
+
+SERIES = ("loss", "accuracy", "binary_accuracy", "precision", "recall", "f1")
+
+
+def publish() -> None:
+    """The stage, in this process."""
+    from ferops.stages.publish import main
+
+    main()
+
+
+def stage(root: Path, **environment: str) -> subprocess.CompletedProcess[str]:
+    """The stage, as DVC runs it."""
+    return subprocess.run(
+        [sys.executable, "-m", "ferops.stages.publish"], cwd=root, env={**os.environ, **environment},
+        capture_output=True, text=True, timeout=120, check=False,
+    )  # fmt: skip
+
+
+def runs() -> list[Any]:
+    opened = store.connect()
+    return list(opened.client.search_runs([opened.experiment_id]))
+
+
+def versions() -> list[Any]:
+    return list(store.connect().client.search_model_versions(f"name = '{store.MODEL}'"))
+
+
+def challenger() -> int:
+    return int(store.connect().client.get_model_version_by_alias(store.MODEL, "challenger").version)
+
+
+def series(run: Any, name: str) -> list[tuple[int, int, float]]:
+    """(step, timestamp in milliseconds, value) of every point of a metric."""
+    points = store.connect().client.get_metric_history(run.info.run_id, name)
+    return sorted((point.step, point.timestamp, point.value) for point in points)
+
+
+def artifacts(run: Any, folder: str | None = None) -> set[str]:
+    client = store.connect().client
+    found = client.list_artifacts(run.info.run_id, folder)
+    below = [artifacts(run, item.path) for item in found if item.is_dir]
+    return {item.path for item in found if not item.is_dir}.union(*below)
+
+
+def epochs(pipeline: Any, first: int = 1, last: int = 3) -> list[Epoch]:
+    """Epochs of history.csv."""
+    return [
+        Epoch(row["epoch"], {name: row[name] for name in row if "/" in name}, row["time"])
+        for row in pipeline.history[first - 1 : last]
+    ]
+
+
+def train_live(pipeline: Any, *, last: int = 3, finish: bool = True) -> None:
+    """What the train stage does while it trains; without `finish` it is killed."""
+    from ferops import params
+
+    live = LiveRun.open(pipeline.training["scratch_key"], params.flatten(params.load()), history=())
+    for epoch in epochs(pipeline, last=last):
+        live.log_epoch(*epoch)
+    if finish:
+        live.finish(pipeline.training["weights_digest"])
+    else:
+        assert live.flush()
+
+
+@pytest.fixture
+def silent_server() -> Iterator[str]:
+    """A server that takes connections and never answers."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        yield f"http://127.0.0.1:{server.getsockname()[1]}"
+
+
+def test_a_run_holds_params_epochs_figures_data_and_files(pipeline):
+    publish()
+
+    (run,) = runs()
+    assert run.data.params["train.epochs"] == "12" and not any(key.startswith("evaluate.") for key in run.data.params)
+    assert [step for step, _, _ in series(run, "val/accuracy")] == [1, 2, 3]
+    assert run.data.metrics["test/accuracy"] == run.data.metrics["val/final/accuracy"] == 0.6
+    assert run.data.metrics["test/per_class/recall_disgust"] == 0.5
+    (data,) = run.inputs.dataset_inputs
+    assert (data.dataset.name, data.dataset.digest) == ("sample", "0123456789abcdef0123456789abcdef.dir")
+    files = artifacts(run)
+    assert {"figures/train/curves.png", "evaluation/predictions.parquet", "validation/prepared.json"} <= files
+    assert {"lineage/dvc.yaml", "lineage/dvc.lock", "lineage/params.yaml", "evaluation/params.json"} <= files
+    assert not any("contact_sheet" in name for name in files)
+    assert "drawn sample" in run.data.tags["mlflow.note.content"]
+
+
+def test_the_second_publish_changes_nothing_and_does_not_load_keras(pipeline):
+    publish()
+    (before,) = runs()
+    files = artifacts(before)
+    lock = pipeline.root / "dvc.lock"  # DVC adds publish's own entry after it ran
+    lock.write_text(lock.read_text() + "  publish:\n    cmd: publish\n")
+
+    code = (
+        "import sys; from ferops.stages.publish import main; main();"
+        "assert not {'tensorflow', 'keras'} & set(sys.modules), 'loaded'"
+    )
+    started = time.monotonic()
+    done = subprocess.run([sys.executable, "-c", code], cwd=pipeline.root, capture_output=True, text=True, check=False)
+
+    assert done.returncode == 0, done.stderr
+    assert time.monotonic() - started < 20
+    assert "up to date" in done.stdout and done.stderr == ""
+    (after,) = runs()
+    assert after.info.end_time == before.info.end_time and after.data.tags == before.data.tags
+    assert len(series(after, "test/accuracy")) == 1 and len(series(after, "val/loss")) == 3
+    assert len(after.inputs.dataset_inputs) == 1 and artifacts(after) == files
+    assert len(versions()) == len(pipeline.registry()) == 1
+
+
+def test_a_deleted_store_comes_back_with_old_times_and_says_so(pipeline):
+    train_live(pipeline)
+    publish()
+    (pipeline.root / "mlflow.db").unlink()
+    shutil.rmtree(pipeline.root / FOLDER)
+
+    done = stage(pipeline.root)  # another process: this one holds the deleted database open
+
+    assert done.returncode == 0, done.stderr
+    assert "rebuilt" in done.stdout and done.stderr == ""
+    code = (
+        "from ferops.tracking import store; o = store.connect(); (r,) = o.client.search_runs([o.experiment_id]);"
+        "h = o.client.get_metric_history(r.info.run_id, 'val/loss'); (v,) = o.client.search_model_versions('');"
+        f"print(r.data.tags['{REBUILT}'], r.info.start_time, r.info.end_time, r.info.status,"
+        "r.data.metrics['test/accuracy'], v.version, v.run_id == r.info.run_id, *[p.timestamp for p in h])"
+    )
+    told = subprocess.run([sys.executable, "-c", code], cwd=pipeline.root, capture_output=True, text=True, check=True)
+    times = [str(round(1000 * row["time"])) for row in pipeline.history]
+    start, end = (str(round(1000 * pipeline.training[key])) for key in ("started", "ended"))
+    assert told.stdout.split() == ["true", start, end, "FINISHED", "0.6", "1", "True", *times]
+    assert len(pipeline.registry()) == 1
+
+
+def test_a_run_logged_live_is_adopted_and_not_doubled(pipeline):
+    train_live(pipeline)
+
+    publish()
+
+    (run,) = runs()
+    assert REBUILT not in run.data.tags
+    assert len(series(run, "val/loss")) == 3
+    assert run.info.end_time == round(1000 * pipeline.training["ended"])
+
+
+def test_epochs_that_the_live_run_missed_are_added(pipeline):
+    train_live(pipeline, last=1, finish=False)
+
+    publish()
+
+    (run,) = runs()
+    assert [step for step, _, _ in series(run, "train/f1")] == [1, 2, 3]
+    assert run.info.status == "FINISHED" and REBUILT not in run.data.tags
+
+
+def test_the_live_run_of_another_attempt_is_not_adopted(pipeline):
+    later = [epoch._replace(time=epoch.time + 5000) for epoch in epochs(pipeline)]
+    live = LiveRun.open(pipeline.training["scratch_key"], {"data.dataset": "sample", "train.learning_rate": 0.1})
+    for epoch in later:
+        live.log_epoch(*epoch)
+    assert live.flush()
+
+    publish()
+
+    assert sorted(run.data.tags.get(REBUILT, "live") for run in runs()) == ["live", "true"]
+
+
+def test_another_evaluation_updates_the_run_and_the_version(pipeline, capsys):
+    publish()
+    pipeline.evaluate(accuracy=0.7)
+
+    publish()
+
+    (run,) = runs()
+    (version,) = versions()
+    assert run.data.metrics["test/accuracy"] == run.data.metrics["val/final/accuracy"] == 0.7
+    assert len(series(run, "test/binary_accuracy")) == 1  # it did not change
+    assert "accuracy 0.700" in run.data.tags["mlflow.note.content"] and "accuracy 0.700" in version.description
+    assert version.tags["test/accuracy"] == "0.7000"
+    assert "evaluation updated" in capsys.readouterr().out
+
+
+def test_params_that_changed_after_training_are_not_logged_again(pipeline):
+    publish()
+    text = (pipeline.root / "params.yaml").read_text()
+    (pipeline.root / "params.yaml").write_text(text.replace("max_kl_divergence: 0.05", "max_kl_divergence: 0.06"))
+
+    publish()
+
+    (run,) = runs()
+    assert run.data.params["validate.max_kl_divergence"] == "0.05"
+
+
+def test_new_weights_are_version_2_and_the_challenger(pipeline):
+    publish()
+    pipeline.train(seed=1)
+
+    publish()
+
+    assert len(runs()) == 2
+    assert sorted(int(version.version) for version in versions()) == [1, 2]
+    assert challenger() == 2
+    assert [line["version"] for line in pipeline.registry()] == [1, 2]
+    assert pipeline.registry()[1]["weights_digest"] == pipeline.training["weights_digest"]
+
+
+def test_old_weights_that_come_back_do_not_take_the_challenger(pipeline):
+    publish()
+    pipeline.train(seed=1)
+    publish()
+    pipeline.train(seed=0)
+
+    publish()
+
+    assert len(runs()) == len(versions()) == challenger() == 2
+
+
+def test_a_publish_cut_off_before_the_alias_is_finished_by_the_next(pipeline, monkeypatch):
+    from mlflow import MlflowClient
+
+    def dies(*_: Any) -> None:
+        raise OSError("the server went away")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(MlflowClient, "set_registered_model_alias", dies)
+        with pytest.raises(store.TrackingFailed, match="went away"):
+            publish()
+
+    publish()
+
+    assert len(runs()) == len(versions()) == challenger() == len(pipeline.registry()) == 1
+
+
+def test_the_registered_model_in_a_moved_clone_gives_the_cores_probabilities(pipeline, faces, monkeypatch):
+    import keras
+    import mlflow
+
+    from ferops.data.filters import median
+
+    publish()
+    core = keras.models.load_model(pipeline.root / "models/core.keras", compile=False)
+    moved = pipeline.root.with_name("moved")
+    shutil.move(pipeline.root, moved)
+    monkeypatch.chdir(moved)
+    store.connect()
+
+    loaded = mlflow.pyfunc.load_model(f"models:/{store.MODEL}@challenger")
+
+    expected = core.predict(median(faces, 3), verbose=0)
+    np.testing.assert_allclose(loaded.predict(faces), expected, atol=1e-6)
+    assert loaded.metadata.signature.inputs.inputs[0].shape == (-1, 48, 48)
+    (run,) = runs()
+    assert "figures/train/curves.png" in artifacts(run)
+
+
+def test_any_mlflow_process_loads_the_model_from_the_database_file(pipeline):
+    publish()
+    uri = f"sqlite:///{pipeline.root}/mlflow.db"
+    code = (
+        f"import mlflow; mlflow.set_tracking_uri({uri!r});"
+        f"print(mlflow.artifacts.download_artifacts('models:/{store.MODEL}@challenger'))"
+    )
+
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=pipeline.root.parent, capture_output=True, text=True, check=False
+    )
+
+    assert done.returncode == 0, done.stderr
+    assert Path(done.stdout.split()[-1], "MLmodel").is_file()
+
+
+def test_a_server_that_refuses_ends_publish_in_one_line(pipeline):
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+
+    done = stage(pipeline.root, MLFLOW_TRACKING_URI=f"http://someone:secret@127.0.0.1:{port}")
+
+    assert done.returncode == 1
+    assert done.stderr.startswith(f"TrackingUnreachable: no MLflow at http://127.0.0.1:{port}: ")
+    assert done.stderr.count("\n") == 1 and "secret" not in done.stderr
+
+
+def test_a_server_that_never_answers_ends_publish_within_half_a_minute(pipeline, silent_server):
+    started = time.monotonic()
+
+    done = stage(pipeline.root, MLFLOW_TRACKING_URI=silent_server, DVC_EXP_NAME="big-otter")
+
+    assert time.monotonic() - started < 30
+    assert done.returncode == 0, done.stderr  # an experiment leaves it to the next publish
+    assert done.stdout.count("\n") == 1 and "big-otter is not in MLflow yet" in done.stdout
+
+
+def test_a_file_that_is_no_database_is_named_at_once(pipeline, monkeypatch):
+    (pipeline.root / "mlflow.db").write_text("not a database, but long enough to be looked at")
+
+    with pytest.raises(store.TrackingUnreachable, match=r"mlflow\.db: file is not a database"):
+        publish()
+
+
+def test_publish_before_training_says_so(pipeline):
+    (pipeline.root / "dvc.lock").write_text("schema: '2.0'\nstages: {}\n")
+
+    with pytest.raises(NotTrained, match="dvc repro"):
+        publish()
+
+
+def test_a_missing_output_is_named_before_the_store_is_opened(pipeline):
+    (pipeline.root / "metrics/val.json").unlink()
+
+    with pytest.raises(MissingOutput, match=r"metrics/val\.json"):
+        publish()
+    assert not (pipeline.root / "mlflow.db").exists()

@@ -1,0 +1,69 @@
+"""Where the store is."""
+
+import subprocess
+import sys
+
+import pytest
+
+from ferops.tracking import store
+
+
+def test_the_store_is_beside_the_repository_that_dvc_names(pipeline, tmp_path, monkeypatch):
+    copy = tmp_path / "clone/.dvc/tmp/exps/tmp1"  # where DVC runs a queued experiment
+    (copy / ".dvc").mkdir(parents=True)
+    monkeypatch.chdir(copy)
+    monkeypatch.setenv("DVC_ROOT", str(tmp_path / "clone"))
+
+    assert store.tracking_uri() == f"sqlite:///{tmp_path}/clone/mlflow.db"
+
+
+def test_without_dvc_it_is_in_the_root_of_the_repository_around(pipeline, monkeypatch):
+    (pipeline.root / "docs/deep").mkdir(parents=True)
+    monkeypatch.chdir(pipeline.root / "docs/deep")
+
+    assert store.tracking_uri() == f"sqlite:///{pipeline.root}/mlflow.db"
+
+
+@pytest.mark.parametrize("uri", ["http://127.0.0.1:5000", "postgresql+psycopg2://u:p@h/db", "sqlite:////tmp/x.db"])
+def test_the_environments_uri_wins(uri, pipeline, monkeypatch):
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
+
+    assert store.tracking_uri() == uri
+
+
+def test_a_relative_database_is_relative_to_the_root(pipeline, monkeypatch):
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "sqlite:///runs/all.db")
+
+    assert store.tracking_uri() == f"sqlite:///{pipeline.root}/runs/all.db"
+
+
+def test_an_address_is_shown_without_its_password():
+    assert store.address("postgresql://someone:secret@host/db") == "postgresql://host/db"
+    assert store.address("failed: http://a:b@host:1/x") == "failed: http://host:1/x"
+
+
+def test_importing_the_room_imports_no_mlflow_and_sets_nothing():
+    code = (
+        "import os, sys; before = dict(os.environ)\n"
+        "import ferops.tracking.publish, ferops.tracking.live, ferops.tracking.artifacts, ferops.stages.publish\n"
+        "assert 'mlflow' not in sys.modules and 'keras' not in sys.modules\n"
+        "assert dict(os.environ) == before"
+    )
+
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+
+    assert done.returncode == 0, done.stderr
+
+
+def test_opening_a_new_store_prints_nothing(pipeline, capfd):
+    store.connect()
+
+    assert capfd.readouterr() == ("", "")
+
+
+def test_an_experiment_deleted_in_the_ui_is_taken_up_again(pipeline):
+    opened = store.connect()
+    opened.client.delete_experiment(opened.experiment_id)
+
+    assert store.connect().experiment_id == opened.experiment_id
+    assert opened.client.get_experiment(opened.experiment_id).lifecycle_stage == "active"
