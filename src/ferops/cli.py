@@ -31,9 +31,9 @@ def data_use(
     """Point the pipeline at a copy of FER2013: read through, tracked by DVC. Bad data change nothing."""
     from rich.console import Console
 
-    from ferops.commands import use
+    from ferops.dataset_use import use
 
-    use.use(path, recipe, Console())
+    use(path, recipe, Console())
 
 
 @app.command(epilog="Example:  ferops results")

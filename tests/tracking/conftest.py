@@ -7,7 +7,7 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -135,17 +135,17 @@ def make_core(seed: int) -> Any:
 
 
 @pytest.fixture
-def pipeline(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Pipeline:
+def pipeline(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Pipeline]:
     """A pipeline in a clone of its own, which is the working directory; its store is the clone's."""
     for name in ("DVC_ROOT", "DVC_EXP_NAME", "MLFLOW_TRACKING_URI"):
         monkeypatch.delenv(name, raising=False)
-    # what ferops sets for its own process is undone after the test
-    for name in ("MLFLOW_DISABLE_TELEMETRY", "DO_NOT_TRACK", "MLFLOW_LOGGING_LEVEL"):
-        monkeypatch.setenv(name, os.environ.get(name) or {"MLFLOW_LOGGING_LEVEL": "WARNING"}.get(name, "true"))
     clone = tmp_path / "clone"
     clone.mkdir()
     monkeypatch.chdir(clone)
-    return Pipeline(clone)
+    before = dict(os.environ)
+    yield Pipeline(clone)
+    os.environ.clear()  # ferops turns off telemetry for its own process
+    os.environ.update(before)
 
 
 @pytest.fixture

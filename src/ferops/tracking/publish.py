@@ -75,7 +75,7 @@ def publish(params: Params, serve: Callable[[], Served], root: Path = Path()) ->
     from mlflow.exceptions import MlflowException
 
     try:
-        with store.few_retries():
+        with store.publishing(opened):
             return _publish(opened, outputs, serve)
     except (MlflowException, OSError) as error:
         store.connect()  # says so where the server has gone

@@ -121,7 +121,8 @@ def connect() -> Store:
         # alembic and MLflow's database module report at INFO even where nothing is wrong
         for name in ("mlflow", "alembic"):
             logging.getLogger(name).setLevel(os.environ["MLFLOW_LOGGING_LEVEL"])
-        with _environment(_IMPATIENT):
+        # MLflow writes the address into the environment too: undone here, or it would win the next time
+        with _environment({**_IMPATIENT, "MLFLOW_TRACKING_URI": uri}):
             _knock(uri)
             artifacts.register()
             mlflow.set_tracking_uri(uri)
@@ -151,9 +152,13 @@ def impatience() -> Iterator[None]:
 
 
 @contextmanager
-def few_retries() -> Iterator[None]:
-    """A server that dies in the middle is noticed within seconds, not minutes; what the user has set stays."""
-    with _environment({name: value for name, value in _FEW_RETRIES.items() if name not in os.environ}):
+def publishing(opened: Store) -> Iterator[None]:
+    """A server that dies in the middle is noticed within seconds, not minutes; what the user has set stays.
+
+    MLflow's functions without an experiment argument use the one of this store inside the block.
+    """
+    few = {name: value for name, value in _FEW_RETRIES.items() if name not in os.environ}
+    with _environment({**few, "MLFLOW_EXPERIMENT_ID": opened.experiment_id}):
         yield
 
 
