@@ -175,15 +175,18 @@ def _verdict(dataset: str, found: Counts) -> str:
 
 
 def _table(path: Path, found: Counts) -> Table:
-    table = Table(title=f"{path.name}: images per split and class", title_justify="left", box=box.SIMPLE_HEAD)
+    """A row a class, so that it fits 80 columns; what is not the official count is yellow."""
+    table = Table(title=f"{path.name}: images per class and split", title_justify="left", box=box.SIMPLE_HEAD)
     table.add_column()
-    for name in (*NAMES, "all"):
-        table.add_column(name, justify="right")
     for name in SPLITS:
-        official = list(OFFICIAL_COUNTS[name])
-        row = zip([*found[name], sum(found[name])], [*official, sum(official)], strict=True)
-        table.add_row(name, *(f"{number:,}" if number == same else f"[yellow]{number:,}[/]" for number, same in row))
-        table.add_row(
-            "  official", *(f"{number:,}" for number in (*official, sum(official))), style="dim", end_section=True
-        )
+        table.add_column(name, justify="right")
+        table.add_column("official", justify="right", style="dim")
+    for code, expression in enumerate([*NAMES, "all"]):
+        cells = []
+        for name in SPLITS:
+            number, official = (
+                (counts[code] if code < len(NAMES) else sum(counts)) for counts in (found[name], OFFICIAL_COUNTS[name])
+            )
+            cells += [f"{number:,}" if number == official else f"[yellow]{number:,}[/]", f"{official:,}"]
+        table.add_row(expression, *cells, end_section=code == len(NAMES) - 1)
     return table

@@ -23,7 +23,7 @@ def spoil(repository: Path) -> None:
 
 def run(repository: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, "-m", "ferops.stages.validate", *arguments],
+        [sys.executable, "-m", "ferops.stages", "validate", *arguments],
         cwd=repository,
         env=os.environ | {"NO_COLOR": "1"},
         capture_output=True,

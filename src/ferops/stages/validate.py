@@ -17,7 +17,6 @@ import pandas as pd
 
 from ferops import params
 from ferops.errors import FeropsError
-from ferops.stages import run_stage
 
 if TYPE_CHECKING:
     from ferops.quality.checkpoint import CheckResult, GateResult
@@ -29,12 +28,12 @@ class BadManifest(FeropsError):
     """A manifest is missing or is not a parquet file."""
 
 
-def main() -> None:
+def main(*arguments: str) -> None:
     """Judge one gate; write reports/validate/GATE and, only where it passed, data/gates/GATE.json."""
-    if len(sys.argv) != 2 or sys.argv[1] not in GATES:
-        print(f"validate: expected one argument, {' or '.join(GATES)}; found {sys.argv[1:]}", file=sys.stderr)
+    if len(arguments) != 1 or arguments[0] not in GATES:
+        print(f"validate: expected one argument, {' or '.join(GATES)}; found {list(arguments)}", file=sys.stderr)
         sys.exit(2)
-    validate(sys.argv[1])
+    validate(arguments[0])
 
 
 def validate(what: str) -> None:
@@ -114,7 +113,3 @@ def _table(failures: Sequence["CheckResult"]) -> str:
 def _write_json(path: Path, content: object) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-
-
-if __name__ == "__main__":
-    run_stage(main)
