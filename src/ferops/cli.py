@@ -31,7 +31,7 @@ def data_use(
     """Point the pipeline at a copy of FER2013: read through, tracked by DVC. Bad data change nothing."""
     from rich.console import Console
 
-    from ferops.dataset_use import use
+    from ferops.commands.use import use
 
     use(path, recipe, Console())
 

@@ -134,13 +134,29 @@ def make_core(seed: int) -> Any:
     return keras.Model(faces, keras.layers.Dense(len(NAMES), activation="softmax")(x))
 
 
+@pytest.fixture(scope="session")
+def empty_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A database in which nothing was published; MLflow takes a second of processor time to make one."""
+    from ferops.tracking import store
+
+    root = tmp_path_factory.mktemp("store")
+    before = dict(os.environ)
+    os.environ.pop("MLFLOW_TRACKING_URI", None)
+    os.environ["DVC_ROOT"] = str(root)
+    store.connect()
+    os.environ.clear()
+    os.environ.update(before)
+    return root / "mlflow.db"
+
+
 @pytest.fixture
-def pipeline(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Pipeline]:
-    """A pipeline in a clone of its own, which is the working directory; its store is the clone's."""
+def pipeline(tmp_path: Path, empty_store: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Pipeline]:
+    """A pipeline in a clone of its own, which is the working directory, with an empty store."""
     for name in ("DVC_ROOT", "DVC_EXP_NAME", "MLFLOW_TRACKING_URI"):
         monkeypatch.delenv(name, raising=False)
     clone = tmp_path / "clone"
     clone.mkdir()
+    shutil.copy(empty_store, clone)
     monkeypatch.chdir(clone)
     before = dict(os.environ)
     yield Pipeline(clone)

@@ -17,7 +17,7 @@ def epoch(number: int, offset: float = 0.0) -> Epoch:
 
 def train(first: int, last: int, *, offset: float = 0.0, kill: bool = False) -> None:
     """Epochs `first` to `last` of a training whose checkpoint holds the ones before."""
-    live = LiveRun.open("key", FLAT, history=[epoch(n, offset) for n in range(1, first)])
+    live = LiveRun.open("key", FLAT, history=[tuple(epoch(n, offset)) for n in range(1, first)])
     for number in range(first, last + 1):
         live.log_epoch(*epoch(number, offset))
     if kill:
@@ -103,6 +103,7 @@ def test_without_a_server_training_goes_on_with_one_line_of_warning(answers, pip
         assert time.monotonic() - started < 0.5
         live.finish("digest", wait=2)
         assert time.monotonic() - started < 6
+    live._thread.join(20)  # it may still be waiting for the server that has gone by now
 
     told = capsys.readouterr().err
     assert told.startswith("warning: ") and told.count("\n") == 1 and "training goes on" in told

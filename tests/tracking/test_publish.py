@@ -330,6 +330,7 @@ def test_publish_before_training_says_so(pipeline):
 
 
 def test_a_missing_output_is_named_before_the_store_is_opened(pipeline):
+    (pipeline.root / "mlflow.db").unlink()
     (pipeline.root / "metrics/val.json").unlink()
 
     with pytest.raises(MissingOutput, match=r"metrics/val\.json"):

@@ -56,6 +56,8 @@ def test_importing_the_room_imports_no_mlflow_and_sets_nothing():
 
 
 def test_opening_a_new_store_prints_nothing(pipeline, capfd):
+    (pipeline.root / "mlflow.db").unlink()
+
     store.connect()
 
     assert capfd.readouterr() == ("", "")

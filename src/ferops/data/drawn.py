@@ -7,7 +7,8 @@ own strength, so expressions shade into one another as real ones do.
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
@@ -48,7 +49,8 @@ _MOODS: Final[Mapping[str, tuple[Mapping[str, float], ...]]] = {
     "fear": (
         {"inner_raise": 1.0, "outer_raise": 0.45, "brow_lower": 0.4, "lid_raise": 1.0, "lip_stretch": 1.0,
          "jaw_drop": 0.45, "bare": 0.6},
-        {"inner_raise": 1.0, "outer_raise": 0.5, "brow_lower": 0.45, "lid_raise": 0.9, "lip_stretch": 0.7, "jaw_drop": 0.7},
+        {"inner_raise": 1.0, "outer_raise": 0.5, "brow_lower": 0.45, "lid_raise": 0.9, "lip_stretch": 0.8, "jaw_drop": 0.6,
+         "bare": 0.6},
     ),
     "happy": (
         {"lip_corner_up": 0.85, "cheek_raise": 0.65},
@@ -61,7 +63,7 @@ _MOODS: Final[Mapping[str, tuple[Mapping[str, float], ...]]] = {
     ),
     "surprise": (
         {"inner_raise": 0.9, "outer_raise": 1.0, "lid_raise": 0.85, "jaw_drop": 1.0, "pucker": 0.9},
-        {"inner_raise": 1.0, "outer_raise": 1.0, "lid_raise": 0.7, "jaw_drop": 0.65, "pucker": 0.7},
+        {"inner_raise": 1.0, "outer_raise": 1.0, "lid_raise": 0.7, "jaw_drop": 0.65, "pucker": 0.7, "bare": 0.4},
     ),
     "neutral": ({},),
 }  # fmt: skip
@@ -197,12 +199,23 @@ class _Pose:
 
     def place(self, points: Points, depth: float | None = None) -> Points:
         """Face coordinates (n, 2) to fine pixels (n, 2); `depth` None lays them on the face's curved front."""
-        x, y = points[:, 0], points[:, 1]
-        z = 0.75 * np.sqrt(np.clip(1.0 - 0.7 * x * x - 0.3 * y * y, 0.0, 1.0)) if depth is None else depth
-        turned = x * math.cos(self.yaw) + z * math.sin(self.yaw)
-        tilted = y * math.cos(self.pitch) + z * math.sin(self.pitch)
+        flat, rise, centre = self._axes
+        if depth is not None:
+            return points @ flat + (depth * rise + centre)
+        z = 0.75 * np.sqrt(np.maximum(1.0 - points**2 @ (0.7, 0.3), 0.0))
+        return points @ flat + z[:, None] * rise + centre
+
+    @cached_property
+    def _axes(self) -> tuple[Points, Points, Points]:
+        """Images of the face's x and y axes (2, 2), of its depth axis (2,), and of its centre (2,)."""
         cos, sin = math.cos(self.roll) * self.scale, math.sin(self.roll) * self.scale
-        return np.stack([self.x + cos * turned - sin * tilted, self.y + sin * turned + cos * tilted], axis=1)
+        turn = np.array([[cos, sin], [-sin, cos]])
+        flat = np.array([[math.cos(self.yaw)], [math.cos(self.pitch)]]) * turn
+        return flat, np.array([math.sin(self.yaw), math.sin(self.pitch)]) @ turn, np.array([self.x, self.y])
+
+    def halved(self) -> "_Pose":
+        """The same pose on a canvas of half the side."""
+        return replace(self, scale=self.scale / 2, x=self.x / 2, y=self.y / 2)
 
 
 Mood = dict[str, float]
@@ -236,10 +249,11 @@ def draw_face(label: int, rng: np.random.Generator) -> Image:
 
 def _person(rng: np.random.Generator) -> _Person:
     skin = rng.uniform(95, 215)
+    hair = float(rng.choice([20, 35, 60, 100, 165, 205], p=[0.3, 0.25, 0.2, 0.1, 0.08, 0.07]))
     return _Person(
         skin=skin,
-        hair=min(rng.choice([20, 35, 60, 100, 165, 205], p=[0.3, 0.25, 0.2, 0.1, 0.08, 0.07]), 1.15 * skin),
-        lips=rng.uniform(0.62, 0.85),
+        hair=min(hair, 0.6 * skin if skin < 150 else 1.1 * skin),
+        lips=rng.uniform(0.7, 0.9),
         iris=rng.uniform(15, 70),
         width=rng.uniform(0.9, 1.06),
         height=rng.uniform(0.94, 1.08),
@@ -268,8 +282,8 @@ def _mood(name: str, rng: np.random.Generator) -> Mood:
     """Pull of every action unit, 0 to about 1.2: the expression at some intensity, over everyday twitches."""
     variants = _MOODS[name]
     variant = variants[int(rng.integers(len(variants)))]
-    intensity = rng.uniform(0.5, 1.1)
-    rest = {unit: 0.16 * rng.uniform(0, 1) ** 2 for unit in _UNITS}
+    intensity = rng.uniform(0.45, 1.1)
+    rest = {unit: 0.2 * rng.uniform(0, 1) ** 2 for unit in _UNITS}
     rest["bare"], rest["skew"] = 0.0, rng.uniform(-0.15, 0.15)
     pulled = {unit: intensity * pull * rng.uniform(0.75, 1.15) for unit, pull in variant.items()}
     mood = rest | pulled
@@ -280,12 +294,12 @@ def _mood(name: str, rng: np.random.Generator) -> Mood:
 
 def _pose(rng: np.random.Generator) -> _Pose:
     return _Pose(
-        yaw=math.radians(float(np.clip(rng.normal(0, 8), -20, 20))),
-        pitch=math.radians(float(np.clip(rng.normal(0, 4), -9, 9))),
-        roll=math.radians(float(np.clip(rng.normal(0, 4), -11, 11))),
-        scale=_FINE * rng.uniform(18.8, 21.2),
-        x=_CANVAS / 2 + _FINE * rng.uniform(-1.2, 1.2),
-        y=_CANVAS / 2 + _FINE * rng.uniform(-2.2, 0.2),
+        yaw=math.radians(float(np.clip(rng.normal(0, 9), -22, 22))),
+        pitch=math.radians(float(np.clip(rng.normal(0, 5), -12, 12))),
+        roll=math.radians(float(np.clip(rng.normal(0, 5), -14, 14))),
+        scale=_FINE * rng.uniform(18.2, 21.6),
+        x=_CANVAS / 2 + _FINE * rng.uniform(-1.6, 1.6),
+        y=_CANVAS / 2 + _FINE * rng.uniform(-2.8, 0.6),
     )
 
 
@@ -306,14 +320,15 @@ def _grey(level: float) -> tuple[int]:
     return (min(255, max(0, round(level))),)
 
 
-def _curve(*points: tuple[float, float], n: int = 16) -> Points:
-    """A Bezier curve through its first and last point."""
-    t = np.linspace(0.0, 1.0, n)[:, None]
-    degree = len(points) - 1
-    curve = np.zeros((n, 2))
-    for k, point in enumerate(points):
-        curve += math.comb(degree, k) * t**k * (1.0 - t) ** (degree - k) * np.array(point)
-    return curve
+def _curve(*points: tuple[float, float], n: int = 12) -> Points:
+    """A Bezier curve (n, 2) through its first and last point."""
+    return _bernstein(len(points) - 1, n) @ np.array(points)
+
+
+@cache
+def _bernstein(degree: int, n: int) -> Points:
+    t = np.linspace(0.0, 1.0, n)
+    return np.stack([math.comb(degree, k) * t**k * (1.0 - t) ** (degree - k) for k in range(degree + 1)], axis=1)
 
 
 def _smooth(corners: Points) -> Points:
@@ -325,32 +340,34 @@ def _smooth(corners: Points) -> Points:
     return corners
 
 
-def _ellipse(x: float, y: float, rx: float, ry: float, n: int = 28) -> Points:
+def _ellipse(x: float, y: float, rx: float, ry: float, n: int = 24) -> Points:
+    return _circle(n) * (rx, ry) + (x, y)
+
+
+@cache
+def _circle(n: int) -> Points:
     angle = np.linspace(0.0, _ROUND, n, endpoint=False)
-    return np.stack([x + rx * np.cos(angle), y + ry * np.sin(angle)], axis=1)
+    return np.stack([np.cos(angle), np.sin(angle)], axis=1)
 
 
-def _outline(person: _Person, mood: Mood, grow: float = 1.0) -> Points:
+def _outline(person: _Person, mood: Mood) -> Points:
     """The face's outline (48, 2): half an ellipse above, a jaw that narrows below and drops with the mouth."""
-    angle = np.linspace(0.0, _ROUND, 48, endpoint=False)
-    x, y = np.cos(angle), np.sin(angle)
-    below = np.clip(y, 0.0, 1.0)
-    width = person.width * (1.0 - person.jaw * below**2)
+    x, y = _circle(48).T
+    width = person.width * (1.0 - person.jaw * np.maximum(y, 0.0) ** 2)
     chin = (1.12 + 0.16 * mood["jaw_drop"]) * person.height
-    height = np.where(y > 0, chin, 1.12 * person.height)
-    return grow * np.stack([width * x, height * y], axis=1)
+    return np.stack([width * x, np.where(y > 0, chin, 1.12 * person.height) * y], axis=1)
 
 
 def _background(rng: np.random.Generator) -> Image:
+    """A ramp with blobs, out of focus: drawn small, as it has no detail."""
     start, stop = rng.uniform(20, 235, 2)
-    ramp = np.linspace(start, stop, _CANVAS)
-    canvas = np.rint(np.tile(ramp, (_CANVAS, 1))).astype(np.uint8)
+    small = np.tile(np.rint(np.linspace(start, stop, SIDE)).astype(np.uint8), (SIDE, 1))
     if rng.integers(2):
-        canvas = np.ascontiguousarray(canvas.T)
+        small = np.ascontiguousarray(small.T)
     for _ in range(int(rng.integers(0, 5))):
-        x, y = rng.uniform(0, _CANVAS, 2)
-        _fill(canvas, _ellipse(x, y, rng.uniform(8, 60), rng.uniform(8, 60)), rng.uniform(10, 245))
-    return np.asarray(cv2.GaussianBlur(canvas, (21, 21), 6), dtype=np.uint8)
+        x, y = rng.uniform(0, SIDE, 2)
+        _fill(small, _ellipse(x, y, rng.uniform(2, 15), rng.uniform(2, 15)), rng.uniform(10, 245))
+    return _enlarge(cv2.GaussianBlur(small, (7, 7), 1.5), _FINE)
 
 
 def _head(canvas: Image, person: _Person, mood: Mood, pose: _Pose, rng: np.random.Generator) -> Image:
@@ -365,7 +382,7 @@ def _head(canvas: Image, person: _Person, mood: Mood, pose: _Pose, rng: np.rando
         _fill(canvas, place(_ellipse(0, -0.35, 1.04 * person.width, 0.9), -0.1), person.hair)
     _fill(canvas, place(_ellipse(0, 2.0, 1.9, 0.62), -0.2), wear)
     _fill(canvas, place(np.array([[-0.52, 0.7], [0.52, 0.7], [0.6, 1.7], [-0.6, 1.7]]), -0.2), 0.7 * person.skin)
-    for side in (-1, 1):
+    for side in () if person.style == "long" else (-1, 1):
         _fill(canvas, place(_ellipse(side * person.width, 0.02, 0.13, 0.26), -0.15), 0.85 * person.skin)
     outline = place(_outline(person, mood), 0.0)
     _fill(canvas, outline, person.skin)
@@ -376,9 +393,9 @@ def _head(canvas: Image, person: _Person, mood: Mood, pose: _Pose, rng: np.rando
 
 def _relief(canvas: Image, head: Image, person: _Person, mood: Mood, pose: _Pose) -> None:
     """Shade nose, sockets, cheeks and wrinkles: soft dark and bright strokes inside the face, in place."""
-    dark, bright = np.zeros_like(canvas), np.zeros_like(canvas)
-    unit = pose.scale
-    place = pose.place
+    dark, bright = np.zeros((2, _CANVAS // 2, _CANVAS // 2), dtype=np.uint8)  # blurred anyway: half the side will do
+    pose = pose.halved()
+    unit, place = pose.scale, pose.place
     for side in (-1, 1):
         eye = side * person.eye_gap
         _fill(dark, place(_ellipse(eye, -0.27, 0.27, 0.15)), 46)
@@ -390,9 +407,11 @@ def _relief(canvas: Image, head: Image, person: _Person, mood: Mood, pose: _Pose
     _stroke(dark, place(_curve((-0.2, chin), (0, chin - 0.05), (0.2, chin))), 50, 0.06 * unit)
     if mood["lip_corner_down"] > 0.4:
         _fill(bright, place(_ellipse(0, chin + 0.12, 0.18, 0.1)), 40)
-    shade = 256 - (cv2.GaussianBlur(dark, (0, 0), 2.6).astype(np.int32) * head >> 8)
-    glow = cv2.GaussianBlur(bright, (0, 0), 3.5).astype(np.int32) * head >> 8
-    np.copyto(canvas, np.clip((canvas * shade >> 8) + glow, 0, 255).astype(np.uint8))
+    inside = head[::2, ::2].astype(np.uint16)
+    shade = 256 - (cv2.GaussianBlur(dark, (9, 9), 1.3) * inside >> 8)
+    glow = cv2.GaussianBlur(bright, (11, 11), 1.75) * inside >> 8
+    lit = (canvas * _enlarge(shade, 2) >> 8) + _enlarge(glow, 2)
+    np.copyto(canvas, np.minimum(lit, 255).astype(np.uint8))
 
 
 def _cheek(dark: Image, bright: Image, side: int, person: _Person, mood: Mood, pose: _Pose) -> None:
@@ -431,7 +450,7 @@ def _nose(dark: Image, bright: Image, person: _Person, mood: Mood, pose: _Pose) 
         if wrinkle > 0.25:
             for y in (-0.16, -0.06, 0.04):
                 line = _curve((side * 0.03, y - 0.02), (side * 0.13, y - 0.03), (side * 0.2, y + 0.06))
-                _stroke(dark, lay(line), 150 * wrinkle, 0.035 * unit)
+                _stroke(dark, lay(line), 105 * wrinkle, 0.03 * unit)
     _stroke(dark, lay(_curve((-wing * 0.5, tip + 0.06), (0, tip + 0.08), (wing * 0.5, tip + 0.06))), 90, 0.03 * unit)
 
 
@@ -449,7 +468,7 @@ def _forehead(dark: Image, person: _Person, mood: Mood, pose: _Pose) -> None:
     if frown > 0.3:
         for side in (-1, 1):
             line = _curve((side * 0.06, -0.3), (side * 0.05, -0.4), (side * 0.08, -0.52))
-            _stroke(dark, pose.place(line), min(1.2, frown) * 150 * (0.5 + 0.5 * person.age), 0.035 * pose.scale)
+            _stroke(dark, pose.place(line), min(1.2, frown) * 100 * (0.5 + 0.5 * person.age), 0.035 * pose.scale)
 
 
 def _eye(canvas: Image, side: int, person: _Person, mood: Mood, pose: _Pose, rng: np.random.Generator) -> None:
@@ -478,7 +497,7 @@ def _eye(canvas: Image, side: int, person: _Person, mood: Mood, pose: _Pose, rng
     _fill(ball, _ellipse(gaze[0], gaze[1], 0.55 * radius, 0.55 * radius), 8)
     _fill(ball, _ellipse(gaze[0] - 0.35 * radius, gaze[1] - 0.4 * radius, 0.22 * radius, 0.22 * radius, 10), 245)
     np.copyto(canvas, np.where(opening > 127, ball, canvas))
-    _stroke(canvas, pose.place(top), 0.22 * person.skin, 0.045 * pose.scale)
+    _stroke(canvas, pose.place(top), 0.25 * person.skin, 0.04 * pose.scale)
     _stroke(canvas, pose.place(bottom), 0.55 * person.skin, 0.022 * pose.scale)
     crease = np.stack([top[:, 0], top[:, 1] - 0.05 - 0.02 * mood["lid_droop"]], axis=1)
     _stroke(canvas, pose.place(crease[2:-2]), 0.68 * person.skin, 0.022 * pose.scale)
@@ -530,7 +549,7 @@ def _mouth(canvas: Image, person: _Person, mood: Mood, pose: _Pose) -> None:
     hole = pose.place(np.concatenate([above, below[::-1]]))
     opening, inside = np.zeros_like(canvas), canvas.copy()
     _fill(opening, hole, 255)
-    _fill(inside, hole, 0.16 * person.skin)
+    _fill(inside, hole, 0.22 * person.skin + 8)
     if drop > 0.35:
         _fill(inside, pose.place(_ellipse(0, float(lower[10]) + 0.02, 0.6 * half, 0.32 * gap)), 0.42 * person.skin)
     if mood["bare"] > 0.2:
@@ -594,7 +613,7 @@ def _fringe(canvas: Image, person: _Person, pose: _Pose, rng: np.random.Generato
             ball = _ellipse(x, y, rng.uniform(0.13, 0.2), rng.uniform(0.12, 0.17), 12)
             _fill(canvas, pose.place(ball, 0.2), person.hair * rng.uniform(0.8, 1.25) + 4)
     for at in rng.uniform(-0.85, 0.85, 8):
-        strand = _curve((person.parting + 0.25 * at, top + 0.08), (at, top + 0.12), (at * 1.08, person.hairline - 0.08))
+        strand = _curve((person.parting + 0.25 * at, top + 0.22), (at, top + 0.24), (at * 1.08, person.hairline - 0.08))
         _stroke(canvas, pose.place(strand, 0.2), person.hair * rng.uniform(0.75, 1.15) + rng.uniform(0, 28), 2)
 
 
@@ -640,7 +659,7 @@ def _develop(canvas: Image, head: Image, pose: _Pose, rng: np.random.Generator) 
     # a camera's automatic exposure: level and contrast are set by the picture
     mean = toned.mean()
     spread = math.sqrt(((toned - mean) ** 2).mean()) + 1.0
-    exposed = (toned - mean) * (rng.uniform(40, 62) / spread) + rng.uniform(108, 146)
+    exposed = (toned - mean) * min(1.5, rng.uniform(40, 62) / spread) + rng.uniform(108, 146)
     picture = np.rint(np.clip(exposed, 0, 255)).astype(np.uint8)
     blur = rng.uniform(0.0, 1.0)
     if blur > 0.35:
@@ -649,6 +668,11 @@ def _develop(canvas: Image, head: Image, pose: _Pose, rng: np.random.Generator) 
     return np.clip(np.rint(picture + noise), 0, 255).astype(np.uint8)
 
 
+def _enlarge(small: NDArray[Any], times: int) -> NDArray[Any]:
+    return small.repeat(times, axis=0).repeat(times, axis=1)
+
+
 def _shrink(fine: Image) -> Image:
+    """Average blocks of fine pixels, rounded."""
     blocks = fine.reshape(SIDE, _FINE, SIDE, _FINE).sum(axis=(1, 3), dtype=np.int32)
     return ((blocks + _FINE * _FINE // 2) // (_FINE * _FINE)).astype(np.uint8)

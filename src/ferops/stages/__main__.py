@@ -12,6 +12,8 @@ def main() -> None:
     stage, *arguments = sys.argv[1:]
     with native_stderr_dropped():
         module = import_module(f"ferops.stages.{stage}")
+        if "keras" in sys.modules:  # its backend looks for a GPU at the first operation, and tells
+            sys.modules["keras"].ops.zeros(())
     try:
         module.main(*arguments)
     except FeropsError as error:

@@ -39,5 +39,4 @@ def main() -> None:
     prepared.save(Path("data/augmented"), added, manifest, report)
     REPORTS.mkdir(parents=True, exist_ok=True)
     pictures.plot_class_distribution(REPORTS / "class_distribution.png", before, after)
-    sheet = pictures.contact_sheet(added, labels[origins])
-    pictures.save_png(Path("data/augmented/contact_sheet.png"), sheet)
+    pictures.save_png(REPORTS / "contact_sheet.png", pictures.contact_sheet(added, labels[origins]))

@@ -50,7 +50,7 @@ def main() -> None:
 
 def read(path: Path, console: Console) -> readers.Faces:
     """Read a copy of FER2013 behind a progress bar; none where the console is not a terminal."""
-    columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TimeRemainingColumn())
+    columns = (TextColumn("{task.description}", markup=False), BarColumn(), DownloadColumn(), TimeRemainingColumn())
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
         task = bar.add_task(f"reading {path.name}", total=None)
         return readers.read_csv(path, progress=lambda done, total: bar.update(task, completed=done, total=total))

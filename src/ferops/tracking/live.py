@@ -49,6 +49,7 @@ class LiveRun:
         self._work: queue.Queue[Callable[[], None] | None] = queue.Queue()
         self._thread = threading.Thread(target=self._loop, name="ferops-live", daemon=True)
         self._broken = False
+        self._uri = ""
         self._store: store.Store | None = None
         self._run_id = ""
         self._logged: set[int] = set()
@@ -60,7 +61,7 @@ class LiveRun:
         params_flat: Mapping[str, Any],
         tags: Mapping[str, str] | None = None,
         *,
-        history: Iterable[Epoch] | None = None,
+        history: Iterable[tuple[int, Mapping[str, float], float]] | None = None,
         warn: Callable[[str], None] | None = None,
     ) -> Self:
         """Start the run of a training, or go on in the one that a killed training has left.
@@ -69,7 +70,7 @@ class LiveRun:
             scratch_key: key of params and data, as in models/training.json; the run carries it as a tag.
             params_flat: flattened parameters; those up to `train` are logged.
             tags: further tags.
-            history: epochs that the checkpoint holds; `()` for a training from its start. An unfinished run is taken up
+            history: epochs (as for `log_epoch`) that the checkpoint holds; `()` for a training from its start. An unfinished run is taken up
                 only where its epochs are these, and gets those that it lacks; any other is an attempt that was given up
                 and is closed as KILLED. None takes up whichever unfinished run has the key.
             warn: where the one line of warning goes; stderr by default.
@@ -79,7 +80,8 @@ class LiveRun:
             store.quiet()
             import mlflow  # noqa: F401  # not in the thread: two threads that import the same modules can trip each other up
 
-            done = None if history is None else list(history)
+            live._uri = store.tracking_uri()
+            done = None if history is None else [Epoch(*epoch) for epoch in history]
             started = clock.time()
             name = describe.run_name(params_flat, started)
             params = describe.run_params(params_flat)
@@ -154,7 +156,7 @@ class LiveRun:
                history: list[Epoch] | None) -> None:  # fmt: skip
         from mlflow.entities import Param, RunTag
 
-        self._store = store.connect()
+        self._store = store.connect(self._uri)
         client = self._store.client
         run = self._take_up(tags[SCRATCH_KEY], history)
         if run is None:

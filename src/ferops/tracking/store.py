@@ -103,16 +103,19 @@ def quiet() -> None:
         os.environ.setdefault(name, value)
 
 
-def connect() -> Store:
+def connect(uri: str | None = None) -> Store:
     """Open the store, and the experiment in it; either is made where it is missing.
 
     MLflow's own patience (120 s a request, up to seven retries; 200 s for a database) is cut to about 10 s here.
+
+    Args:
+        uri: `tracking_uri()` by default.
 
     Raises:
         TrackingUnreachable: within 15 s, with the reason.
     """
     quiet()
-    uri = tracking_uri()
+    uri = uri or tracking_uri()
     shown = address(uri)
     try:
         import mlflow

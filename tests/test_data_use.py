@@ -12,11 +12,11 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from ferops import dataset_use
+from ferops.commands import use as data_use
 from ferops import params as parameters
 from ferops.data.readers import BadFile, BadRow, Faces, UnknownLayout
 from ferops.data.splits import MissingSplit
-from ferops.dataset_use import NotTaken, use
+from ferops.commands.use import NotTaken, use
 from ferops.errors import FeropsError
 from ferops.labels import OFFICIAL_COUNTS, USAGES
 
@@ -40,7 +40,7 @@ def repository(workplace, tmp_path, monkeypatch) -> Path:
 @pytest.fixture
 def download(faces, write_csv, tmp_path) -> Path:
     """A good copy outside the repository."""
-    return write_csv(tmp_path / "downloads/my fer2013.csv", faces)
+    return write_csv(tmp_path / "downloads/my fer2013 [1].csv", faces)
 
 
 def _everything() -> dict[str, str]:
@@ -73,16 +73,17 @@ def _refused(kind: type[FeropsError], path: Path, recipe: str | None = None) -> 
 
 def test_a_good_copy_is_tracked_and_params_point_at_it_with_the_recipe(repository, download):
     shown = _use(download, "paper")
+    assert "data.source is data/raw/my fer2013 [1].csv" in shown
     params = parameters.load()
-    assert (params.data.source, params.data.dataset) == ("data/raw/my fer2013.csv", "other")
+    assert (params.data.source, params.data.dataset) == ("data/raw/my fer2013 [1].csv", "other")
     assert (params.data.split, params.model.dropout) == ("random", 0.5)
-    assert Path("data/raw/my fer2013.csv").read_bytes() == download.read_bytes()
+    assert Path("data/raw/my fer2013 [1].csv").read_bytes() == download.read_bytes()
     staged = subprocess.run(["git", "diff", "--cached", "--name-only"], capture_output=True, text=True).stdout
-    assert "data/raw/my fer2013.csv.dvc" in staged
+    assert "data/raw/my fer2013 [1].csv.dvc" in staged
     assert sorted(path.name for path in Path("data/raw").iterdir()) == [
         ".gitignore",
-        "my fer2013.csv",
-        "my fer2013.csv.dvc",
+        "my fer2013 [1].csv",
+        "my fer2013 [1].csv.dvc",
     ]
     assert "# what the source claims to be" in Path("params.yaml").read_text()
     rows = {line.split()[0]: line.split()[1:] for line in shown.splitlines() if line.strip()}
@@ -184,7 +185,7 @@ def test_outside_a_dvc_repository_everything_is_as_it_was(workplace, download):
 def test_interrupted_after_dvc_has_added_it_everything_is_as_it_was(
     used_before, repository, download, faces, write_csv, tmp_path, monkeypatch
 ):
-    add = dataset_use._dvc_add
+    add = data_use._dvc_add
 
     def interrupted(target: Path) -> None:
         add(target)
@@ -195,7 +196,7 @@ def test_interrupted_after_dvc_has_added_it_everything_is_as_it_was(
         fewer = Faces(faces.images[1:], faces.labels[1:], faces.usages[1:])
         download = write_csv(tmp_path / "more" / download.name, fewer)
     before = _everything()
-    monkeypatch.setattr(dataset_use, "_dvc_add", interrupted)
+    monkeypatch.setattr(data_use, "_dvc_add", interrupted)
     with pytest.raises(KeyboardInterrupt):
         _use(download)
     assert _everything() == before

@@ -12,6 +12,7 @@ from typing import Any, Final
 import numpy as np
 from rich import box
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from ferops import params as parameters
@@ -72,7 +73,9 @@ def use(path: Path, recipe: str | None, console: Console) -> None:
         raise NotTaken(f"{target.as_posix()} could not be written: {error.strerror or error}") from None
     finally:
         _DRAFT.unlink(missing_ok=True)
-    console.print(f"params.yaml: data.source is {target.as_posix()}, data.dataset is {dataset}", highlight=False)
+    console.print(
+        f"params.yaml: data.source is {escape(target.as_posix())}, data.dataset is {dataset}", highlight=False
+    )
     if recipe:
         console.print(f"params.yaml: recipe {recipe} merged in", highlight=False)
     console.print("Next: [bold]dvc repro[/bold]")
@@ -176,7 +179,7 @@ def _verdict(dataset: str, found: Counts) -> str:
 
 def _table(path: Path, found: Counts) -> Table:
     """A row a class, so that it fits 80 columns; what is not the official count is yellow."""
-    table = Table(title=f"{path.name}: images per class and split", title_justify="left", box=box.SIMPLE_HEAD)
+    table = Table(title=f"{escape(path.name)}: images per class and split", title_justify="left", box=box.SIMPLE_HEAD)
     table.add_column()
     for name in SPLITS:
         table.add_column(name, justify="right")

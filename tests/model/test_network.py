@@ -1,0 +1,55 @@
+import cv2
+import keras
+import numpy as np
+import pytest
+
+from ferops.data import filters
+from ferops.model import network
+
+
+def build(frozen_blocks: int = 3, scaling: str = "caffe") -> keras.Model:
+    return network.build(frozen_blocks=frozen_blocks, scaling=scaling, noise=0.1, dropout=0.3)
+
+
+@pytest.fixture(scope="module")
+def faces() -> np.ndarray:
+    return np.random.default_rng(0).integers(0, 256, (6, 48, 48), dtype=np.uint8)
+
+
+def test_three_frozen_blocks_give_the_papers_three_counts() -> None:
+    assert network.counts(build(3)) == (14_883_399, 13_146_119, 1_737_280)
+
+
+@pytest.mark.parametrize(
+    ("frozen", "fixed"), [(0, 0), (1, 38_720), (2, 260_160), (3, 1_735_488), (4, 7_635_264), (5, 14_714_688)]
+)
+def test_each_frozen_block_takes_its_convolutions_out_of_training(frozen: int, fixed: int) -> None:
+    assert network.counts(build(frozen)).non_trainable == fixed + 1_792
+
+
+def test_outputs_are_seven_probabilities(faces: np.ndarray) -> None:
+    probabilities = np.asarray(build()(faces))
+    assert probabilities.shape == (6, 7)
+    np.testing.assert_allclose(probabilities.sum(axis=1), 1, atol=1e-5)
+
+
+@pytest.mark.parametrize(("scaling", "low", "high"), [("unit", 0, 1), ("caffe", -123.68, 255 - 103.939)])
+def test_scaling_is_in_the_graph(faces: np.ndarray, scaling: str, low: float, high: float) -> None:
+    scaled = np.asarray(network.scale(faces, scaling))
+    assert scaled.shape == (6, 48, 48, 3)
+    assert low <= scaled.min() < scaled.max() <= high
+
+
+@pytest.mark.parametrize("kernel", [1, 3, 5, 7])
+def test_the_median_in_the_graph_is_opencvs_to_the_bit(faces: np.ndarray, kernel: int) -> None:
+    expected = np.stack([cv2.medianBlur(face, kernel) for face in faces]) if kernel > 1 else faces
+    np.testing.assert_array_equal(np.asarray(network.median(keras.ops.convert_to_tensor(faces), kernel)), expected)
+
+
+def test_the_served_model_on_raw_faces_is_the_core_on_filtered_ones(faces: np.ndarray, tmp_path) -> None:
+    core = build()
+    network.serving_model(core, 3).save(tmp_path / "served.keras")
+    served = keras.models.load_model(tmp_path / "served.keras", safe_mode=True)
+    np.testing.assert_allclose(
+        np.asarray(served(faces)), np.asarray(core(filters.median(faces, 3))), rtol=1e-5, atol=1e-6
+    )

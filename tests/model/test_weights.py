@@ -1,0 +1,105 @@
+import time
+from pathlib import Path
+
+import keras
+import numpy as np
+import pytest
+from support import ROOT
+
+from ferops.model import network, weights
+
+BASE = ROOT / "weights/vgg16_fer_base.weights.h5"
+
+
+def build() -> keras.Model:
+    return network.build(frozen_blocks=0, scaling="caffe", noise=0.1, dropout=0.3)
+
+
+def convolutions(model: keras.Model) -> list[np.ndarray]:
+    return [np.asarray(array) for array in model.get_layer("vgg16").get_weights()]
+
+
+@pytest.fixture(scope="module")
+def filled() -> keras.Model:
+    model = build()
+    weights.initialize(model, str(BASE), 0)
+    return model
+
+
+def same(left: keras.Model, right: keras.Model) -> bool:
+    return all(np.array_equal(a, b) for a, b in zip(convolutions(left), convolutions(right), strict=True))
+
+
+@pytest.mark.parametrize("name", ["base.weights.h5", "base.h5", "model.keras", "whole.keras"])
+def test_every_format_gives_the_same_convolutions(filled: keras.Model, name: str, tmp_path: Path) -> None:
+    path = tmp_path / name
+    if name == "whole.keras":
+        filled.save(path)
+    elif name == "model.keras":
+        filled.get_layer("vgg16").save(path)
+    else:
+        path.write_bytes(BASE.read_bytes())
+    model = build()
+    assert not same(model, filled)
+    digest = weights.initialize(model, str(path), 0)
+    assert same(model, filled)
+    assert digest is not None
+    assert len(digest) == 64
+
+
+def test_a_file_that_is_not_vgg16_is_refused_by_name(tmp_path: Path) -> None:
+    other = keras.Sequential([keras.Input((3,)), keras.layers.Dense(2)])
+    for name in ("other.weights.h5", "other.keras", "junk.h5"):
+        path = tmp_path / name
+        path.write_bytes(b"no weights") if name == "junk.h5" else (
+            other.save(path) if name.endswith(".keras") else other.save_weights(path)
+        )
+        with pytest.raises(weights.WeightsUnfit, match=name):
+            weights.initialize(build(), str(path), 0)
+
+
+def test_a_missing_file_is_named() -> None:
+    with pytest.raises(weights.WeightsMissing, match="nowhere.h5"):
+        weights.initialize(build(), "nowhere.h5", 0)
+
+
+def test_imagenet_without_network_fails_soon_and_says_where_the_file_goes(monkeypatch, tmp_path: Path) -> None:
+    def refused(*_: object, **__: object) -> None:
+        raise OSError("no network")
+
+    monkeypatch.setattr("socket.socket.connect", refused)
+    monkeypatch.setattr("socket.getaddrinfo", refused)
+    monkeypatch.setenv("KERAS_HOME", str(tmp_path))
+    started = time.monotonic()
+    with pytest.raises(weights.WeightsMissing) as error:
+        weights.initialize(build(), "imagenet", 0)
+    assert time.monotonic() - started < 10
+    assert str(tmp_path / "models" / weights.IMAGENET_FILE) in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+def test_another_file_under_imagenets_name_is_refused_and_kept(monkeypatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("KERAS_HOME", str(tmp_path))
+    path = tmp_path / "models" / weights.IMAGENET_FILE
+    path.parent.mkdir()
+    path.write_bytes(b"something of the user's")
+    with pytest.raises(weights.WeightsUnfit, match="md5"):
+        weights.initialize(build(), "imagenet", 0)
+    assert path.read_bytes() == b"something of the user's"
+
+
+def test_random_weights_follow_from_the_seed() -> None:
+    models = [build() for _ in range(3)]
+    for model, seed in zip(models, (1, 1, 2), strict=True):
+        assert weights.initialize(model, "none", seed) is None
+    assert same(models[0], models[1])
+    assert not same(models[0], models[2])
+
+
+def test_the_digest_names_the_weights_and_not_the_file(filled: keras.Model, tmp_path: Path) -> None:
+    before = weights.digest(filled)
+    filled.save(tmp_path / "a.keras")
+    assert weights.digest(keras.models.load_model(tmp_path / "a.keras")) == before
+    changed = build()
+    changed.set_weights([*filled.get_weights()[:-1], filled.get_weights()[-1] + 1e-3])
+    assert weights.digest(changed) != before

@@ -1,0 +1,82 @@
+import shutil
+from pathlib import Path
+
+import pytest
+from support import ROOT
+
+from ferops import params
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    return Path(shutil.copy(ROOT / "params.yaml", tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("found", "wrong", "names"),
+    [
+        ("  epochs: 8", "  epochs: eight", "train.epochs"),
+        ("  epochs: 8", "  epochs: 0", "train.epochs"),
+        ("  epochs: 8", "  epochs: 8.5", "train.epochs"),
+        ("  epochs: 8", "  epoch: 8", "train.epoch"),
+        ("  epochs: 8", "", "train.epochs"),
+        ("median_kernel: 3", "median_kernel: 4", "preprocess.median_kernel"),
+        ("  rotation: 10", "  rotation: -1", "augment.warp.rotation"),
+        ("horizontal_flip: true", "horizontal_flip: 1", "augment.warp.horizontal_flip"),
+        ("  dropout: 0.3", "  dropout: [0.3", "line"),
+    ],
+)
+def test_a_wrong_parameter_is_one_line_that_names_the_key(file: Path, found: str, wrong: str, names: str) -> None:
+    text = file.read_text()
+    assert found in text
+    file.write_text(text.replace(found, wrong))
+    with pytest.raises(params.BadParams, match=names) as error:
+        params.load(file)
+    assert "\n" not in str(error.value)
+    assert "params.yaml" in str(error.value)
+
+
+def test_random_weights_cannot_be_frozen(file: Path) -> None:
+    with pytest.raises(params.BadParams, match="frozen_blocks"):
+        params.merge({"model": {"weights": "none"}}, file)
+
+
+def test_a_merge_keeps_comments_and_changes_only_what_it_names(file: Path) -> None:
+    before = file.read_text().splitlines()
+    params.merge({"train": {"epochs": 3}, "augment": {"warp": {"zoom": 0.2}}}, file)
+    after = file.read_text().splitlines()
+    changed = {new for old, new in zip(before, after, strict=True) if old != new}
+    assert {line.split("#")[0].strip() for line in changed} == {"epochs: 3", "zoom: 0.2"}
+    assert params.load(file).train.epochs == 3
+
+
+def test_a_merge_that_would_not_be_valid_changes_nothing(file: Path) -> None:
+    before = file.read_bytes()
+    with pytest.raises(params.BadParams, match="train.epochs"):
+        params.merge({"train": {"epochs": -1}}, file)
+    assert file.read_bytes() == before
+    assert [entry.name for entry in file.parent.iterdir()] == [file.name]
+
+
+@pytest.mark.parametrize("recipe", sorted(path.stem for path in (ROOT / "recipes").glob("*.yaml")))
+def test_every_recipe_is_valid(file: Path, recipe: str) -> None:
+    params.merge(params.load_recipe(recipe, ROOT / "recipes"), file)
+
+
+@pytest.mark.parametrize("recipe", sorted(path.stem for path in (ROOT / "recipes").glob("*.yaml")))
+def test_the_demo_recipe_leads_back_from_every_other(file: Path, recipe: str) -> None:
+    default = params.load(file)
+    params.merge(params.load_recipe(recipe, ROOT / "recipes"), file)
+    assert params.merge(params.load_recipe("demo", ROOT / "recipes"), file) == default
+
+
+def test_an_unknown_recipe_tells_which_there_are() -> None:
+    with pytest.raises(params.BadParams, match="demo, paper"):
+        params.load_recipe("papper", ROOT / "recipes")
+
+
+def test_flat_keys_are_those_of_the_file() -> None:
+    flat = params.flatten(params.load(ROOT / "params.yaml"))
+    assert flat["augment.warp.rotation"] == 10
+    assert flat["validate.pixel_mean.min"] == 90
+    assert flat["train.precision"] == "float32"
