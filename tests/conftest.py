@@ -1,10 +1,15 @@
 """Fixtures that every room's tests share."""
 
 import os
+import shutil
+import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from support import ROOT, shell
+
+from ferops import params
 
 
 def pytest_configure() -> None:
@@ -32,3 +37,35 @@ def mini() -> Path:
     if not named or not Path(named).is_file():
         pytest.skip("FER2013_MINI names no file: no real faces here")
     return Path(named)
+
+
+SMALL = {
+    "sample": {"train": 140, "validation": 70, "test": 70},
+    "train": {"epochs": 2},
+    "validate": {"max_kl_divergence": 0.3, "count_tolerance": 0.2},
+}
+
+
+def checkout(folder: Path, values: dict[str, object]) -> Path:
+    """The working tree as git would give it, in a git and DVC repository of its own, with other parameters."""
+    listed = subprocess.run(
+        ["git", "ls-files", "--cached", "--others", "--exclude-standard"],
+        cwd=ROOT, capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    for name in listed.stdout.splitlines():
+        if (ROOT / name).is_file() and name != "dvc.lock" and not name.startswith(("metrics/", "reports/", "tests/")):
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(ROOT / name, folder / name)
+    params.merge(values, folder / "params.yaml")
+    shell(folder, "git", "init", "-q", "-b", "main")
+    shell(folder, "git", "add", "-A")
+    shell(folder, "git", "commit", "-q", "-m", "start")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def repro(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The repository after one `dvc repro` on a small sample."""
+    folder = checkout(tmp_path_factory.mktemp("pipeline"), SMALL)
+    shell(folder, "dvc", "repro")
+    return folder

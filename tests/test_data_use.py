@@ -12,11 +12,11 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from ferops.commands import use as data_use
 from ferops import params as parameters
+from ferops.commands import use as data_use
+from ferops.commands.use import NotTaken, use
 from ferops.data.readers import BadFile, BadRow, Faces, UnknownLayout
 from ferops.data.splits import MissingSplit
-from ferops.commands.use import NotTaken, use
 from ferops.errors import FeropsError
 from ferops.labels import OFFICIAL_COUNTS, USAGES
 

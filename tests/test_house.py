@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support import ROOT
 from ruamel.yaml import YAML
+from support import ROOT
 
 from ferops import params
 
@@ -55,7 +55,7 @@ def modules() -> Iterator[tuple[str, Path]]:
 
 
 def imports(path: Path) -> set[str]:
-    """Dotted names that a file imports, inside functions too; `from a import b` counts as a.b where that is a module."""
+    """Dotted names that a file imports, inside functions too; `from a import b` also counts as a.b."""
     found = set()
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):

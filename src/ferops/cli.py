@@ -22,7 +22,7 @@ app.add_typer(data_app, name="data")
 
 @data_app.command(
     "use",
-    epilog="Examples:  ferops data use ~/Downloads/fer2013.csv.xz  |  ferops data use data/sample/fer2013.csv --recipe demo",
+    epilog="Examples:  ferops data use ~/fer2013.csv.xz  |  ferops data use data/sample/fer2013.csv --recipe demo",
 )
 def data_use(
     path: Annotated[Path, typer.Argument(help="Kaggle's fer2013.csv: plain, or as .gz, .xz, .zip.")],

@@ -1,12 +1,12 @@
 """params.yaml as a strict, frozen model: the only source of parameters."""
 
-import os
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
-from ruamel.yaml import YAML, YAMLError
+from ruamel.yaml import YAML
 from ruamel.yaml.comments import CommentedMap
+from ruamel.yaml.error import YAMLError
 
 from ferops.errors import FeropsError
 
@@ -168,7 +168,7 @@ def merge(values: dict[str, Any], path: Path = Path("params.yaml")) -> Params:
     scratch = path.with_name(f".{path.name}.new")
     with scratch.open("w", encoding="utf-8") as stream:
         _yaml().dump(document, stream)
-    os.replace(scratch, path)
+    scratch.replace(path)
     return merged
 
 

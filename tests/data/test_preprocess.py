@@ -160,7 +160,7 @@ def test_a_missing_source_or_split_leaves_the_last_result_alone(source, write_cs
 
 def test_as_a_command_a_mistake_is_one_line_and_status_1(workplace):
     _set(data={"source": "data/nowhere.csv"})
-    done = subprocess.run([sys.executable, "-m", "ferops.stages.preprocess"], capture_output=True, text=True)
+    done = subprocess.run([sys.executable, "-m", "ferops.stages", "preprocess"], capture_output=True, text=True)
     assert done.returncode == 1
     assert done.stderr == "BadFile: there is no file data/nowhere.csv\n"
 

@@ -1,4 +1,3 @@
-import os
 from pathlib import Path
 
 import keras
@@ -73,14 +72,14 @@ def test_a_killed_training_goes_on_to_the_result_of_an_undisturbed_one(moment: t
 
 def test_a_kill_between_weights_and_their_record_costs_one_epoch_and_no_more(monkeypatch, tmp_path: Path) -> None:
     digest, _ = run(tmp_path / "whole")
-    replace = os.replace
+    replace = Path.replace
 
-    def die_at_the_record(source: Path, target: Path) -> None:
-        if Path(target).name == "progress.json" and (tmp_path / "killed/epoch-0003.weights.h5").exists():
+    def die_at_the_record(source: Path, target: Path) -> Path:
+        if target.name == "progress.json" and (tmp_path / "killed/epoch-0003.weights.h5").exists():
             raise Killed
-        replace(source, target)
+        return replace(source, target)
 
-    monkeypatch.setattr(training.os, "replace", die_at_the_record)
+    monkeypatch.setattr(Path, "replace", die_at_the_record)
     with pytest.raises(Killed):
         run(tmp_path / "killed")
     monkeypatch.undo()

@@ -8,6 +8,8 @@ import pytest
 from ferops.tracking import store
 from ferops.tracking.live import Epoch, LiveRun, same_attempt
 
+pytestmark = pytest.mark.usefixtures("pipeline")
+
 FLAT = {"data.dataset": "sample", "model.weights": "none", "train.learning_rate": 0.001, "evaluate.test": True}
 
 
@@ -36,7 +38,7 @@ def steps(run) -> list[tuple[int, int]]:
     return sorted((point.step, point.timestamp) for point in points)
 
 
-def test_epochs_carry_their_number_as_step_and_their_own_time(pipeline):
+def test_epochs_carry_their_number_as_step_and_their_own_time():
     train(1, 3)
 
     (run,) = runs()
@@ -45,7 +47,7 @@ def test_epochs_carry_their_number_as_step_and_their_own_time(pipeline):
     assert run.data.params == {key: str(value) for key, value in FLAT.items() if key != "evaluate.test"}
 
 
-def test_a_killed_training_goes_on_in_its_run_without_doubled_epochs(pipeline):
+def test_a_killed_training_goes_on_in_its_run_without_doubled_epochs():
     train(1, 2, kill=True)
     assert runs()[0].info.status == "RUNNING"
 
@@ -56,7 +58,7 @@ def test_a_killed_training_goes_on_in_its_run_without_doubled_epochs(pipeline):
     assert run.info.status == "FINISHED"
 
 
-def test_an_epoch_logged_but_not_saved_before_the_kill_is_not_doubled(pipeline):
+def test_an_epoch_logged_but_not_saved_before_the_kill_is_not_doubled():
     train(1, 2, kill=True)
 
     train(2, 3, offset=0.0)
@@ -65,7 +67,7 @@ def test_an_epoch_logged_but_not_saved_before_the_kill_is_not_doubled(pipeline):
     assert [step for step, _ in steps(run)] == [1, 2, 3]
 
 
-def test_epochs_that_never_arrived_before_the_kill_are_caught_up(pipeline):
+def test_epochs_that_never_arrived_before_the_kill_are_caught_up():
     train(1, 1, kill=True)
 
     train(3, 3)
@@ -74,7 +76,7 @@ def test_epochs_that_never_arrived_before_the_kill_are_caught_up(pipeline):
     assert [step for step, _ in steps(run)] == [1, 2, 3]
 
 
-def test_a_training_from_its_start_does_not_go_on_in_an_abandoned_run(pipeline):
+def test_a_training_from_its_start_does_not_go_on_in_an_abandoned_run():
     train(1, 3, kill=True)
 
     train(1, 2, offset=5000.0)
@@ -82,7 +84,7 @@ def test_a_training_from_its_start_does_not_go_on_in_an_abandoned_run(pipeline):
     assert [run.info.status for run in runs()] == ["KILLED", "FINISHED"]
 
 
-def test_a_finished_run_of_the_same_key_is_left_alone(pipeline):
+def test_a_finished_run_of_the_same_key_is_left_alone():
     train(1, 2)
 
     train(1, 2)
@@ -91,7 +93,7 @@ def test_a_finished_run_of_the_same_key_is_left_alone(pipeline):
 
 
 @pytest.mark.parametrize("answers", ["refuses", "never answers"])
-def test_without_a_server_training_goes_on_with_one_line_of_warning(answers, pipeline, monkeypatch, capsys):
+def test_without_a_server_training_goes_on_with_one_line_of_warning(answers, monkeypatch, capsys):
     with socket.create_server(("127.0.0.1", 0)) as server:
         monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://127.0.0.1:{server.getsockname()[1]}")
         if answers == "refuses":
@@ -109,7 +111,7 @@ def test_without_a_server_training_goes_on_with_one_line_of_warning(answers, pip
     assert told.startswith("warning: ") and told.count("\n") == 1 and "training goes on" in told
 
 
-def test_an_mlflow_that_breaks_in_the_middle_is_one_warning(pipeline, monkeypatch):
+def test_an_mlflow_that_breaks_in_the_middle_is_one_warning(monkeypatch):
     from mlflow import MlflowClient
 
     warnings: list[str] = []

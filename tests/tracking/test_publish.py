@@ -34,7 +34,7 @@ def publish() -> None:
 def stage(root: Path, **environment: str) -> subprocess.CompletedProcess[str]:
     """The stage, as DVC runs it."""
     return subprocess.run(
-        [sys.executable, "-m", "ferops.stages.publish"], cwd=root, env={**os.environ, **environment},
+        [sys.executable, "-m", "ferops.stages", "publish"], cwd=root, env={**os.environ, **environment},
         capture_output=True, text=True, timeout=120, check=False,
     )  # fmt: skip
 
@@ -91,7 +91,8 @@ def silent_server() -> Iterator[str]:
         yield f"http://127.0.0.1:{server.getsockname()[1]}"
 
 
-def test_a_run_holds_params_epochs_figures_data_and_files(pipeline):
+@pytest.mark.usefixtures("pipeline")
+def test_a_run_holds_params_epochs_figures_data_and_files():
     publish()
 
     (run,) = runs()
@@ -206,7 +207,8 @@ def test_another_evaluation_updates_the_run_and_the_version(pipeline, capsys):
     assert "evaluation updated" in capsys.readouterr().out
 
 
-def test_params_that_changed_after_training_are_not_logged_again(pipeline):
+@pytest.mark.usefixtures("pipeline")
+def test_params_that_changed_after_training_are_not_logged_again():
     publish()
     params.merge({"validate": {"max_kl_divergence": 9.5}})
 
@@ -301,7 +303,7 @@ def test_a_server_that_refuses_ends_publish_in_one_line(pipeline):
     done = stage(pipeline.root, MLFLOW_TRACKING_URI=f"http://someone:secret@127.0.0.1:{port}")
 
     assert done.returncode == 1
-    assert done.stderr.startswith(f"TrackingUnreachable: no MLflow at http://127.0.0.1:{port}: ")
+    assert done.stderr.startswith(f"publish: no MLflow at http://127.0.0.1:{port}: ")
     assert done.stderr.count("\n") == 1 and "secret" not in done.stderr
 
 
@@ -315,7 +317,7 @@ def test_a_server_that_never_answers_ends_publish_within_half_a_minute(pipeline,
     assert done.stdout.count("\n") == 1 and "big-otter is not in MLflow yet" in done.stdout
 
 
-def test_a_file_that_is_no_database_is_named_at_once(pipeline, monkeypatch):
+def test_a_file_that_is_no_database_is_named_at_once(pipeline):
     (pipeline.root / "mlflow.db").write_text("not a database, but long enough to be looked at")
 
     with pytest.raises(store.TrackingUnreachable, match=r"mlflow\.db: file is not a database"):

@@ -7,8 +7,10 @@ import pytest
 
 from ferops.tracking import store
 
+pytestmark = pytest.mark.usefixtures("pipeline")
 
-def test_the_store_is_beside_the_repository_that_dvc_names(pipeline, tmp_path, monkeypatch):
+
+def test_the_store_is_beside_the_repository_that_dvc_names(tmp_path, monkeypatch):
     copy = tmp_path / "clone/.dvc/tmp/exps/tmp1"  # where DVC runs a queued experiment
     (copy / ".dvc").mkdir(parents=True)
     monkeypatch.chdir(copy)
@@ -25,7 +27,7 @@ def test_without_dvc_it_is_in_the_root_of_the_repository_around(pipeline, monkey
 
 
 @pytest.mark.parametrize("uri", ["http://127.0.0.1:5000", "postgresql+psycopg2://u:p@h/db", "sqlite:////tmp/x.db"])
-def test_the_environments_uri_wins(uri, pipeline, monkeypatch):
+def test_the_environments_uri_wins(uri, monkeypatch):
     monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
 
     assert store.tracking_uri() == uri
@@ -63,7 +65,7 @@ def test_opening_a_new_store_prints_nothing(pipeline, capfd):
     assert capfd.readouterr() == ("", "")
 
 
-def test_an_experiment_deleted_in_the_ui_is_taken_up_again(pipeline):
+def test_an_experiment_deleted_in_the_ui_is_taken_up_again():
     opened = store.connect()
     opened.client.delete_experiment(opened.experiment_id)
 

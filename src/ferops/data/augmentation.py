@@ -65,7 +65,7 @@ def copies_needed(counts: NDArray[np.int64], min_share: float) -> NDArray[np.int
         raised |= under
     # rounding up a few classes lifts the total by less than one image each, hence the second ceiling
     target = int(np.ceil(min_share * (total + raised.sum())))
-    return np.where(raised, np.maximum(target - counts, 0), 0)
+    return np.asarray(np.where(raised, np.maximum(target - counts, 0), 0), dtype=np.int64)
 
 
 def plan(labels: NDArray[np.int64], min_share: float, rng: np.random.Generator) -> NDArray[np.int64]:

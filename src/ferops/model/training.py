@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import os
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -43,8 +42,8 @@ class Progress:
 class Hooks:
     """What happens outside while the fit runs."""
 
-    on_batch: Callable[[int, int, int], None] = lambda epoch, batch, batches: None
-    on_epoch: Callable[[Row], None] = lambda row: None
+    on_batch: Callable[[int, int, int], None] = lambda _epoch, _batch, _batches: None
+    on_epoch: Callable[[Row], None] = lambda _row: None
 
 
 class Batches(keras.utils.PyDataset):  # type: ignore[misc]
@@ -86,7 +85,7 @@ def fit(
     scratch: Path,
     *,
     transform: Transform | None = None,
-    hooks: Hooks = Hooks(),  # noqa: B008 - frozen
+    hooks: Hooks = Hooks(),
 ) -> Progress:
     """Train until the epochs or the patience are used up; the model ends with the weights of the best epoch.
 
@@ -123,7 +122,7 @@ def fit(
             transform=_of_epoch(transform, settings.seed, epoch),
         )
         ticker = keras.callbacks.LambdaCallback(
-            on_train_batch_end=lambda batch, logs, epoch=epoch: hooks.on_batch(epoch, batch + 1, steps)
+            on_train_batch_end=lambda batch, _logs, epoch=epoch: hooks.on_batch(epoch, batch + 1, steps)
         )
         seen = model.fit(batches, epochs=1, verbose=0, shuffle=False, callbacks=[ticker]).history
         row = {"epoch": epoch, "time": time.time()}
@@ -202,10 +201,10 @@ def _checkpoint(model: keras.Model, progress: Progress, scratch: Path) -> None:
         progress.best = progress.last
     partial = scratch / "partial.weights.h5"
     model.save_weights(partial, overwrite=True)
-    os.replace(partial, scratch / progress.last)
+    partial.replace(scratch / progress.last)
     state = scratch / "progress.new"
     state.write_text(json.dumps(vars(progress)), encoding="utf-8")
-    os.replace(state, scratch / "progress.json")
+    state.replace(scratch / "progress.json")
     for file in scratch.glob("epoch-*.weights.h5"):
         if file.name not in (progress.last, progress.best):
             file.unlink()

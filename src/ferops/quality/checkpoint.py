@@ -111,8 +111,7 @@ def _document(
 
 
 def _meta(result: ExpectationValidationResult) -> dict[str, Any]:
-    assert result.expectation_config is not None and result.expectation_config.meta is not None
-    return result.expectation_config.meta
+    return dict((result.expectation_config and result.expectation_config.meta) or {})
 
 
 def _read(result: ExpectationValidationResult) -> CheckResult:

@@ -41,7 +41,7 @@ def main() -> None:
     for split, file in (("validation", "val.json"), ("test", "test.json")):
         (METRICS / file).write_text(json.dumps(scores.get(split, {}), indent=2) + "\n", encoding="utf-8")
     pd.concat(predictions, ignore_index=True).to_parquet("predictions.parquet", index=False)
-    _report(scored[-1], labels, probabilities, scores[scored[-1]]["ece"], params.evaluate.calibration_bins)
+    _report(labels, probabilities, scores[scored[-1]]["ece"], params.evaluate.calibration_bins)
 
 
 def predict(core: keras.Model, images: np.ndarray[Any, Any]) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
@@ -56,7 +56,7 @@ def _table(split: str, ids: Any, labels: Any, probabilities: Any, twin: Any) -> 
     return pd.DataFrame({"id": ids, "split": split, "label": labels, **columns, "twin_in_training": twin})
 
 
-def _report(split: str, labels: Any, probabilities: Any, ece: float, bins: int) -> None:
+def _report(labels: Any, probabilities: Any, ece: float, bins: int) -> None:
     predicted = probabilities.argmax(axis=1)
     named = pd.DataFrame({"actual": np.take(NAMES, labels), "predicted": np.take(NAMES, predicted)})
     named.to_csv(REPORTS / "confusion.csv", index=False)

@@ -16,7 +16,6 @@ from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeR
 from ferops import params as parameters
 from ferops.data import cleaning, filters, prepared, readers, splits
 from ferops.labels import NAMES, SPLITS
-from ferops.stages import run_stage
 
 PREPARED: Final = Path("data/prepared")
 
@@ -96,7 +95,3 @@ def _tell(report: dict[str, Any]) -> None:
         f"dropped {dropped['blank']:,} blank and {dropped['repeats']:,} repeats "
         f"({report['repeated']:,} images have a twin; policy {report['repeats']})"
     )
-
-
-if __name__ == "__main__":
-    run_stage(main)

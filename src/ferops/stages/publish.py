@@ -1,14 +1,11 @@
 """Stage `publish`: the run, its evaluation and its model into MLflow. Always run, and idempotent."""
 
 import os
-import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 from ferops import params
 from ferops.params import Params
-from ferops.stages import run_stage
+from ferops.stages.quiet import native_stderr_dropped
 from ferops.tracking.outputs import MissingOutput
 from ferops.tracking.publish import Published, publish
 from ferops.tracking.registry import Served
@@ -39,7 +36,7 @@ def served(values: Params) -> Served:
     """
     if not CORE.is_file():
         raise MissingOutput(f"{CORE} is missing; run `dvc checkout` or `dvc repro`")
-    with _no_native_chatter():
+    with native_stderr_dropped():
         import keras
         import numpy as np
 
@@ -68,21 +65,3 @@ def summary(published: Published) -> list[str]:
         f"{figures} on {published.dataset}",
         f"see    {how_to_see(published.address)}",
     ]
-
-
-@contextmanager
-def _no_native_chatter() -> Iterator[None]:
-    """Drop what native code writes to stderr: TensorFlow 2.21 greets there before any log level is read."""
-    sys.stderr.flush()
-    kept = os.dup(2)
-    try:
-        with Path(os.devnull).open("w") as nowhere:
-            os.dup2(nowhere.fileno(), 2)
-        yield
-    finally:
-        os.dup2(kept, 2)
-        os.close(kept)
-
-
-if __name__ == "__main__":
-    run_stage(main)

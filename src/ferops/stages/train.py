@@ -26,7 +26,8 @@ def main() -> None:
     """Read data/prepared and data/augmented; write models/ and reports/train/, epoch by epoch also to MLflow."""
     params = parameters.load()
     original, added = prepared.load(Path("data/prepared")), prepared.load(Path("data/augmented"))
-    faces, labels = (np.concatenate(pair) for pair in zip(original.split("train"), added.split("train"), strict=True))
+    (faces, labels), (more_faces, more_labels) = original.split("train"), added.split("train")
+    faces, labels = np.concatenate([faces, more_faces]), np.concatenate([labels, more_labels])
     validation = original.split("validation")
 
     core, base_sha256 = _core(params.model, params.train.seed)

@@ -50,7 +50,7 @@ class LiveRun:
         self._thread = threading.Thread(target=self._loop, name="ferops-live", daemon=True)
         self._broken = False
         self._uri = ""
-        self._store: store.Store | None = None
+        self._client: MlflowClient | None = None
         self._run_id = ""
         self._logged: set[int] = set()
 
@@ -70,9 +70,9 @@ class LiveRun:
             scratch_key: key of params and data, as in models/training.json; the run carries it as a tag.
             params_flat: flattened parameters; those up to `train` are logged.
             tags: further tags.
-            history: epochs (as for `log_epoch`) that the checkpoint holds; `()` for a training from its start. An unfinished run is taken up
-                only where its epochs are these, and gets those that it lacks; any other is an attempt that was given up
-                and is closed as KILLED. None takes up whichever unfinished run has the key.
+            history: epochs, as `log_epoch` takes them, that the checkpoint holds; `()`: a training from its start.
+                An unfinished run is taken up only where its epochs are these, and gets those that it lacks; any other
+                is an attempt that was given up and is closed as KILLED. None takes up any unfinished run of the key.
             warn: where the one line of warning goes; stderr by default.
         """
         live = cls(warn or _to_stderr)
@@ -108,8 +108,8 @@ class LiveRun:
             metrics: name with its prefix -> value.
             time: Unix time of the epoch's end, in seconds; the same as in history.csv.
         """
-        values = {name: float(value) for name, value in metrics.items()}
-        self._later(lambda: self._log(Epoch(epoch, values, time)))
+        copy = Epoch(epoch, dict(metrics), time)
+        self._later(lambda: self._log(copy))
 
     def finish(self, weights_digest: str, ended: float | None = None, *, wait: float = 15.0) -> None:
         """End the run with the digest of its weights, by which `publish` knows it.
@@ -156,24 +156,24 @@ class LiveRun:
                history: list[Epoch] | None) -> None:  # fmt: skip
         from mlflow.entities import Param, RunTag
 
-        self._store = store.connect(self._uri)
-        client = self._store.client
-        run = self._take_up(tags[SCRATCH_KEY], history)
+        opened = store.connect(self._uri)
+        client = opened.client
+        run = self._take_up(opened, tags[SCRATCH_KEY], history)
         if run is None:
             run = client.create_run(
-                self._store.experiment_id, start_time=milliseconds(started), tags=dict(tags), run_name=name
+                opened.experiment_id, start_time=milliseconds(started), tags=dict(tags), run_name=name
             )
         self._run_id = run.info.run_id
         missing = [Param(key, value) for key, value in params.items() if key not in run.data.params]
         client.log_batch(self._run_id, params=missing, tags=[RunTag(PROCESS, tags[PROCESS])])
         if run.info.status != "RUNNING":
             client.update_run(self._run_id, status="RUNNING")
+        self._client = client
 
-    def _take_up(self, scratch_key: str, history: list[Epoch] | None) -> "Run | None":
-        assert self._store is not None
-        client = self._store.client
+    def _take_up(self, opened: store.Store, scratch_key: str, history: list[Epoch] | None) -> "Run | None":
+        client = opened.client
         mine = None
-        for run in unfinished_runs(self._store, scratch_key):
+        for run in unfinished_runs(opened, scratch_key):
             if _is_running(run.data.tags.get(PROCESS, "")):
                 continue
             logged = logged_epochs(client, run)
@@ -184,15 +184,16 @@ class LiveRun:
         return mine
 
     def _log(self, epoch: Epoch) -> None:
-        if epoch.epoch in self._logged or self._store is None:
+        if epoch.epoch in self._logged or self._client is None:
             return
-        self._store.client.log_batch(self._run_id, metrics=epoch_metrics(epoch))
+        self._client.log_batch(self._run_id, metrics=epoch_metrics(epoch))
         self._logged.add(epoch.epoch)
 
     def _end(self, weights_digest: str, ended: float) -> None:
-        assert self._store is not None
-        self._store.client.set_tag(self._run_id, WEIGHTS_DIGEST, weights_digest)
-        self._store.client.set_terminated(self._run_id, status="FINISHED", end_time=milliseconds(ended))
+        if self._client is None:
+            return
+        self._client.set_tag(self._run_id, WEIGHTS_DIGEST, weights_digest)
+        self._client.set_terminated(self._run_id, status="FINISHED", end_time=milliseconds(ended))
 
 
 def unfinished_runs(opened: store.Store, scratch_key: str) -> "list[Run]":
@@ -225,7 +226,7 @@ def epoch_metrics(epoch: Epoch) -> "list[Metric]":
     """An epoch as MLflow's metrics: step = epoch, timestamp = its end."""
     from mlflow.entities import Metric
 
-    return [Metric(name, value, milliseconds(epoch.time), epoch.epoch) for name, value in epoch.metrics.items()]
+    return [Metric(name, float(value), milliseconds(epoch.time), epoch.epoch) for name, value in epoch.metrics.items()]
 
 
 def milliseconds(seconds: float) -> int:

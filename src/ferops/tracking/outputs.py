@@ -127,7 +127,7 @@ def read_history(path: Path) -> Iterator[Epoch]:
         with path.open(encoding="utf-8", newline="") as stream:
             for row in csv.DictReader(stream):
                 metrics = {name: float(value) for name, value in row.items() if name not in ("epoch", "time") and value}
-                yield Epoch(int(row["epoch"]), metrics, float(row["time"]))
+                yield Epoch(int(float(row["epoch"])), metrics, float(row["time"]))
     except FileNotFoundError:
         raise MissingOutput(f"{path} is missing; run `dvc repro`") from None
     except (KeyError, TypeError, ValueError) as error:

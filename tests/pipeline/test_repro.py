@@ -1,0 +1,179 @@
+import json
+import shutil
+from pathlib import Path
+
+import mlflow
+import numpy as np
+import pandas as pd
+import pytest
+from support import shell
+
+from ferops import labels
+
+KEYS = {
+    "accuracy", "accuracy_interval", "binary_accuracy", "loss", "precision_macro", "recall_macro", "f1_macro",
+    "specificity_macro", "precision_micro", "recall_micro", "n", "ece", "accuracy_without_twins", "n_without_twins",
+    "accuracy_tta", "per_class",
+}  # fmt: skip
+
+
+def metrics(folder: Path, split: str) -> dict:
+    return json.loads((folder / f"metrics/{split}.json").read_text())
+
+
+def client(folder: Path) -> mlflow.MlflowClient:
+    return mlflow.MlflowClient(f"sqlite:///{folder / 'mlflow.db'}")
+
+
+def runs(folder: Path) -> list:
+    store = client(folder)
+    return list(store.search_runs([store.get_experiment_by_name("fer-vgg16").experiment_id]))
+
+
+def test_both_splits_have_every_key(repro: Path) -> None:
+    for split in ("val", "test"):
+        figures = metrics(repro, split)
+        assert figures.keys() == KEYS
+        assert list(figures["per_class"]) == list(labels.NAMES)
+        assert figures["n"] == sum(row["support"] for row in figures["per_class"].values())
+
+
+def test_the_metrics_are_those_of_the_predictions(repro: Path) -> None:
+    table = pd.read_parquet(repro / "predictions.parquet")
+    for split, name in (("validation", "val"), ("test", "test")):
+        rows = table[table["split"] == split]
+        right = rows[list(labels.NAMES)].to_numpy().argmax(axis=1) == rows["label"]
+        assert metrics(repro, name)["accuracy"] == pytest.approx(right.mean())
+        alone = right[~rows["twin_in_training"]]
+        assert metrics(repro, name)["accuracy_without_twins"] == pytest.approx(alone.mean())
+
+
+def test_no_added_image_comes_from_validation_or_test(repro: Path) -> None:
+    prepared = pd.read_parquet(repro / "data/prepared/manifest.parquet").set_index("id")
+    added = pd.read_parquet(repro / "data/augmented/manifest.parquet")
+    assert len(added) > 0
+    assert set(prepared.loc[added["origin"], "split"]) == {"train"}
+    np.testing.assert_array_equal(prepared.loc[added["origin"], "label"], added["label"])
+
+
+def test_every_picture_and_page_is_there(repro: Path) -> None:
+    pictures = [
+        "data/sample/contact_sheet.png",
+        "reports/augment/class_distribution.png",
+        "reports/augment/contact_sheet.png",
+        "reports/train/curves.png",
+        "reports/evaluate/confusion.png",
+        "reports/evaluate/confusion_normalised.png",
+        "reports/evaluate/reliability.png",
+    ]
+    for name in pictures:
+        assert (repro / name).read_bytes().startswith(b"\x89PNG"), name
+    for gate in ("prepared", "augmented"):
+        assert "<html" in (repro / f"reports/validate/{gate}/docs/index.html").read_text()
+        assert json.loads((repro / f"data/gates/{gate}.json").read_text())["passed"] is True
+
+
+def test_faces_of_the_data_stay_out_of_git_and_numbers_do_not(repro: Path) -> None:
+    ignored = ["reports/augment/contact_sheet.png", "predictions.parquet", "models/core.keras", "data/prepared"]
+    for name in ignored:
+        assert shell(repro, "git", "check-ignore", name, check=False).returncode == 0, name
+    for name in ("metrics/test.json", "reports/train/history.csv", "reports/evaluate/confusion.png"):
+        assert shell(repro, "git", "check-ignore", name, check=False).returncode == 1, name
+
+
+def test_dvc_shows_metrics_and_plots(repro: Path) -> None:
+    shown = json.loads(shell(repro, "dvc", "metrics", "show", "--json").stdout)
+    assert shown[""]["data"]["metrics/test.json"]["data"]["accuracy"] == metrics(repro, "test")["accuracy"]
+    shell(repro, "dvc", "metrics", "diff")
+    shell(repro, "dvc", "plots", "show", "--out", "dvc_plots")
+    page = (repro / "dvc_plots/index.html").read_text()
+    for title in ("Loss", "Binary accuracy", "Confusion matrix"):
+        assert title in page
+
+
+def test_results_name_the_data_both_accuracies_and_the_version(repro: Path) -> None:
+    shown = shell(repro, "ferops", "results").stdout
+    assert "not FER2013" in shown
+    assert f"{metrics(repro, 'test')['accuracy']:.1%}" in shown
+    assert f"{metrics(repro, 'test')['binary_accuracy']:.1%}" in shown
+    assert "fer-vgg16 version 1, alias challenger" in shown
+    assert "make ui" in shown
+
+
+def test_one_run_holds_every_epoch_and_the_final_figures(repro: Path) -> None:
+    (run,) = runs(repro)
+    history = pd.read_csv(repro / "reports/train/history.csv")
+    logged = client(repro).get_metric_history(run.info.run_id, "val/accuracy")
+    assert [(point.step, point.value) for point in logged] == list(
+        zip(history["epoch"], history["val/accuracy"], strict=True)
+    )
+    assert run.data.metrics["test/accuracy"] == metrics(repro, "test")["accuracy"]
+    assert run.data.params["train.epochs"] == "2"
+    assert run.inputs.dataset_inputs
+    assert run.info.status == "FINISHED"
+
+
+def test_the_registered_model_gives_the_predictions_from_raw_faces(repro: Path, monkeypatch) -> None:
+    table = pd.read_parquet(repro / "predictions.parquet")
+    raw = pd.read_csv(repro / "data/sample/fer2013.csv")["pixels"].to_numpy()
+    faces = np.stack([np.array(raw[i].split(), dtype=np.uint8).reshape(48, 48) for i in table["id"]])
+    monkeypatch.chdir(repro)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{repro / 'mlflow.db'}")
+    mlflow.set_tracking_uri(None)
+    model = mlflow.pyfunc.load_model("models:/fer-vgg16@challenger")
+    np.testing.assert_allclose(model.predict(faces), table[list(labels.NAMES)], atol=1e-4)
+
+
+def test_a_second_repro_runs_nothing_but_publish(repro: Path) -> None:
+    before = (repro / "dvc.lock").read_text()
+    said = shell(repro, "dvc", "repro").stdout
+    assert [line for line in said.splitlines() if line.startswith("Running stage")] == ["Running stage 'publish':"]
+    assert (repro / "dvc.lock").read_text() == before
+    assert len(runs(repro)) == 1
+    assert len(client(repro).search_model_versions("name='fer-vgg16'")) == 1
+
+
+def test_a_lost_store_comes_back_with_one_repro(repro: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "copy"
+    shutil.copytree(repro, folder, symlinks=True)
+    (folder / "mlflow.db").unlink()
+    shutil.rmtree(folder / "mlartifacts")
+    shell(folder, "dvc", "repro")
+    (old,), (new,) = runs(repro), runs(folder)
+    assert new.data.params == old.data.params
+    assert new.data.metrics == old.data.metrics
+    assert new.info.end_time == old.info.end_time
+    for key in ("val/accuracy", "train/loss"):
+        points = [
+            [(point.step, point.value, point.timestamp) for point in client(place).get_metric_history(run_id, key)]
+            for place, run_id in ((repro, old.info.run_id), (folder, new.info.run_id))
+        ]
+        assert points[0] == points[1]
+    assert client(folder).get_model_version_by_alias("fer-vgg16", "challenger").version == "1"
+
+
+def test_a_gate_that_fails_stops_the_pipeline_and_says_which_check(repro: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "copy"
+    shutil.copytree(repro, folder, symlinks=True)
+    text = (folder / "params.yaml").read_text()
+    (folder / "params.yaml").write_text(
+        text.replace("    min: 90", "    min: 250").replace("    max: 170", "    max: 255")
+    )
+    failed = shell(folder, "dvc", "repro", check=False)
+    assert failed.returncode != 0
+    said = failed.stdout + failed.stderr
+    assert "GateFailed" in said or "checks failed" in said
+    assert "250" in said
+    assert "Traceback" not in said
+    assert "Running stage 'train'" not in said
+
+
+def test_a_bad_parameter_stops_a_stage_in_one_line(repro: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "copy"
+    shutil.copytree(repro, folder, symlinks=True)
+    text = (folder / "params.yaml").read_text()
+    (folder / "params.yaml").write_text(text.replace("epochs: 2", "epochs: many"))
+    failed = shell(folder, "dvc", "repro", "train", check=False)
+    assert failed.returncode != 0
+    assert "train.epochs" in failed.stderr
+    assert "Traceback" not in failed.stdout + failed.stderr

@@ -1,0 +1,59 @@
+"""Editing a parameter makes exactly the stages stale that read it."""
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+from dvc.repo import Repo
+from ruamel.yaml import YAML
+from support import ROOT
+
+from ferops import params
+
+KEYS = params.flatten(params.load(ROOT / "params.yaml"))
+STAGES: dict[str, Any] = YAML(typ="safe").load(ROOT / "dvc.yaml")["stages"]
+
+
+def readers(key: str) -> set[str]:
+    """The stages that list a key or a section of it; tests/test_house.py holds the lists to what the code reads."""
+    found = {
+        name
+        for name, stage in STAGES.items()
+        if any(key == listed or key.startswith(f"{listed}.") for listed in stage.get("params", []))
+    }
+    return {f"{name}@{what}" for name in found & {"validate"} for what in ("prepared", "augmented")} | (
+        found - {"validate"}
+    )
+
+
+def other(value: Any) -> Any:
+    if isinstance(value, bool):
+        return not value
+    return value + 1 if isinstance(value, int | float) else f"{value}-other"
+
+
+@pytest.fixture(scope="module")
+def folder(repro: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return Path(shutil.copytree(repro, tmp_path_factory.mktemp("stale") / "copy", symlinks=True))
+
+
+@pytest.mark.parametrize("key", KEYS)
+def test_a_key_makes_the_stages_stale_that_read_it_and_no_other(key: str, folder: Path) -> None:
+    yaml, file = YAML(), folder / "params.yaml"
+    before = file.read_bytes()
+    document = yaml.load(before)
+    *sections, last = key.split(".")
+    node = document
+    for section in sections:
+        node = node[section]
+    node[last] = other(node[last])
+    try:
+        with file.open("w") as stream:
+            yaml.dump(document, stream)
+        with Repo(str(folder)) as repo:
+            stale = set(repo.status()) - {"publish"}
+    finally:
+        file.write_bytes(before)
+    assert stale == readers(key)
+    assert stale, "a parameter that nothing reads"
