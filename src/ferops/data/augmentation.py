@@ -55,7 +55,7 @@ def copies_needed(counts: NDArray[np.int64], min_share: float) -> NDArray[np.int
         Copies to add for each class, (7,); zero for classes at or above the share.
     """
     if min_share >= 1 / len(NAMES):
-        return counts.max() - counts
+        return np.asarray(counts.max() - counts)
     raised = np.zeros(len(counts), dtype=bool)
     while True:
         total = counts[~raised].sum() / (1 - min_share * raised.sum())

@@ -1,8 +1,8 @@
 """The drawn sample that stands in for FER2013: gray faces drawn by code from a seed.
 
-A face is a person (shape, skin, hair), a mood (how far each facial muscle is pulled), a pose and a light. Moods follow the
-Facial Action Coding System: an expression is a set of action units (Ekman, Friesen and Hager, 2002), each pulled with its
-own strength, so expressions shade into one another as real ones do.
+A face is a person (shape, skin, hair), a mood (how far each facial muscle is pulled), a pose and a light. Moods follow
+the Facial Action Coding System (Ekman, Friesen and Hager, 2002): an expression is a set of action units, each pulled
+with its own strength, so expressions shade into one another as real ones do.
 """
 
 import math
@@ -49,8 +49,8 @@ _MOODS: Final[Mapping[str, tuple[Mapping[str, float], ...]]] = {
     "fear": (
         {"inner_raise": 1.0, "outer_raise": 0.45, "brow_lower": 0.4, "lid_raise": 1.0, "lip_stretch": 1.0,
          "jaw_drop": 0.45, "bare": 0.6},
-        {"inner_raise": 1.0, "outer_raise": 0.5, "brow_lower": 0.45, "lid_raise": 0.9, "lip_stretch": 0.8, "jaw_drop": 0.6,
-         "bare": 0.6},
+        {"inner_raise": 1.0, "outer_raise": 0.5, "brow_lower": 0.45, "lid_raise": 0.9, "lip_stretch": 0.8,
+         "jaw_drop": 0.6, "bare": 0.6},
     ),
     "happy": (
         {"lip_corner_up": 0.85, "cheek_raise": 0.65},
@@ -98,15 +98,15 @@ def draw_sample(*, seed: int, counts: Mapping[str, int]) -> Drawn:
         seed: 0 or more.
         counts: images of each split, 14 or more.
     """
-    order = [np.random.default_rng([seed, k, 0]).permutation(_classes(split, counts[split]))
-             for k, split in enumerate(SPLITS)]  # fmt: skip
-    parts = [
-        np.stack([draw_face(int(label), np.random.default_rng([seed, k, 1 + i])) for i, label in enumerate(part)])
-        for k, part in enumerate(order)
-    ]
-    _spoil(parts, order, seed)
-    splits = np.repeat(np.array(SPLITS), [len(part) for part in order])
-    return Drawn(np.concatenate(parts), np.concatenate(order), splits)
+    labels, images = [], []
+    for k, split in enumerate(SPLITS):
+        codes = np.random.default_rng([seed, k, 0]).permutation(_classes(split, counts[split]))
+        faces = [draw_face(int(code), np.random.default_rng([seed, k, 1 + row])) for row, code in enumerate(codes)]
+        labels.append(codes)
+        images.append(np.stack(faces))
+    _spoil(images, labels, np.random.default_rng([seed, len(SPLITS), 0]))
+    splits = np.repeat(np.array(SPLITS), [len(codes) for codes in labels])
+    return Drawn(np.concatenate(images), np.concatenate(labels), splits)
 
 
 def write_csv(path: Path, drawn: Drawn) -> None:
@@ -122,40 +122,42 @@ def write_csv(path: Path, drawn: Drawn) -> None:
 
 
 def _classes(split: str, count: int) -> NDArray[np.int64]:
-    """`count` sorted labels in the official shares of a split, by largest remainder."""
+    """`count` sorted labels in the official shares of a split, by largest remainder; no class has fewer than LEAST."""
     official = np.array(OFFICIAL_COUNTS[split])
-    spare = (count - LEAST * len(NAMES)) if count < LEAST * official.sum() / official.min() else count
-    exact = official * count
-    shares = np.maximum(exact // official.sum(), LEAST)
-    del spare
-    remainders = np.where(exact // official.sum() < LEAST, -1, exact % official.sum())
-    missing = count - int(shares.sum())
-    if missing > 0:
-        shares[np.argsort(-remainders, kind="stable")[:missing]] += 1
-    for _ in range(-missing):
-        shares[np.argmax(shares)] -= 1
-    return np.repeat(np.arange(len(NAMES), dtype=np.int64), shares)
+    if count < LEAST * len(official):
+        raise ValueError(f"{split}: {count} images; {LEAST * len(official)} is the least for {LEAST} of each class")
+    shares, remainders = np.divmod(official * count, official.sum())
+    shares[np.argsort(-remainders, kind="stable")[: count - shares.sum()]] += 1
+    while shares.min() < LEAST:
+        shares[shares.argmin()] += 1
+        shares[shares.argmax()] -= 1
+    return np.repeat(np.arange(len(official), dtype=np.int64), shares)
 
 
-def _spoil(parts: list[Image], order: list[NDArray[np.int64]], seed: int) -> None:
-    """Write the blanks and the repeats into the drawn images, in place."""
-    rng = np.random.default_rng([seed, len(SPLITS)])
-    train = order[0]
-    common = np.bincount(train).argmax()
-    blanks = rng.choice(np.flatnonzero(train == common), BLANKS, replace=False)
-    parts[0][blanks] = 0
-    free = np.ones(len(train), dtype=bool)  # neither blank nor already in a pair
-    free[blanks] = False
-    for k, labels in enumerate(order):
-        for _ in range(max(1, round(REPEATED * len(labels)))):
-            label = rng.choice([c for c in range(len(NAMES)) if (free & (train == c)).sum() > LEAST + 1])
-            origin = int(rng.choice(np.flatnonzero(free & (train == label))))
+def _spoil(images: list[Image], labels: list[NDArray[np.int64]], rng: np.random.Generator) -> None:
+    """Write the blanks and the repeats into the images of each split, in place."""
+    train = labels[0]
+    free = np.ones(len(train), dtype=bool)  # neither blank nor already one of a pair
+    blank = rng.choice(np.flatnonzero(train == np.bincount(train).argmax()), BLANKS, replace=False)
+    images[0][blank], free[blank] = 0, False
+    for split, codes in enumerate(labels):
+        wanted = max(1, round(REPEATED * len(codes)))
+        for row in rng.permutation(len(codes)):
+            same = free & (train == codes[row])
+            if split == 0:
+                if not free[row]:
+                    continue
+                same[row] = False
+            if wanted == 0:
+                break
+            if same.sum() <= LEAST:  # a rare class keeps its own faces
+                continue
+            origin = int(rng.choice(np.flatnonzero(same)))
+            images[split][row] = images[0][origin]
             free[origin] = False
-            taken = np.flatnonzero(free & (train == label)) if k == 0 else np.flatnonzero(labels == label)
-            copy = int(rng.choice(taken))
-            if k == 0:
-                free[copy] = False
-            parts[k][copy] = parts[0][origin]
+            if split == 0:
+                free[row] = False
+            wanted -= 1
 
 
 @dataclass(frozen=True)
@@ -282,7 +284,7 @@ def _mood(name: str, rng: np.random.Generator) -> Mood:
     """Pull of every action unit, 0 to about 1.2: the expression at some intensity, over everyday twitches."""
     variants = _MOODS[name]
     variant = variants[int(rng.integers(len(variants)))]
-    intensity = rng.uniform(0.45, 1.1)
+    intensity = rng.uniform(0.5, 1.1)
     rest = {unit: 0.2 * rng.uniform(0, 1) ** 2 for unit in _UNITS}
     rest["bare"], rest["skew"] = 0.0, rng.uniform(-0.15, 0.15)
     pulled = {unit: intensity * pull * rng.uniform(0.75, 1.15) for unit, pull in variant.items()}
@@ -367,7 +369,7 @@ def _background(rng: np.random.Generator) -> Image:
     for _ in range(int(rng.integers(0, 5))):
         x, y = rng.uniform(0, SIDE, 2)
         _fill(small, _ellipse(x, y, rng.uniform(2, 15), rng.uniform(2, 15)), rng.uniform(10, 245))
-    return _enlarge(cv2.GaussianBlur(small, (7, 7), 1.5), _FINE)
+    return _enlarge(_soften(small, 4), _FINE).astype(np.uint8)
 
 
 def _head(canvas: Image, person: _Person, mood: Mood, pose: _Pose, rng: np.random.Generator) -> Image:
@@ -408,8 +410,8 @@ def _relief(canvas: Image, head: Image, person: _Person, mood: Mood, pose: _Pose
     if mood["lip_corner_down"] > 0.4:
         _fill(bright, place(_ellipse(0, chin + 0.12, 0.18, 0.1)), 40)
     inside = head[::2, ::2].astype(np.uint16)
-    shade = 256 - (cv2.GaussianBlur(dark, (9, 9), 1.3) * inside >> 8)
-    glow = cv2.GaussianBlur(bright, (11, 11), 1.75) * inside >> 8
+    shade = 256 - (_soften(dark, 3) * inside >> 8)
+    glow = _soften(bright, 6) * inside >> 8
     lit = (canvas * _enlarge(shade, 2) >> 8) + _enlarge(glow, 2)
     np.copyto(canvas, np.minimum(lit, 255).astype(np.uint8))
 
@@ -566,15 +568,18 @@ def _beard(canvas: Image, head: Image, person: _Person, mood: Mood, pose: _Pose)
     if not person.beard:
         return
     y, drop = 0.66 + person.mouth_height, mood["jaw_drop"]
-    mask = np.zeros_like(canvas)
-    _fill(mask, pose.place(_ellipse(0, 1.02, 0.95, 0.62)), 255)
-    _fill(mask, pose.place(_ellipse(0, y - 0.14, 0.36, 0.08)), 255)
-    _fill(mask, pose.place(_ellipse(0, y + 0.18 * drop, 0.42, 0.16 + 0.28 * drop)), 0)
-    _fill(mask, pose.place(_ellipse(0, y - 0.16, 0.3, 0.06)), 255)
-    soft = cv2.GaussianBlur(mask, (0, 0), 3).astype(np.int32) * head // 255
-    weight = (soft * round(256 * person.beard)) // 255
+    mask = np.zeros((_CANVAS // 2, _CANVAS // 2), dtype=np.uint8)
+    place = pose.halved().place
+    for rise, width, height, grey in (
+        (1.02 - y, 0.95, 0.62, 255),
+        (-0.14, 0.36, 0.08, 255),
+        (0.18 * drop, 0.42, 0.16 + 0.28 * drop, 0),  # the mouth stays free
+        (-0.16, 0.3, 0.06, 255),
+    ):
+        _fill(mask, place(_ellipse(0, y + rise, width, height)), grey)
+    weight = round(256 * person.beard) * (_soften(mask, 4).astype(np.int32) * head[::2, ::2] // 255) // 255
     target = round(min(person.hair, 0.6 * person.skin))
-    np.copyto(canvas, (canvas + ((target - canvas.astype(np.int32)) * weight >> 8)).astype(np.uint8))
+    np.copyto(canvas, (canvas + ((target - canvas.astype(np.int32)) * _enlarge(weight, 2) >> 8)).astype(np.uint8))
 
 
 def _hairline(person: _Person) -> Points:
@@ -613,7 +618,8 @@ def _fringe(canvas: Image, person: _Person, pose: _Pose, rng: np.random.Generato
             ball = _ellipse(x, y, rng.uniform(0.13, 0.2), rng.uniform(0.12, 0.17), 12)
             _fill(canvas, pose.place(ball, 0.2), person.hair * rng.uniform(0.8, 1.25) + 4)
     for at in rng.uniform(-0.85, 0.85, 8):
-        strand = _curve((person.parting + 0.25 * at, top + 0.22), (at, top + 0.24), (at * 1.08, person.hairline - 0.08))
+        root, tip = (0.6 * person.parting + 0.2 * at, top + 0.22), (at * 1.08, person.hairline - 0.08)
+        strand = _curve(root, (0.75 * at, top + 0.3), tip)
         _stroke(canvas, pose.place(strand, 0.2), person.hair * rng.uniform(0.75, 1.15) + rng.uniform(0, 28), 2)
 
 
@@ -661,11 +667,18 @@ def _develop(canvas: Image, head: Image, pose: _Pose, rng: np.random.Generator) 
     spread = math.sqrt(((toned - mean) ** 2).mean()) + 1.0
     exposed = (toned - mean) * min(1.5, rng.uniform(40, 62) / spread) + rng.uniform(108, 146)
     picture = np.rint(np.clip(exposed, 0, 255)).astype(np.uint8)
-    blur = rng.uniform(0.0, 1.0)
-    if blur > 0.35:
-        picture = np.asarray(cv2.GaussianBlur(picture, (5, 5), 0.4 + 0.55 * blur), dtype=np.uint8)
+    blur = max(0.0, rng.uniform(-0.4, 0.8))
     noise = rng.normal(0.0, rng.uniform(0.5, 5.0), picture.shape)
-    return np.clip(np.rint(picture + noise), 0, 255).astype(np.uint8)
+    return np.clip(np.rint((1 - blur) * picture + blur * _soften(picture, 2) + noise), 0, 255).astype(np.uint8)
+
+
+def _soften(layer: Image, times: int) -> NDArray[np.uint16]:
+    """Blur by (1, 2, 1) / 4 both ways, `times` over: integers, so not a matter of how cv2 was built."""
+    soft = layer.astype(np.uint16)
+    for _ in range(times):
+        soft[1:-1] = (soft[:-2] + 2 * soft[1:-1] + soft[2:] + 2) >> 2
+        soft[:, 1:-1] = (soft[:, :-2] + 2 * soft[:, 1:-1] + soft[:, 2:] + 2) >> 2
+    return soft
 
 
 def _enlarge(small: NDArray[Any], times: int) -> NDArray[Any]:

@@ -1,1 +1,7 @@
 """One thin module a DVC stage: read files, call the rooms, write files."""
+
+from pathlib import Path
+from typing import Final
+
+SCRATCH: Final = Path(".scratch")
+"""Checkpoints of trainings under way, one folder each: no stage's out, so that a killed one can go on."""

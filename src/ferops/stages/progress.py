@@ -41,4 +41,5 @@ class EpochBar:
             f"train loss {train['loss']:.3f} accuracy {train['accuracy']:.3f}  "
             f"validation loss {val['loss']:.3f} accuracy {val['accuracy']:.3f}",
             highlight=False,
+            soft_wrap=True,
         )

@@ -1,10 +1,13 @@
 """Stage `publish`: the run, its evaluation and its model into MLflow. Always run, and idempotent."""
 
+import json
 import os
+import shutil
 from pathlib import Path
 
 from ferops import params
 from ferops.params import Params
+from ferops.stages import SCRATCH
 from ferops.stages.quiet import native_stderr_dropped
 from ferops.tracking.outputs import MissingOutput
 from ferops.tracking.publish import Published, publish
@@ -12,6 +15,7 @@ from ferops.tracking.registry import Served
 from ferops.tracking.store import MODEL, TrackingUnreachable, how_to_see
 
 CORE = Path("models/core.keras")
+TRAINING = Path("models/training.json")
 
 
 def main() -> None:
@@ -26,6 +30,8 @@ def main() -> None:
         print(f"{error}; experiment {experiment} is not in MLflow yet: the next `dvc repro` on it will publish it")
         return
     print("\n".join(summary(published)))
+    # only now: a training that was cut off before dvc.lock knew it goes on from here
+    shutil.rmtree(SCRATCH / json.loads(TRAINING.read_text(encoding="utf-8"))["scratch_key"], ignore_errors=True)
 
 
 def served(values: Params) -> Served:

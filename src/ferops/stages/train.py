@@ -14,12 +14,12 @@ import ferops.model
 from ferops import params as parameters
 from ferops.data import augmentation, prepared
 from ferops.model import network, plots, runtime, training, weights
+from ferops.stages import SCRATCH
 from ferops.stages.progress import EpochBar
 from ferops.tracking.live import LiveRun
 
 MODELS = Path("models")
 REPORTS = Path("reports/train")
-SCRATCH = Path(".scratch")
 
 
 def main() -> None:
