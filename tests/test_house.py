@@ -41,7 +41,6 @@ NOT_DETERMINING = {"params", "errors", "tracking", "cli", "commands"}
 """What a stage imports without its outputs depending on it: DESIGN 1.7."""
 
 NOT_IMPORTED = {
-    "dvc": "runs as a command",
     "fastapi": "held below the release that breaks Prefect",
     "pyarrow": "pandas' parquet engine",
     "tensorflow": "Keras' backend",

@@ -10,7 +10,7 @@ from ferops.labels import OFFICIAL_COUNTS
 BEFORE = np.array(OFFICIAL_COUNTS["train"])
 AFTER = np.maximum(BEFORE, 3190)
 GREYS = np.array([40, 60, 80, 100, 130, 150, 170], np.uint8)
-"""The grey of each class's images, here: none is a grey that the sheet's letters pass through at the right."""
+"""The grey of each class's images here, all apart."""
 
 
 def _plain(labels: np.ndarray) -> np.ndarray:

@@ -324,7 +324,8 @@ def _grey(level: float) -> tuple[int]:
 
 def _curve(*points: tuple[float, float], n: int = 12) -> Points:
     """A Bezier curve (n, 2) through its first and last point."""
-    return _bernstein(len(points) - 1, n) @ np.array(points)
+    curve: Points = _bernstein(len(points) - 1, n) @ np.array(points)
+    return curve
 
 
 @cache
@@ -666,10 +667,15 @@ def _develop(canvas: Image, head: Image, pose: _Pose, rng: np.random.Generator) 
     mean = toned.mean()
     spread = math.sqrt(((toned - mean) ** 2).mean()) + 1.0
     exposed = (toned - mean) * min(1.5, rng.uniform(40, 62) / spread) + rng.uniform(108, 146)
-    picture = np.rint(np.clip(exposed, 0, 255)).astype(np.uint8)
+    picture = _levels(exposed)
     blur = max(0.0, rng.uniform(-0.4, 0.8))
     noise = rng.normal(0.0, rng.uniform(0.5, 5.0), picture.shape)
-    return np.clip(np.rint((1 - blur) * picture + blur * _soften(picture, 2) + noise), 0, 255).astype(np.uint8)
+    return _levels((1 - blur) * picture + blur * _soften(picture, 2) + noise)
+
+
+def _levels(values: NDArray[np.float64]) -> Image:
+    levels: Image = np.rint(np.clip(values, 0, 255)).astype(np.uint8)
+    return levels
 
 
 def _soften(layer: Image, times: int) -> NDArray[np.uint16]:
@@ -688,4 +694,5 @@ def _enlarge(small: NDArray[Any], times: int) -> NDArray[Any]:
 def _shrink(fine: Image) -> Image:
     """Average blocks of fine pixels, rounded."""
     blocks = fine.reshape(SIDE, _FINE, SIDE, _FINE).sum(axis=(1, 3), dtype=np.int32)
-    return ((blocks + _FINE * _FINE // 2) // (_FINE * _FINE)).astype(np.uint8)
+    means: Image = ((blocks + _FINE * _FINE // 2) // (_FINE * _FINE)).astype(np.uint8)
+    return means

@@ -1,117 +1,117 @@
-"""Pictures of the data: contact sheets of faces, and bars of the class distribution."""
+"""Pictures of images and of their classes, as PNG."""
 
-from collections.abc import Sequence
 from pathlib import Path
+from typing import Final
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from ferops.errors import FeropsError
-from ferops.labels import NAMES
+from ferops.labels import NAMES, SIDE
 
 Image = NDArray[np.uint8]
 
-_PAPER = 255
-_INK = 40
+BLUE: Final = "#2563a8"
+ORANGE: Final = "#d9730d"
+
+_PAPER, _INK, _FAINT = 255, 30, 120  # grey levels of the sheet, the names and the counts
+_GAP: Final = 2  # these three in pixels at scale 1
+_MARGIN: Final = 4
+_NAME_WIDTH: Final = 44
 
 
 class PictureNotWritten(FeropsError):
-    """An image file could not be written."""
+    """A picture could not be written where it was asked for."""
 
 
 def contact_sheet(
     images: Image, labels: NDArray[np.int64], *, columns: int = 10, scale: int = 2, seed: int = 0
 ) -> Image:
-    """Examples of every expression, one row a class, its name at the left.
+    """Examples of every expression: one row each, its name and number of images at the left.
 
-    A row shows `columns` faces chosen by chance from `seed`, without repetition; a class with fewer leaves its row open.
+    A row is drawn evenly from the images of its class, without repeats and in their order, by a generator of its own:
+    it does not depend on the other classes. A class without images has no row.
 
     Args:
-        images: uint8 (N, H, W), grey levels.
-        labels: integers (N,), codes 0-6.
-        columns: faces in a row.
-        scale: how many times larger than life.
-        seed: of the choice.
+        images: uint8 (N, 48, 48), grey levels.
+        labels: int64 (N,), codes 0-6.
+        columns: examples of a class, at most.
+        scale: side of an image's pixel on the sheet, in pixels.
+        seed: of the draw, 0 or more.
 
     Returns:
-        uint8 (height, width), grey levels, dark on white.
+        uint8 (height, width), grey levels. The width depends on `columns` and `scale` alone, the height on the rows.
     """
-    rng = np.random.default_rng(seed)
-    side, gap = images.shape[1:], 2 * scale
-    step = scale * np.array(side) + gap
-    margin = 46 * scale
-    sheet = np.full((len(NAMES) * step[0] + gap, margin + columns * step[1] + gap), _PAPER, dtype=np.uint8)
-    for code, name in enumerate(NAMES):
-        top = gap + code * step[0]
-        _write(sheet, name, margin - 2 * gap, top + scale * side[0] // 2, scale)
-        chosen = np.flatnonzero(labels == code)
-        chosen = np.sort(rng.choice(chosen, min(columns, len(chosen)), replace=False))
-        for column, face in enumerate(images[chosen]):
-            left = margin + gap + column * step[1]
-            sheet[top : top + scale * side[0], left : left + scale * side[1]] = _magnify(face, scale)
+    rows = [(code, np.flatnonzero(labels == code)) for code in range(len(NAMES)) if (labels == code).any()]
+    step = SIDE + _GAP
+    height = 2 * _MARGIN + max(len(rows), 1) * step - _GAP
+    width = 2 * _MARGIN + _NAME_WIDTH + columns * step - _GAP
+    sheet = np.full((height * scale, width * scale), _PAPER, np.uint8)
+    if not rows:
+        _write(sheet, "no images", SIDE / 2 + _MARGIN, 0.3 * scale, _FAINT, scale)
+    for row, (code, found) in enumerate(rows):
+        top = _MARGIN + row * step
+        _write(sheet, NAMES[code], top + SIDE / 2 - 1, 0.3 * scale, _INK, scale)
+        _write(sheet, f"{len(found):,}", top + SIDE / 2 + 10, 0.25 * scale, _FAINT, scale)
+        drawn = np.random.default_rng([seed, code]).choice(found, min(columns, len(found)), replace=False)
+        for column, image in enumerate(images[np.sort(drawn)]):
+            left = _MARGIN + _NAME_WIDTH + column * step
+            large = image.repeat(scale, axis=0).repeat(scale, axis=1)
+            sheet[top * scale : (top + SIDE) * scale, left * scale : (left + SIDE) * scale] = large
     return sheet
 
 
-def save_png(path: Path, array: Image) -> None:
-    """Write a picture, making its folder.
-
-    Args:
-        path: ends in .png.
-        array: uint8 (H, W) grey or (H, W, 3) in OpenCV's order blue, green, red.
+def save_png(path: Path, image: Image) -> None:
+    """Write an image, uint8 (height, width) or (height, width, 3) in BGR, and the folders above it.
 
     Raises:
-        PictureNotWritten: the file cannot be written there.
+        PictureNotWritten: the path is not one that can be written, or does not end as a picture's name does.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    if not cv2.imwrite(str(path), array):
-        raise PictureNotWritten(f"{path}: the picture could not be written there")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        written = cv2.imwrite(str(path), image)
+    except (OSError, cv2.error) as error:
+        reason = error.strerror if isinstance(error, OSError) else "OpenCV cannot write such a file"
+        raise PictureNotWritten(f"cannot write {path}: {reason}") from None
+    if not written:
+        raise PictureNotWritten(f"cannot write {path}: is it a folder, or not yours to write?")
 
 
-def plot_class_distribution(path: Path, before: Sequence[int], after: Sequence[int]) -> None:
-    """Plot training images per class before and after augmentation (the paper's Figures 1 and 5).
+def plot_class_distribution(path: Path, before: ArrayLike, after: ArrayLike) -> None:
+    """Training images of each class before and after augmentation (Figures 1 and 5 of the paper).
 
     Args:
-        path: of the PNG; its folder is made.
-        before: images of each class in code order, as prepared.
-        after: the same with the augmented copies.
+        path: a PNG; the folders above it are made.
+        before: seven counts in code order.
+        after: seven counts in code order.
     """
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(8, 4), layout="constrained")
-    FigureCanvasAgg(figure)
-    axes = figure.add_subplot()
-    at = np.arange(len(NAMES))
-    for offset, counts, name, colour in (
-        (-0.2, before, f"before ({sum(before):,})", "#9aa5b1"),
-        (0.2, after, f"after ({sum(after):,})", "#2b6cb0"),
-    ):
-        bars = axes.bar(at + offset, counts, width=0.38, color=colour, label=name)
-        axes.bar_label(bars, fmt="{:,.0f}", fontsize=8, padding=2, color="#333333")
-    axes.set_xticks(at, NAMES)
-    axes.set_ylabel("training images")
-    axes.set_title("Class distribution before and after augmentation", loc="left", fontsize=11)
-    axes.yaxis.set_major_formatter("{x:,.0f}")
-    axes.grid(axis="y", color="#dddddd", linewidth=0.8)
-    axes.set_axisbelow(True)
-    axes.spines[["top", "right", "left"]].set_visible(False)
-    axes.tick_params(length=0)
-    axes.margins(y=0.12)
-    axes.legend(frameon=False)
     path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi=120, metadata={"Software": None})
+    figure = Figure(figsize=(10, 4.8), layout="constrained")
+    axes = figure.subplots()
+    places, width = np.arange(len(NAMES)), 0.4
+    for side, name, colour, counts in (
+        (-1, "before", BLUE, np.asarray(before)),
+        (1, "after", ORANGE, np.asarray(after)),
+    ):
+        label = f"{name} augmentation ({counts.sum():,} images)"
+        bars = axes.bar(places + side * width / 2, counts, width * 0.94, color=colour, label=label)
+        axes.bar_label(bars, [f"{count:,}" for count in counts], padding=2, fontsize=8)
+    axes.set_xticks(places, NAMES)
+    axes.tick_params(axis="x", length=0)
+    axes.yaxis.set_major_formatter("{x:,.0f}")
+    axes.set_ylabel("training images")
+    axes.margins(x=0.01, y=0.08)
+    axes.grid(axis="y", alpha=0.3)
+    axes.set_axisbelow(True)
+    axes.spines[["top", "right"]].set_visible(False)
+    figure.legend(loc="outside upper center", ncols=2, frameon=False)
+    figure.savefig(path, dpi=110)
 
 
-def _magnify(face: Image, scale: int) -> Image:
-    height, width = face.shape
-    return np.asarray(
-        cv2.resize(face, (scale * width, scale * height), interpolation=cv2.INTER_CUBIC), dtype=np.uint8
-    )
-
-
-def _write(sheet: Image, text: str, right: int, middle: int, scale: int) -> None:
-    """Write a word that ends at `right`, in place."""
-    font, size, weight = cv2.FONT_HERSHEY_SIMPLEX, 0.28 * scale, max(1, round(0.5 * scale))
-    (width, height), _ = cv2.getTextSize(text, font, size, weight)
-    cv2.putText(sheet, text, (right - width, middle + height // 2), font, size, (_INK,), weight, cv2.LINE_AA)
+def _write(sheet: Image, text: str, baseline: float, size: float, grey: int, scale: int) -> None:
+    """Write text at the left of the sheet, in place; `baseline` in pixels at scale 1."""
+    at = (_MARGIN * scale, round(baseline * scale))
+    cv2.putText(sheet, text, at, cv2.FONT_HERSHEY_SIMPLEX, size, grey, max(1, scale // 2), cv2.LINE_AA)

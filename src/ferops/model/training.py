@@ -122,7 +122,7 @@ def fit(
             transform=_of_epoch(transform, settings.seed, epoch),
         )
         ticker = keras.callbacks.LambdaCallback(
-            on_train_batch_end=lambda batch, _logs, epoch=epoch: hooks.on_batch(epoch, batch + 1, steps)
+            on_train_batch_end=lambda batch, logs, epoch=epoch: hooks.on_batch(epoch, batch + 1, steps)
         )
         seen = model.fit(batches, epochs=1, verbose=0, shuffle=False, callbacks=[ticker]).history
         row = {"epoch": epoch, "time": time.time()}

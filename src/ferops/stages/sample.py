@@ -1,25 +1,26 @@
-"""Stage `sample`: draw the faces that stand in for FER2013."""
+"""sample: the drawn stand-in for FER2013, so that the whole workflow runs where the data set is not at hand.
+
+Reads the section `sample` of params.yaml.
+"""
 
 from pathlib import Path
+from typing import Final
 
-from ferops import params
-from ferops.data.drawn import draw_sample, write_csv
-from ferops.data.pictures import contact_sheet, save_png
-from ferops.stages import run_stage
+from ferops import params as parameters
+from ferops.data import drawn, pictures
+from ferops.labels import SPLITS
 
-FOLDER = Path("data/sample")
+SAMPLE: Final = Path("data/sample")
 
 
 def main() -> None:
-    """params.sample -> data/sample/fer2013.csv and contact_sheet.png."""
-    asked = params.load().sample
-    drawn = draw_sample(
-        seed=asked.seed, counts={"train": asked.train, "validation": asked.validation, "test": asked.test}
-    )
-    write_csv(FOLDER / "fer2013.csv", drawn)
-    seen = drawn.images.any(axis=(1, 2))  # the blank images say nothing on a contact sheet
-    save_png(FOLDER / "contact_sheet.png", contact_sheet(drawn.images[seen], drawn.labels[seen]))
+    """Draw the faces; write them in Kaggle's layout, and a sheet of examples to look at."""
+    params = parameters.load()
+    counts = {"train": params.sample.train, "validation": params.sample.validation, "test": params.sample.test}
 
+    faces = drawn.draw_sample(seed=params.sample.seed, counts=counts)
 
-if __name__ == "__main__":
-    run_stage(main)
+    drawn.write_csv(SAMPLE / "fer2013.csv", faces)
+    pictures.save_png(SAMPLE / "contact_sheet.png", pictures.contact_sheet(faces.images, faces.labels))
+    shares = ", ".join(f"{split} {counts[split]:,}" for split in SPLITS)
+    print(f"drew {len(faces.images):,} faces from seed {params.sample.seed}: {shares}")
