@@ -162,7 +162,7 @@ def test_as_a_command_a_mistake_is_one_line_and_status_1(workplace):
     _set(data={"source": "data/nowhere.csv"})
     done = subprocess.run([sys.executable, "-m", "ferops.stages", "preprocess"], capture_output=True, text=True)
     assert done.returncode == 1
-    assert done.stderr == "BadFile: there is no file data/nowhere.csv\n"
+    assert done.stderr == "preprocess: there is no file data/nowhere.csv\n"
 
 
 def test_real_faces_go_through(real_csv, workplace):

@@ -39,7 +39,10 @@ def folder(repro: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.parametrize("key", KEYS)
-def test_a_key_makes_the_stages_stale_that_read_it_and_no_other(key: str, folder: Path) -> None:
+def test_a_key_makes_the_stages_stale_that_read_it_and_no_other(
+    key: str, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(folder)  # names are relative to it
     yaml, file = YAML(), folder / "params.yaml"
     before = file.read_bytes()
     document = yaml.load(before)
