@@ -1,15 +1,11 @@
 """Fixtures that every room's tests share."""
 
 import os
-import shutil
-import subprocess
 import sys
 from pathlib import Path
 
 import pytest
-from support import ROOT, shell
-
-from ferops import params
+from support import checkout, shell
 
 
 def pytest_configure() -> None:
@@ -44,23 +40,6 @@ SMALL = {
     "train": {"epochs": 2},
     "validate": {"max_kl_divergence": 0.3, "count_tolerance": 0.2},
 }
-
-
-def checkout(folder: Path, values: dict[str, object]) -> Path:
-    """The working tree as git would give it, in a git and DVC repository of its own, with other parameters."""
-    listed = subprocess.run(
-        ["git", "ls-files", "--cached", "--others", "--exclude-standard"],
-        cwd=ROOT, capture_output=True, text=True, check=True,
-    )  # fmt: skip
-    for name in listed.stdout.splitlines():
-        if (ROOT / name).is_file() and name != "dvc.lock" and not name.startswith(("metrics/", "reports/", "tests/")):
-            (folder / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy(ROOT / name, folder / name)
-    params.merge(values, folder / "params.yaml")
-    shell(folder, "git", "init", "-q", "-b", "main")
-    shell(folder, "git", "add", "-A")
-    shell(folder, "git", "commit", "-q", "-m", "start")
-    return folder
 
 
 @pytest.fixture(scope="session")

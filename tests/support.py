@@ -1,10 +1,13 @@
 """What the tests of several rooms call."""
 
 import os
+import shutil
 import subprocess
 from pathlib import Path
 
 import pytest
+
+from ferops import params
 
 ROOT = Path(__file__).parent.parent
 
@@ -17,3 +20,20 @@ def shell(folder: Path, *command: str, check: bool = True, **environment: str) -
     if check and done.returncode:
         pytest.fail(f"{' '.join(command)} exited {done.returncode}\n{done.stdout[-3000:]}\n{done.stderr[-3000:]}")
     return done
+
+
+def checkout(folder: Path, values: dict[str, object]) -> Path:
+    """The working tree as git would give it, in a git and DVC repository of its own, with other parameters."""
+    listed = subprocess.run(
+        ["git", "ls-files", "--cached", "--others", "--exclude-standard"],
+        cwd=ROOT, capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    for name in listed.stdout.splitlines():
+        if (ROOT / name).is_file() and name != "dvc.lock" and not name.startswith(("metrics/", "reports/", "tests/")):
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(ROOT / name, folder / name)
+    params.merge(values, folder / "params.yaml")
+    shell(folder, "git", "init", "-q", "-b", "main")
+    shell(folder, "git", "add", "-A")
+    shell(folder, "git", "commit", "-q", "-m", "start")
+    return folder

@@ -50,13 +50,13 @@ def results() -> None:
 def summary() -> None:
     """The network of params.yaml, layer by layer, with the paper's three counts."""
     from ferops import params
-    from ferops.stages.quiet import native_stderr_dropped
+    from ferops.stages.quiet import quiet_imports
 
     settings = params.load().model
-    with native_stderr_dropped():
+    with quiet_imports():
         from ferops.model import network
     model = network.build(**settings.model_dump(include={"frozen_blocks", "scaling", "noise", "dropout"}))
-    model.summary(expand_nested=True, show_trainable=True)
+    model.summary(line_length=100, expand_nested=True, show_trainable=True)
     total, trainable, fixed = network.counts(model)
     print(f"ours         {total:,} parameters, {trainable:,} trainable, {fixed:,} not")
     print(f"the paper    {14_883_399:,} parameters, {13_146_119:,} trainable, {1_737_280:,} not (its Table 2)")

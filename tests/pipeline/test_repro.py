@@ -6,9 +6,9 @@ import mlflow
 import numpy as np
 import pandas as pd
 import pytest
-from support import shell
+from support import checkout, shell
 
-from ferops import labels
+from ferops import labels, params
 
 KEYS = {
     "accuracy", "accuracy_interval", "binary_accuracy", "loss", "precision_macro", "recall_macro", "f1_macro",
@@ -177,3 +177,32 @@ def test_a_bad_parameter_stops_a_stage_in_one_line(repro: Path, tmp_path: Path) 
     assert failed.returncode != 0
     assert "train.epochs" in failed.stderr
     assert "Traceback" not in failed.stdout + failed.stderr
+
+
+def test_a_trial_leaves_the_test_split_closed(repro: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "copy"
+    shutil.copytree(repro, folder, symlinks=True)
+    params.merge({"evaluate": {"test": False}}, folder / "params.yaml")
+    shell(folder, "dvc", "repro")
+    assert metrics(folder, "test") == {}
+    assert metrics(folder, "val") == metrics(repro, "val")
+    assert set(pd.read_parquet(folder / "predictions.parquet")["split"]) == {"validation"}
+    assert "closed" in shell(folder, "ferops", "results").stdout
+    assert len(runs(folder)) == 1
+
+
+def test_real_faces_pass_the_gates(mini: Path, tmp_path: Path) -> None:
+    folder = checkout(tmp_path, {})
+    said = shell(folder, "ferops", "data", "use", str(mini), "--recipe", "paper").stdout
+    assert "2,100" in said
+    shell(folder, "dvc", "repro", "validate@augmented")
+    added = pd.read_parquet(folder / "data/augmented/manifest.parquet")
+    report = json.loads((folder / "data/augmented/report.json").read_text())
+    after = np.array(report["after"])
+    assert len(added) == after.sum() - sum(report["before"]) > 0
+    assert (after / after.sum()).min() >= 0.125 - 1e-3
+    assert json.loads((folder / "data/gates/augmented.json").read_text())["passed"] is True
+    assert shell(folder, "git", "diff", "--cached", "--name-only").stdout.split() == [
+        "data/raw/.gitignore",
+        f"data/raw/{mini.name}.dvc",
+    ]

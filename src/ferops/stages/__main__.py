@@ -2,18 +2,22 @@
 
 import sys
 from importlib import import_module
+from typing import Final
 
 from ferops.errors import FeropsError
-from ferops.stages.quiet import native_stderr_dropped
+from ferops.stages.quiet import quiet_imports
+
+STAGES: Final = ("sample", "preprocess", "validate", "augment", "train", "evaluate", "publish")
 
 
 def main() -> None:
     """Run a stage's `main`; a user's mistake becomes one line on stderr and exit status 1."""
-    stage, *arguments = sys.argv[1:]
-    with native_stderr_dropped():
+    stage, *arguments = sys.argv[1:] or ("",)
+    if stage not in STAGES:
+        print(f"usage: python -m ferops.stages STAGE; STAGE is one of {', '.join(STAGES)}", file=sys.stderr)
+        sys.exit(2)
+    with quiet_imports():
         module = import_module(f"ferops.stages.{stage}")
-        if "keras" in sys.modules:  # its backend looks for a GPU at the first operation, and tells
-            sys.modules["keras"].ops.zeros(())
     try:
         module.main(*arguments)
     except FeropsError as error:

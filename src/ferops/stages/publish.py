@@ -8,7 +8,7 @@ from pathlib import Path
 from ferops import params
 from ferops.params import Params
 from ferops.stages import SCRATCH
-from ferops.stages.quiet import native_stderr_dropped
+from ferops.stages.quiet import quiet_imports
 from ferops.tracking.outputs import MissingOutput
 from ferops.tracking.publish import Published, publish
 from ferops.tracking.registry import Served
@@ -42,7 +42,7 @@ def served(values: Params) -> Served:
     """
     if not CORE.is_file():
         raise MissingOutput(f"{CORE} is missing; run `dvc checkout` or `dvc repro`")
-    with native_stderr_dropped():
+    with quiet_imports():
         import keras
         import numpy as np
 

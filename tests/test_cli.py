@@ -1,0 +1,43 @@
+import pytest
+from support import ROOT, shell
+
+
+def test_the_summary_shows_the_papers_three_counts() -> None:
+    shown = shell(ROOT, "ferops", "summary").stdout
+    for count in ("14,883,399", "13,146,119", "1,737,280"):
+        assert shown.count(count) >= 2, "ours and the paper's"
+    assert "block5_conv3" in shown
+
+
+@pytest.mark.parametrize("command", [["--help"], ["data", "--help"], ["data", "use", "--help"], ["results", "--help"]])
+def test_help_has_an_example(command: list[str]) -> None:
+    done = shell(ROOT, "ferops", *command)
+    assert "Example" in done.stdout or command == ["data", "--help"]
+
+
+@pytest.mark.parametrize(
+    ("command", "code", "says"),
+    [
+        (["ferops", "dta"], 2, "dta"),
+        (["ferops", "results", "--verbose"], 2, "--verbose"),
+        (["ferops", "data", "use"], 2, "PATH"),
+        (["ferops", "data", "use", "nowhere.csv"], 1, "nowhere.csv"),
+        (["ferops", "data", "use", "README.md"], 1, "emotion, pixels and Usage"),
+        (["ferops", "data", "use", "README.md", "--recipe", "papper"], 1, "demo, paper"),
+        (["python", "-m", "ferops.stages", "trane"], 2, "preprocess"),
+        (["python", "-m", "ferops.stages"], 2, "preprocess"),
+    ],
+)
+def test_a_mistake_has_an_exit_code_and_no_traceback(command: list[str], code: int, says: str) -> None:
+    done = shell(ROOT, *command, check=False)
+    assert done.returncode == code
+    assert says in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_outside_a_repository_commands_say_where_to_go(tmp_path) -> None:
+    for command in (["results"], ["summary"], ["data", "use", "x.csv"]):
+        done = shell(tmp_path, "ferops", *command, check=False)
+        assert done.returncode == 1
+        assert len(done.stderr.splitlines()) == 1
+        assert "root" in done.stderr
