@@ -20,7 +20,7 @@ def test_help_has_an_example(command: list[str]) -> None:
     [
         (["ferops", "dta"], 2, "dta"),
         (["ferops", "results", "--verbose"], 2, "--verbose"),
-        (["ferops", "data", "use"], 2, "PATH"),
+        (["ferops", "data", "use"], 2, "path"),
         (["ferops", "data", "use", "nowhere.csv"], 1, "nowhere.csv"),
         (["ferops", "data", "use", "README.md"], 1, "emotion, pixels and Usage"),
         (["ferops", "data", "use", "README.md", "--recipe", "papper"], 1, "demo, paper"),
