@@ -7,6 +7,9 @@ from typing import Any
 import keras
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
+from rich.console import Console
+from rich.progress import track
 
 from ferops import params as parameters
 from ferops.data import prepared
@@ -15,6 +18,7 @@ from ferops.model import metrics, plots
 
 METRICS = Path("metrics")
 REPORTS = Path("reports/evaluate")
+BATCH = 256
 
 
 def main() -> None:
@@ -30,7 +34,9 @@ def main() -> None:
     predictions, scores = [], {}
     for split in scored:
         images, labels = data.split(split)
-        probabilities, tta = predict(core, images)
+        probabilities = predict(core, images, split)
+        # averaged over each image and its mirror image
+        tta = (probabilities + predict(core, images[:, :, ::-1], f"{split}, mirrored")) / 2
         twin = data.manifest[data.rows(split)]["twin_of"].isin(trained_on).to_numpy(bool)
         scores[split] = metrics.evaluate(
             labels, probabilities, twin_in_training=twin, tta=tta, bins=params.evaluate.calibration_bins
@@ -44,11 +50,12 @@ def main() -> None:
     _report(labels, probabilities, scores[scored[-1]]["ece"], params.evaluate.calibration_bins)
 
 
-def predict(core: keras.Model, images: np.ndarray[Any, Any]) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
-    """Probabilities of the images as they are, and averaged with those of their mirror images."""
-    plain = core.predict(images, batch_size=256, verbose=0)
-    mirrored = core.predict(np.ascontiguousarray(images[:, :, ::-1]), batch_size=256, verbose=0)
-    return plain, (plain + mirrored) / 2
+def predict(core: keras.Model, images: NDArray[np.uint8], name: str) -> NDArray[np.float32]:
+    """Probabilities (N, 7) of filtered faces (N, 48, 48), behind a progress bar."""
+    console = Console()
+    batches = range(0, len(images), BATCH)
+    bar = track(batches, f"scoring {name}", console=console, transient=True, disable=not console.is_terminal)
+    return np.concatenate([core.predict_on_batch(np.ascontiguousarray(images[at : at + BATCH])) for at in bar])
 
 
 def _table(split: str, ids: Any, labels: Any, probabilities: Any, twin: Any) -> pd.DataFrame:
