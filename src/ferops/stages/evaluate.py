@@ -36,7 +36,7 @@ def main() -> None:
         images, labels = data.split(split)
         probabilities = predict(core, images, split)
         # averaged over each image and its mirror image
-        tta = (probabilities + predict(core, images[:, :, ::-1], f"{split}, mirrored")) / 2
+        tta = np.mean([probabilities, predict(core, images[:, :, ::-1], f"{split}, mirrored")], axis=0)
         twin = data.manifest[data.rows(split)]["twin_of"].isin(trained_on).to_numpy(bool)
         scores[split] = metrics.evaluate(
             labels, probabilities, twin_in_training=twin, tta=tta, bins=params.evaluate.calibration_bins
