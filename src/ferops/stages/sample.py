@@ -6,6 +6,8 @@ Reads the section `sample` of params.yaml.
 from pathlib import Path
 from typing import Final
 
+from rich.console import Console
+
 from ferops import params as parameters
 from ferops.data import drawn, pictures
 from ferops.labels import SPLITS
@@ -18,7 +20,8 @@ def main() -> None:
     params = parameters.load()
     counts = {"train": params.sample.train, "validation": params.sample.validation, "test": params.sample.test}
 
-    faces = drawn.draw_sample(seed=params.sample.seed, counts=counts)
+    with Console().status("drawing faces"):
+        faces = drawn.draw_sample(seed=params.sample.seed, counts=counts)
 
     drawn.write_csv(SAMPLE / "fer2013.csv", faces)
     pictures.save_png(SAMPLE / "contact_sheet.png", pictures.contact_sheet(faces.images, faces.labels))
