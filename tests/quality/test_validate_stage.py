@@ -89,7 +89,7 @@ def test_failing_exits_with_1_prints_what_failed_and_takes_the_old_gate_away(rep
     assert head.split() == ["failed", "check", "split", "expected", "observed"]
     assert failed.split("  ")[0] == "known labels"
     assert "a code from 0 to 6" in failed and "1 of 1,797 rows: 7 (row 5)" in failed
-    assert error.startswith("GateFailed: prepared: 1 of ")
+    assert error.startswith("validate: prepared: 1 of ")
     assert not gate.exists()
     reports = repository / "reports/validate/prepared"
     record = json.loads((reports / "validation.json").read_text())

@@ -18,6 +18,9 @@ if TYPE_CHECKING:
     from mlflow import MlflowClient
 
 EXPERIMENT: Final = "fer-vgg16"
+EXPERIMENT_TAGS: Final = {"mlflow.experimentKind": "custom_model_development"}
+"""The UI then opens on training runs, not on traces of language models."""
+
 MODEL: Final = "fer-vgg16"
 
 _QUIET: Final = {
@@ -200,7 +203,9 @@ def _experiment(client: "MlflowClient", uri: str) -> str:
     found = client.get_experiment_by_name(EXPERIMENT)
     if found is None:
         try:
-            return str(client.create_experiment(EXPERIMENT, artifact_location=_artifact_location(uri)))
+            return str(
+                client.create_experiment(EXPERIMENT, artifact_location=_artifact_location(uri), tags=EXPERIMENT_TAGS)
+            )
         except MlflowException:  # another process made it in the meantime
             found = client.get_experiment_by_name(EXPERIMENT)
             if found is None:
