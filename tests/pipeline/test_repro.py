@@ -202,7 +202,6 @@ def test_real_faces_pass_the_gates(mini: Path, tmp_path: Path) -> None:
     assert len(added) == after.sum() - sum(report["before"]) > 0
     assert (after / after.sum()).min() >= 0.125 - 1e-3
     assert json.loads((folder / "data/gates/augmented.json").read_text())["passed"] is True
-    assert shell(folder, "git", "diff", "--cached", "--name-only").stdout.split() == [
-        "data/raw/.gitignore",
-        f"data/raw/{mini.name}.dvc",
-    ]
+    staged = shell(folder, "git", "diff", "--cached", "--name-only").stdout.split()
+    assert f"data/raw/{mini.name}.dvc" in staged
+    assert all(name == "dvc.lock" or name.endswith((".gitignore", ".dvc")) for name in staged), "no image enters git"
