@@ -46,6 +46,7 @@ lint: setup ## ruff and mypy
 	@mypy
 
 ui: setup ## the MLflow UI on http://127.0.0.1:5000
+	@echo 'the runs: http://127.0.0.1:5000/#/experiments/1/runs?workflowType=machine_learning'
 	@MLFLOW_SERVER_ENABLE_JOB_EXECUTION=false mlflow ui --host 127.0.0.1 --workers 1
 
 bench: setup ## the figures of docs/results.md that are about speed

@@ -18,9 +18,6 @@ if TYPE_CHECKING:
     from mlflow import MlflowClient
 
 EXPERIMENT: Final = "fer-vgg16"
-EXPERIMENT_TAGS: Final = {"mlflow.experimentKind": "custom_model_development"}
-"""The UI then opens on training runs, not on traces of language models."""
-
 MODEL: Final = "fer-vgg16"
 
 _QUIET: Final = {
@@ -203,9 +200,7 @@ def _experiment(client: "MlflowClient", uri: str) -> str:
     found = client.get_experiment_by_name(EXPERIMENT)
     if found is None:
         try:
-            return str(
-                client.create_experiment(EXPERIMENT, artifact_location=_artifact_location(uri), tags=EXPERIMENT_TAGS)
-            )
+            return str(client.create_experiment(EXPERIMENT, artifact_location=_artifact_location(uri)))
         except MlflowException:  # another process made it in the meantime
             found = client.get_experiment_by_name(EXPERIMENT)
             if found is None:
