@@ -41,3 +41,12 @@ def test_outside_a_repository_commands_say_where_to_go(tmp_path) -> None:
         assert done.returncode == 1
         assert len(done.stderr.splitlines()) == 1
         assert "root" in done.stderr
+
+
+def test_a_damaged_metrics_file_is_one_line_that_names_it(tmp_path) -> None:
+    (tmp_path / "metrics").mkdir()
+    (tmp_path / "metrics/val.json").write_text('{"accuracy": 0.')
+    done = shell(tmp_path, "ferops", "results", check=False)
+    assert done.returncode == 1
+    assert len(done.stderr.splitlines()) == 1
+    assert "metrics/val.json" in done.stderr

@@ -1,13 +1,13 @@
 """`ferops results`: the measured figures beside the paper's, in the terminal."""
 
-import json
 from pathlib import Path
 from typing import Any, Final
 
 from rich.console import Console, Group
 from rich.table import Table
 
-from ferops.errors import FeropsError
+from ferops.tracking import registry
+from ferops.tracking.outputs import read_json
 
 PAPER: Final = {"accuracy": "64-65% (inferred)", "binary_accuracy": "90%", "f1_macro": "63% (micro)"}
 """What the paper prints, in its own terms: its 90% is a binary accuracy; the rest is in docs/results.md."""
@@ -28,18 +28,14 @@ _DATA: Final = {
 }
 
 
-class NoResults(FeropsError):
-    """Nothing was measured yet."""
-
-
 def show(console: Console, root: Path = Path()) -> None:
     """Print metrics, data and registered version from the files that the pipeline wrote.
 
     Raises:
-        NoResults: a file is missing.
+        MissingOutput: a file is missing or damaged.
     """
     val, test, report, training = (
-        _read(root / name)
+        read_json(root / name)
         for name in ("metrics/val.json", "metrics/test.json", "data/prepared/report.json", "models/training.json")
     )
     table = Table(title="fer-vgg16", title_justify="left", title_style="bold")
@@ -69,16 +65,7 @@ def _figure(key: str, metrics: dict[str, Any]) -> str:
 
 
 def _version(root: Path, digest: str) -> str:
-    path = root / "reports/registry.jsonl"
-    lines = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
-    events = [event for event in map(json.loads, lines) if event["weights_digest"] == digest]
+    events = [event for event in registry.lines(root / registry.REGISTRY) if event["weights_digest"] == digest]
     if not events:
         return "not registered yet: dvc repro publish"
     return f"{events[-1]['model']} version {events[-1]['version']}, alias {events[-1]['alias']}"
-
-
-def _read(path: Path) -> dict[str, Any]:
-    try:
-        return dict(json.loads(path.read_text(encoding="utf-8")))
-    except FileNotFoundError:
-        raise NoResults(f"{path} is missing; run `dvc repro` in the repository's root") from None

@@ -85,9 +85,9 @@ def read_outputs(params: Params, root: Path = Path()) -> Outputs:
     flat = flatten(params)
     lock = read_lock(root / "dvc.lock")
     identity = training_identity(lock)
-    training = _read_json(root / "models/training.json")
+    training = read_json(root / "models/training.json")
     history = tuple(read_history(root / "reports/train/history.csv"))
-    scores = {split: _read_json(root / f"metrics/{split}.json") for split in FINAL}
+    scores = {split: read_json(root / f"metrics/{split}.json") for split in FINAL}
     metrics = {f"{FINAL[split]}/{key}": value for split in FINAL for key, value in _numbers(scores[split])}
     metrics |= {
         f"train/{key}": float(training[key])
@@ -100,7 +100,7 @@ def read_outputs(params: Params, root: Path = Path()) -> Outputs:
         indent=2,
         sort_keys=True,
     )
-    report = _read_json(root / PREPARED / "report.json")
+    report = read_json(root / PREPARED / "report.json")
     return Outputs(
         root=root,
         params=flat,
@@ -134,11 +134,16 @@ def read_history(path: Path) -> Iterator[Epoch]:
         raise MissingOutput(f"{path} is not a history of epochs: {error}; run `dvc repro --force train`") from None
 
 
-def _read_json(path: Path) -> dict[str, Any]:
+def read_json(path: Path) -> dict[str, Any]:
+    """A JSON object that a stage wrote.
+
+    Raises:
+        MissingOutput: the file is missing, or holds no JSON object.
+    """
     try:
         value = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise MissingOutput(f"{path} is missing; run `dvc repro`") from None
+        raise MissingOutput(f"{path} is missing; run `dvc repro` in the repository's root") from None
     except ValueError as error:
         raise MissingOutput(f"{path} is not JSON: {error}; run `dvc repro`") from None
     if not isinstance(value, dict):

@@ -85,7 +85,7 @@ def record(outputs: Outputs, version: Version) -> bool:
     """Append the version to reports/registry.jsonl, once; True where a line was written."""
     path = outputs.root / REGISTRY
     digest = str(outputs.training["weights_digest"])
-    if any(line.get("weights_digest") == digest and line.get("version") == version.number for line in _lines(path)):
+    if any(line.get("weights_digest") == digest and line.get("version") == version.number for line in lines(path)):
         return False
     line = {
         "time": round(time.time(), 3),
@@ -104,7 +104,8 @@ def record(outputs: Outputs, version: Version) -> bool:
     return True
 
 
-def _lines(path: Path) -> list[Mapping[str, Any]]:
+def lines(path: Path) -> list[Mapping[str, Any]]:
+    """The events of a registry.jsonl, in order; none where there is no file."""
     if not path.is_file():
         return []
     return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
