@@ -56,10 +56,10 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "fer2013.csv"
         drawn.write_csv(path, few)
-        assert np.array_equal(readers.read_csv(path).images.reshape(-1, 2304), read_with_pandas(path))  # noqa: S101
+        assert np.array_equal(readers.read(path).images.reshape(-1, 2304), read_with_pandas(path))  # noqa: S101
         rows.append(
             ("fer2013.csv to arrays", "pandas, a list of ints a row", seconds(lambda: read_with_pandas(path)),
-             seconds(lambda: readers.read_csv(path)), len(few.images))
+             seconds(lambda: readers.read(path)), len(few.images))
         )  # fmt: skip
     usual = np.stack([cv2.medianBlur(image, 3) for image in images])
     assert np.array_equal(usual, filters.median(images, 3))  # noqa: S101

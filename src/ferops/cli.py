@@ -22,10 +22,14 @@ app.add_typer(data_app, name="data")
 
 @data_app.command(
     "use",
-    epilog="Examples:  ferops data use ~/fer2013.csv.xz  |  ferops data use data/sample/fer2013.csv --recipe demo",
+    epilog="Examples:  ferops data use ~/fer2013.csv.xz  |  ferops data use ~/archive.zip --recipe paper  |  "
+    "ferops data use data/sample/fer2013.csv --recipe demo",
 )
 def data_use(
-    path: Annotated[Path, typer.Argument(help="Kaggle's fer2013.csv: plain, or as .gz, .xz, .zip.")],
+    path: Annotated[
+        Path,
+        typer.Argument(help="CSV (fer2013, icml_face_data, train) or image folders; plain or in .zip, .tar, .gz, .xz."),
+    ],
     recipe: Annotated[str | None, typer.Option(help="Also merge recipes/NAME.yaml into params.yaml.")] = None,
 ) -> None:
     """Point the pipeline at a copy of FER2013: read through, tracked by DVC. Bad data change nothing."""
@@ -34,6 +38,16 @@ def data_use(
     from ferops.commands.use import use
 
     use(path, recipe, Console())
+
+
+@data_app.command("show", epilog="Example:  ferops data show")
+def data_show() -> None:
+    """The data set in use: what it is, its counts, and a picture with examples of each expression."""
+    from rich.console import Console
+
+    from ferops.commands.show import show
+
+    show(Console())
 
 
 @app.command(epilog="Example:  ferops results")

@@ -5,11 +5,32 @@ from typing import Final
 NAMES: Final = ("angry", "disgust", "fear", "happy", "sad", "surprise", "neutral")
 """Expression names; the position is the code in `fer2013.csv` and everywhere in ferops."""
 
+EXPRESSIONS: Final = {
+    **{name: code for code, name in enumerate(NAMES)},
+    "anger": 0,
+    "disgusted": 1,
+    "fearful": 2,
+    "happiness": 3,
+    "sadness": 4,
+    "surprised": 5,
+}
+"""What copies call the folder of an expression -> its code.
+
+A folder that is a mere number is not among them: 4, 5, 6 are sad, surprise, neutral in Kaggle's CSV, and neutral, sad,
+surprise where a tool numbered the folders by the alphabet.
+"""
+
 SPLITS: Final = ("train", "validation", "test")
 """Split names. FER2013 calls them Training, PublicTest and PrivateTest."""
 
 USAGES: Final = {"Training": "train", "PublicTest": "validation", "PrivateTest": "test"}
 """The CSV's `Usage` column -> split of Kaggle's own division."""
+
+MERGED: Final = "Test"
+"""Usage of an image of PublicTest or PrivateTest in a copy that does not tell which."""
+
+UNSPLIT: Final = ""
+"""Usage in a copy that has no split (Kaggle's train.csv)."""
 
 SIDE: Final = 48
 """Height and width of a FER2013 image, in pixels."""

@@ -5,36 +5,20 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
-import numpy as np
 import pytest
+from copies import kaggle, made_up
 
-from ferops.data.readers import Faces
+from ferops.data.faces import Faces
 
 ROOT = Path(__file__).parents[2]
 
 WriteCsv = Callable[[Path, Faces], Path]
 
 
-def draw(generator: np.random.Generator, count: int) -> np.ndarray:
-    """Images with large shapes and noise, no two alike: uint8 (count, 48, 48)."""
-    shapes = generator.integers(20, 220, (count, 6, 6)).repeat(8, axis=1).repeat(8, axis=2)
-    return (shapes + generator.integers(0, 30, (count, 48, 48))).astype(np.uint8)
-
-
-def csv_text(faces: Faces) -> str:
-    """Kaggle's layout."""
-    rows = (
-        f"{label},{' '.join(map(str, image.ravel()))},{usage}"
-        for label, image, usage in zip(faces.labels, faces.images, faces.usages, strict=True)
-    )
-    return "\n".join(["emotion,pixels,Usage", *rows, ""])
-
-
 @pytest.fixture
 def faces() -> Faces:
     """140 faces, 20 of each class: 84 Training, 28 PublicTest, 28 PrivateTest."""
-    usages = np.repeat(["Training", "PublicTest", "PrivateTest"], [84, 28, 28])
-    return Faces(draw(np.random.default_rng(7), 140), np.arange(140) % 7, usages)
+    return made_up()
 
 
 @pytest.fixture
@@ -43,7 +27,8 @@ def write_csv() -> WriteCsv:
 
     def write(path: Path, faces: Faces) -> Path:
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(csv_text(faces), encoding="utf-8")
+        (content,) = kaggle(faces).values()
+        path.write_bytes(content)
         return path
 
     return write

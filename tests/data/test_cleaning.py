@@ -3,9 +3,8 @@
 import numpy as np
 import pytest
 
-from ferops.data import cleaning
+from ferops.data import cleaning, readers
 from ferops.data.cleaning import blanks, drop_repeats, repeat_groups, statistics
-from ferops.data.readers import read_csv
 
 
 @pytest.fixture
@@ -117,7 +116,7 @@ def test_where_all_repeats_are_dropped_one_of_each_group_stays():
 
 
 def test_repeats_planted_among_real_faces_are_found(real_csv):
-    images = read_csv(real_csv).images.copy()
+    images = readers.read(real_csv).images.copy()
     noise = np.random.default_rng(0).integers(-1, 2, images.shape[1:])
     before = repeat_groups(images, 2.0)
     lonely = np.flatnonzero(before < 0)

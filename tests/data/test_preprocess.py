@@ -10,29 +10,39 @@ import cv2
 import numpy as np
 import pandas as pd
 import pytest
+from copies import ordered
 
 from ferops import params as parameters
 from ferops.data import prepared
-from ferops.data.readers import BadFile, Faces
+from ferops.data.faces import BadFile, Faces, by_content
 from ferops.data.splits import MissingSplit
-from ferops.labels import SPLITS
+from ferops.labels import SPLITS, USAGES
 from ferops.stages import preprocess
 
-BLANKS, TWIN, NEAR = [10, 11], 120, 90
-"""In the source: two blank images of train, a copy of image 3 in test, a near copy of image 4 in validation."""
+BLANKS, COPIED, TWIN, NEARED, NEAR = [10, 11], 3, 120, 4, 90
+"""Rows of the source: two blank images of train, one with a copy in test, one with a near copy in validation."""
 
 
 @pytest.fixture
 def source(faces, write_csv, workplace) -> Faces:
-    """The made-up faces with two blanks and two repeats, as data/source.csv of a workplace that points at it."""
+    """The made-up faces with two blanks and two repeats, as data/source.csv of a workplace that points at it.
+
+    Given in the order of their ids; the rows above are found by `ids`.
+    """
     images = faces.images.copy()
     images[BLANKS] = 17
-    images[TWIN] = images[3]
-    images[NEAR] = images[4] + 1
+    images[TWIN] = images[COPIED]
+    images[NEAR] = images[NEARED] + 1
     planted = Faces(images, faces.labels, faces.usages)
     write_csv(workplace / "data/source.csv", planted)
     _set(data={"source": "data/source.csv", "dataset": "other"})
     return planted
+
+
+def ids(source: Faces, *rows: int) -> list[int]:
+    """The ids of rows of the source: their ranks by content."""
+    order = by_content(source.labels, source.usages, source.images).tolist()
+    return [order.index(row) for row in rows]
 
 
 def _set(**sections: dict[str, object]) -> None:
@@ -48,16 +58,19 @@ def test_the_manifest_tells_of_every_image_kept_by_split_then_id(source):
     table = prepared.load(Path("data/prepared")).manifest
     assert table.columns.tolist() == ["id", "split", "label", "mean", "std", "hash", "twin_of"]
     assert [str(kind) for kind in table.dtypes] == ["int64", "str", "int64", "float64", "float64", "str", "Int64"]
-    dropped = {*BLANKS, 3, 4}
-    assert table["id"].tolist() == [row for row in range(140) if row not in dropped]
+    dropped = set(ids(source, *BLANKS, COPIED, NEARED))
+    assert set(table["id"]) == set(range(140)) - dropped
+    assert (table["id"].diff()[table["split"].eq(table["split"].shift())] > 0).all()
+    source_of = ordered(source)
     assert table["split"].tolist() == ["train"] * 80 + ["validation"] * 28 + ["test"] * 28
     for row in table.itertuples():
-        raw = source.images[row.id]
-        assert row.label == source.labels[row.id]
+        raw = source_of.images[row.id]
+        assert (row.label, row.split) == (source_of.labels[row.id], USAGES[source_of.usages[row.id]])
         assert (row.mean, row.std) == (pytest.approx(raw.mean()), pytest.approx(raw.std()))
         assert row.hash == hashlib.sha256(raw.tobytes()).hexdigest()[:16]
     twins = table.loc[table["twin_of"].notna(), ["id", "twin_of"]]
-    assert twins.to_numpy().tolist() == [[NEAR, 4], [TWIN, 3]]
+    pairs = [ids(source, NEAR, NEARED), ids(source, TWIN, COPIED)]
+    assert twins.to_numpy().tolist() == [[pair[0], min(pair)] for pair in pairs]
 
 
 def test_the_images_are_median_filtered_and_lie_by_split(source):
@@ -66,7 +79,7 @@ def test_the_images_are_median_filtered_and_lie_by_split(source):
     assert isinstance(done.images, np.memmap)
     assert not done.images.flags.writeable
     for image, row in zip(done.images, done.manifest["id"], strict=True):
-        assert np.array_equal(image, cv2.medianBlur(source.images[row], 3))
+        assert np.array_equal(image, cv2.medianBlur(ordered(source).images[row], 3))
     for split, count in zip(SPLITS, (80, 28, 28), strict=True):
         images, labels = done.split(split)
         rows = done.manifest["split"] == split
@@ -79,10 +92,13 @@ def test_the_report_counts_what_was_read_kept_and_dropped(source):
     preprocess.main()
     report = json.loads(Path("data/prepared/report.json").read_text())
     train = [12] * 7
-    kept = [12 - sum(int(source.labels[row]) == label for row in (*BLANKS, 3, 4)) for label in range(7)]
+    kept = [12 - sum(int(source.labels[row]) == label for row in (*BLANKS, COPIED, NEARED)) for label in range(7)]
     assert report == {
         "dataset": "other",
         "source": "data/source.csv",
+        "layout": "CSV with emotion, pixels and Usage",
+        "left_out": [],
+        "converted": {"resized": 0, "recoloured": 0},
         "split": "official",
         "median_kernel": 3,
         "repeats": "drop_in_training",
@@ -120,7 +136,7 @@ def test_a_kernel_of_one_keeps_the_raw_images(source):
     _set(preprocess={"median_kernel": 1})
     preprocess.main()
     done = prepared.load(Path("data/prepared"))
-    assert np.array_equal(done.images, source.images[done.manifest["id"]])
+    assert np.array_equal(done.images, ordered(source).images[done.manifest["id"]])
 
 
 @pytest.mark.parametrize("split", ["random", "folders"])
@@ -162,7 +178,7 @@ def test_as_a_command_a_mistake_is_one_line_and_status_1(workplace):
     _set(data={"source": "data/nowhere.csv"})
     done = subprocess.run([sys.executable, "-m", "ferops.stages", "preprocess"], capture_output=True, text=True)
     assert done.returncode == 1
-    assert done.stderr == "preprocess: there is no file data/nowhere.csv\n"
+    assert done.stderr == "preprocess: there is no file or folder data/nowhere.csv\n"
 
 
 def test_real_faces_go_through(real_csv, workplace):

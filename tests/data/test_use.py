@@ -15,7 +15,7 @@ from rich.console import Console
 from ferops import params as parameters
 from ferops.commands import use as data_use
 from ferops.commands.use import NotTaken, use
-from ferops.data.readers import BadFile, BadRow, Faces, UnknownLayout
+from ferops.data.faces import BadFile, BadRow, Faces, UnknownLayout
 from ferops.data.splits import MissingSplit
 from ferops.errors import FeropsError
 from ferops.labels import OFFICIAL_COUNTS, USAGES
@@ -90,6 +90,7 @@ def test_a_good_copy_is_tracked_and_params_point_at_it_with_the_recipe(repositor
     assert rows["surprise"] == ["12", "3,171", "4", "415", "4", "416"]
     assert rows["all"] == ["84", "28,709", "28", "3,589", "28", "3,589"]
     assert "21 of 21 counts differ" in shown
+    assert "recognised: CSV with emotion, pixels and Usage" in shown
     assert shown.rstrip().endswith("Next: dvc repro")
 
 

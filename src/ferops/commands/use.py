@@ -10,18 +10,15 @@ from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
-from rich import box
 from rich.console import Console
 from rich.markup import escape
-from rich.table import Table
 
 from ferops import params as parameters
+from ferops.commands import overview
 from ferops.data import splits
 from ferops.errors import FeropsError
-from ferops.labels import NAMES, OFFICIAL_COUNTS, SPLITS, USAGES
+from ferops.labels import MERGED
 from ferops.stages import preprocess
-
-Counts = dict[str, list[int]]
 
 RAW: Final = Path("data/raw")
 SAMPLE: Final = Path("data/sample/fer2013.csv")
@@ -36,17 +33,19 @@ class NotTaken(FeropsError):
 def use(path: Path, recipe: str | None, console: Console) -> None:
     """Read a copy of FER2013 through, track it with DVC under data/raw and point params.yaml at it.
 
-    Works in the repository's root. The drawn sample (data/sample/fer2013.csv) is used where it lies. Whatever fails,
-    no file is left in data/raw, no .dvc file and no change in params.yaml.
+    Works in the repository's root. The drawn sample (data/sample/fer2013.csv) is used where it lies. A copy that does
+    not tell PublicTest from PrivateTest sets `data.split: folders`, and says so. Whatever fails, no file is left in
+    data/raw, no .dvc file and no change in params.yaml.
 
     Args:
-        path: Kaggle's CSV, plain or as .gz, .xz, .zip.
+        path: any copy that `ferops.data.readers.read` reads: a file or a folder.
         recipe: a name in recipes/ whose overrides are merged into params.yaml too.
         console: where the progress bar, the table of counts and the next command are shown.
 
     Raises:
         BadParams: there is no such recipe, or params.yaml would not be valid with it.
-        UnknownLayout, BadFile, BadRow: the data are bad.
+        UnknownLayout, BadFile, BadRow, BadImage: the data are bad.
+        MissingClass: the data lack an expression.
         MissingSplit: the data lack a split of the division that params.yaml asks for.
         NotTaken: the copy or `dvc add` failed.
     """
@@ -54,28 +53,29 @@ def use(path: Path, recipe: str | None, console: Console) -> None:
     _check(overrides)
     path = Path(path)
     faces = preprocess.read(path, console)
-    found = preprocess.counts(faces.labels, np.array([USAGES[usage] for usage in faces.usages]))
-    console.print(_table(path, found))
+    overview.tell(console, path, faces)
+    overview.every_class(path, faces)
 
     sample = path.resolve() == SAMPLE.resolve()
     target = SAMPLE if sample else _target(path)
-    dataset = "sample" if sample else "fer2013" if _different(found) == 0 else "other"
-    console.print(_verdict(dataset, found))
+    dataset = "sample" if sample else "fer2013" if overview.is_whole(faces) else "other"
+    console.print(overview.verdict(dataset, faces))
 
     overrides["data"] = {**overrides.get("data", {}), "source": target.as_posix(), "dataset": dataset}
+    if MERGED in faces.usages and _draft(overrides).data.split == "official":
+        overrides["data"]["split"] = "folders"
     try:
         merged = _draft(overrides)
         alone = np.full(len(faces.labels), -1)
         splits.assign(faces.usages, faces.labels, alone, merged.data.split, merged.data.split_seed)
-        with nullcontext() if sample else _tracked(path, target):
+        with nullcontext() if sample else _tracked(path, target, console):
             _DRAFT.replace(_PARAMS)
     except OSError as error:
         raise NotTaken(f"{target.as_posix()} could not be written: {error.strerror or error}") from None
     finally:
         _DRAFT.unlink(missing_ok=True)
-    console.print(
-        f"params.yaml: data.source is {escape(target.as_posix())}, data.dataset is {dataset}", highlight=False
-    )
+    for key in ("source", "dataset", "split"):
+        console.print(f"params.yaml: data.{key} is {escape(getattr(merged.data, key))}", highlight=False)
     if recipe:
         console.print(f"params.yaml: recipe {recipe} merged in", highlight=False)
     console.print("Next: [bold]dvc repro[/bold]")
@@ -84,7 +84,9 @@ def use(path: Path, recipe: str | None, console: Console) -> None:
 def _target(path: Path) -> Path:
     """Where the file lies in the repository: where it is if under data/raw already, else straight in it."""
     inside, raw = path.resolve(), RAW.resolve()
-    return RAW / (inside.relative_to(raw) if inside.is_relative_to(raw) else path.name)
+    if raw.is_relative_to(inside):
+        raise NotTaken(f"{path} holds this repository's data/raw; name the folder or file with the images alone")
+    return RAW / (inside.relative_to(raw) if inside.is_relative_to(raw) else inside.name)
 
 
 def _check(overrides: dict[str, Any]) -> None:
@@ -106,8 +108,8 @@ def _draft(overrides: dict[str, Any]) -> parameters.Params:
 
 
 @contextmanager
-def _tracked(path: Path, target: Path) -> Iterator[None]:
-    """The file lies under data/raw and DVC tracks it; where the block fails, data/raw is as it was.
+def _tracked(path: Path, target: Path, console: Console) -> Iterator[None]:
+    """The copy lies under data/raw and DVC tracks it; where the block fails, data/raw is as it was.
 
     What had the file's name is moved aside, never written into: it may be a link into DVC's cache.
     """
@@ -120,18 +122,20 @@ def _tracked(path: Path, target: Path) -> Iterator[None]:
     copied = False
     try:
         if path.resolve() != target.resolve():
-            shutil.copyfile(path, fresh)
+            with console.status(f"copying to {escape(target.as_posix())}"):
+                _copy(path, fresh)
             if target.exists():
                 target.rename(old)
             copied = True
             fresh.rename(target)
-        _dvc_add(target)
+        with console.status("dvc add"):
+            _dvc_add(target)
         yield
     except BaseException:
+        if copied and target.exists():
+            target.rename(fresh)
         if old.exists():
-            old.replace(target)
-        elif copied:
-            target.unlink(missing_ok=True)
+            old.rename(target)
         for file, content in before.items():
             if content is None:
                 file.unlink(missing_ok=True)
@@ -143,6 +147,17 @@ def _tracked(path: Path, target: Path) -> Iterator[None]:
         for folder in reversed(made):
             with suppress(OSError):  # not empty: it was made for good
                 folder.rmdir()
+
+
+def _copy(path: Path, fresh: Path) -> None:
+    """Copy a file, or a folder with what its links point to."""
+    try:
+        if path.is_dir():
+            shutil.copytree(path, fresh, copy_function=shutil.copyfile)
+        else:
+            shutil.copyfile(path, fresh)
+    except shutil.Error as error:  # copytree goes on after a failure and tells them all in the end
+        raise OSError(str(error.args[0][0][2])) from None
 
 
 def _git_index() -> list[Path]:
@@ -158,38 +173,3 @@ def _dvc_add(target: Path) -> None:
         lines = [line.strip() for line in (done.stderr or done.stdout).splitlines() if line.strip()]
         why = next((line for line in lines if line.startswith("ERROR")), lines[-1] if lines else "no message")
         raise NotTaken(f"`dvc add {target.as_posix()}` failed: {why.removeprefix('ERROR:').strip()}")
-
-
-def _different(found: Counts) -> int:
-    """How many of the 21 counts are not the official ones."""
-    return sum(
-        number != official
-        for name in SPLITS
-        for number, official in zip(found[name], OFFICIAL_COUNTS[name], strict=True)
-    )
-
-
-def _verdict(dataset: str, found: Counts) -> str:
-    if dataset == "sample":
-        return "This is the drawn sample, not FER2013."
-    if dataset == "fer2013":
-        return "This is FER2013 in full: all 21 counts are the official ones."
-    return f"This is not FER2013 in full: {_different(found)} of 21 counts differ; it is taken as `other`."
-
-
-def _table(path: Path, found: Counts) -> Table:
-    """A row a class, so that it fits 80 columns; what is not the official count is yellow."""
-    table = Table(title=f"{escape(path.name)}: images per class and split", title_justify="left", box=box.SIMPLE_HEAD)
-    table.add_column()
-    for name in SPLITS:
-        table.add_column(name, justify="right")
-        table.add_column("official", justify="right", style="dim")
-    for code, expression in enumerate([*NAMES, "all"]):
-        cells = []
-        for name in SPLITS:
-            number, official = (
-                (counts[code] if code < len(NAMES) else sum(counts)) for counts in (found[name], OFFICIAL_COUNTS[name])
-            )
-            cells += [f"{number:,}" if number == official else f"[yellow]{number:,}[/]", f"{official:,}"]
-        table.add_row(expression, *cells, end_section=code == len(NAMES) - 1)
-    return table

@@ -1,16 +1,27 @@
 """Which image trains, which chooses, which tests: the three ways that FER2013 is divided (DESIGN section 3)."""
 
-from typing import Final
+from typing import Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ferops.errors import FeropsError
-from ferops.labels import SPLITS, USAGES
+from ferops.labels import MERGED, SPLITS, UNSPLIT, USAGES
 
-_TEST_SHARE: Final = 0.3
-_VALIDATION_SHARE: Final = 0.1
-"""Of what is not test."""
+
+class _Shares(NamedTuple):
+    """Of test in the whole, and of validation in the rest."""
+
+    test: float
+    validation: float
+
+
+_SHARES: Final = _Shares(0.3, 0.1)
+_UNSPLIT_SHARES: Final = _Shares(0.1, 1 / 9)
+"""80/10/10, where the copy has no split."""
+
+
+_NOT_TOLD: Final = {MERGED: "PublicTest or PrivateTest", UNSPLIT: "without a split"}
 
 
 class MissingSplit(FeropsError):
@@ -23,13 +34,13 @@ def assign(
     """The split of every image.
 
     Args:
-        usages: str (N,), `Training`, `PublicTest` or `PrivateTest`.
+        usages: str (N,), as in `Faces`.
         labels: int64 (N,), codes 0-6.
         groups: int64 (N,), images of one number (0 or more) are kept together where ferops cuts; -1 is on its own.
-        how: `official`: Kaggle's Usage. `random`: 30% test, 10% of the rest validation. `folders`: PublicTest and
-            PrivateTest together are test, 10% of Training is validation. What ferops cuts has the same share of every
-            class.
-        seed: of the cuts; `official` does not use it.
+        how: `official`: Kaggle's Usage; where the copy has no split, 10% test and 10% validation. `random`: 30% test,
+            10% of the rest validation. `folders`: PublicTest and PrivateTest together are test, 10% of Training is
+            validation. What ferops cuts has the same share of every class.
+        seed: of the cuts.
 
     Returns:
         str (N,), `train`, `validation` or `test`.
@@ -37,22 +48,40 @@ def assign(
     Raises:
         MissingSplit: a split would be empty.
     """
-    if how == "official":
-        splits = np.array([USAGES[usage] for usage in usages], np.str_)
+    unsplit = bool((usages == UNSPLIT).all())
+    if how == "official" and not unsplit:
+        splits = np.array([USAGES.get(usage, "") for usage in usages], np.str_)
     else:
         generator = np.random.default_rng(seed)
-        test = _cut(labels, groups, _TEST_SHARE, generator) if how == "random" else usages != "Training"
+        shares = _UNSPLIT_SHARES if how == "official" else _SHARES
+        if how == "folders":
+            test = (usages != "Training") & (usages != UNSPLIT)
+        else:
+            test = _cut(labels, groups, shares.test, generator)
         rest = np.flatnonzero(~test)
-        chosen = _cut(labels[rest], groups[rest], _VALIDATION_SHARE, generator)
+        chosen = _cut(labels[rest], groups[rest], shares.validation, generator)
         splits = np.where(test, "test", "train").astype("<U10")
         splits[rest[chosen]] = "validation"
 
     missing = [split for split in SPLITS if split not in splits]
     if missing:
-        found = ", ".join(f"{usage} {np.count_nonzero(usages == usage):,}" for usage in USAGES)
-        way_out = "" if how == "random" else "; data.split: random in params.yaml cuts them anew"
-        raise MissingSplit(f"data.split is {how}: no image for {' and '.join(missing)} (found: {found}){way_out}")
+        raise MissingSplit(
+            f"data.split is {how}: no image for {' and '.join(missing)} (found: {in_words(usages)})"
+            + ("" if how == "random" else f"; data.split: {_way_out(usages)} in params.yaml cuts them anew")
+        )
     return splits
+
+
+def in_words(usages: NDArray[np.str_]) -> str:
+    """How many images of each Usage there are."""
+    counts = {usage: f"{np.count_nonzero(usages == usage):,}" for usage in (*USAGES, MERGED, UNSPLIT)}
+    told = [f"{usage} {counts[usage]}" for usage in USAGES]
+    told += [f"{words} {counts[usage]}" for usage, words in _NOT_TOLD.items() if counts[usage] != "0"]
+    return ", ".join(told)
+
+
+def _way_out(usages: NDArray[np.str_]) -> str:
+    return "folders" if MERGED in usages and "Training" in usages else "random"
 
 
 def _cut(

@@ -3,7 +3,6 @@
 Reads the sections `data` and `preprocess` of params.yaml and the file that `data.source` names.
 """
 
-from hashlib import sha256
 from pathlib import Path
 from typing import Any, Final
 
@@ -15,6 +14,7 @@ from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeR
 
 from ferops import params as parameters
 from ferops.data import cleaning, filters, prepared, readers, splits
+from ferops.data.faces import Faces, digests
 from ferops.labels import NAMES, SPLITS
 
 PREPARED: Final = Path("data/prepared")
@@ -33,6 +33,9 @@ def main() -> None:
     report: dict[str, Any] = {
         "dataset": params.data.dataset,
         "source": params.data.source,
+        "layout": faces.layout,
+        "left_out": faces.left_out,
+        "converted": {"resized": faces.resized, "recoloured": faces.recoloured},
         "split": params.data.split,
         "median_kernel": params.preprocess.median_kernel,
         "repeats": params.preprocess.repeats,
@@ -47,12 +50,12 @@ def main() -> None:
     _tell(report)
 
 
-def read(path: Path, console: Console) -> readers.Faces:
+def read(path: Path, console: Console) -> Faces:
     """Read a copy of FER2013 behind a progress bar; none where the console is not a terminal."""
     columns = (TextColumn("{task.description}", markup=False), BarColumn(), DownloadColumn(), TimeRemainingColumn())
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
         task = bar.add_task(f"reading {path.name}", total=None)
-        return readers.read_csv(path, progress=lambda done, total: bar.update(task, completed=done, total=total))
+        return readers.read(path, progress=lambda done, total: bar.update(task, completed=done, total=total))
 
 
 def counts(labels: NDArray[np.int64], split: NDArray[np.str_]) -> dict[str, list[int]]:
@@ -61,7 +64,7 @@ def counts(labels: NDArray[np.int64], split: NDArray[np.str_]) -> dict[str, list
 
 
 def _manifest(
-    faces: readers.Faces, split: NDArray[np.str_], groups: NDArray[np.int64], keep: NDArray[np.bool_]
+    faces: Faces, split: NDArray[np.str_], groups: NDArray[np.int64], keep: NDArray[np.bool_]
 ) -> pd.DataFrame:
     """One row for each image kept, by split, then by id: what is known of the raw image.
 
@@ -79,13 +82,14 @@ def _manifest(
             "label": faces.labels[rows],
             "mean": mean,
             "std": std,
-            "hash": [sha256(image.tobytes()).hexdigest()[:16] for image in raw],
+            "hash": [digest[:16] for digest in digests(raw).tolist()],
             "twin_of": pd.arrays.IntegerArray(groups[rows], mask=groups[rows] < 0),
         }
     )
 
 
 def _tell(report: dict[str, Any]) -> None:
+    print(f"recognised {report['layout']}")
     read, kept = ({name: sum(report[what][name]) for name in SPLITS} for what in ("read", "kept"))
     for what, numbers in (("read", read), ("kept", kept)):
         shares = ", ".join(f"{name} {number:,}" for name, number in numbers.items())
