@@ -318,9 +318,9 @@ def _metric_checks() -> list[Check]:
     bounds = _between([bound for pair in rounded for bound in accuracy_bounds(*pair)], digits=3)
     happy = MERGED_COUNTS["happy"] / sum(MERGED_COUNTS.values())
     return [
-        Check("binary accuracy, from P and R", f"{ACCURACY:.2f}", f"{binary_accuracy(PRECISION, RECALL):.4f}"),
+        Check("binary accuracy, from P and R", f"{ACCURACY:.0%}", f"{binary_accuracy(PRECISION, RECALL):.4f}"),
         Check("binary accuracy, whatever P and R were rounded from", "", binary),
-        Check("F1, from P and R", f"{F1:.2f}", f"{f1(PRECISION, RECALL):.4f}"),
+        Check("F1, from P and R", f"{F1:.0%}", f"{f1(PRECISION, RECALL):.4f}"),
         Check("accuracy, from P and R", "", _between(accuracy_bounds(PRECISION, RECALL), digits=3)),
         Check("accuracy, whatever P and R were rounded from", "", bounds),
         Check("images with no output above one half", "", f"{undecided(PRECISION, RECALL):.3f}"),
@@ -330,7 +330,7 @@ def _metric_checks() -> list[Check]:
         Check('binary accuracy of always "happy"', "", f"{binary_accuracy(happy, happy):.3f}"),
         Check(
             "training accuracy, if binary as well",
-            f"{TRAIN_ACCURACY}",
+            f"{TRAIN_ACCURACY:.2%}",
             f"at least {least_accuracy(TRAIN_ACCURACY):.3f}",
         ),
         Check(
