@@ -192,8 +192,8 @@ def macro_recall(table: Table) -> float:
 
 def kappa(table: Table) -> float:
     """Cohen's kappa: agreement beyond chance, 1 where perfect, about 0 by chance; nan where there is but one class."""
-    by_chance = float(table.sum(axis=1) @ table.sum(axis=0)) / float(table.sum()) ** 2
-    return (accuracy(table) - by_chance) / (1 - by_chance) if by_chance < 1 else math.nan
+    expected = float(table.sum(axis=1) @ table.sum(axis=0)) / float(table.sum()) ** 2
+    return (accuracy(table) - expected) / (1 - expected) if expected < 1 else math.nan
 
 
 def chance_agreement(accuracy: float, kappa: float) -> float:
