@@ -25,10 +25,11 @@ ROOMS = {
     "data": GROUND,
     "model": GROUND,
     "quality": GROUND,
+    "paper": GROUND | {"model"},
     "tracking": GROUND,
     "stages": GROUND | {"data", "model", "quality", "tracking"},
-    "commands": GROUND | {"data", "model", "quality", "tracking", "stages"},
-    "cli": GROUND | {"data", "model", "quality", "tracking", "stages", "commands"},
+    "commands": GROUND | {"data", "model", "quality", "tracking", "stages", "paper"},
+    "cli": GROUND | {"data", "model", "quality", "tracking", "stages", "paper", "commands"},
 }
 ONLY_IN = {
     "mlflow": {"tracking"},

@@ -63,7 +63,7 @@ def results() -> None:
 @app.command(epilog="Example:  ferops summary")
 def summary() -> None:
     """The network of params.yaml, layer by layer, with the paper's three counts."""
-    from ferops import params
+    from ferops import paper, params
     from ferops.stages.quiet import quiet_imports
 
     settings = params.load().model
@@ -73,7 +73,8 @@ def summary() -> None:
     model.summary(line_length=100, expand_nested=True, show_trainable=True)
     total, trainable, fixed = network.counts(model)
     print(f"ours         {total:,} parameters, {trainable:,} trainable, {fixed:,} not")
-    print(f"the paper    {14_883_399:,} parameters, {13_146_119:,} trainable, {1_737_280:,} not (its Table 2)")
+    total, trainable, fixed = paper.TABLE_2
+    print(f"the paper    {total:,} parameters, {trainable:,} trainable, {fixed:,} not (its Table 2)")
 
 
 def main() -> None:
