@@ -58,5 +58,5 @@ lock: setup ## resolve requirements.lock anew
 		--python-version 3.11 --no-header --quiet --output-file requirements.lock
 
 clean: ## remove what can be made again; data, models and the MLflow store stay
-	@rm -rf .pytest_cache .mypy_cache .ruff_cache .scratch
+	@rm -rf .pytest_cache .mypy_cache .ruff_cache .hypothesis .scratch
 	@find src tests flows -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -82,6 +82,11 @@ def shown(found: bytes | str, limit: int = 60) -> str:
     return quoted if len(quoted) <= limit + 2 else f"{quoted[: limit + 1]}…{quoted[-1]}"
 
 
+def printable(name: str) -> str:
+    """A file's name as it may be printed: without line breaks and what steers a terminal."""
+    return "".join(letter if letter.isprintable() else "?" for letter in name)
+
+
 def one_line(error: BaseException) -> str:
     """A library's message in one line; its name where it has none."""
     return " ".join(str(error).split()) or type(error).__name__

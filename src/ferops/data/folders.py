@@ -2,6 +2,7 @@
 
 import io
 import os
+import warnings
 from collections import deque
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -83,14 +84,18 @@ class Decoder:
         self._running: deque[Future[list[_Decoded]]] = deque()
         self._done: list[_Decoded] = []
         self._pool = ThreadPoolExecutor(os.cpu_count() or 1)
+        self._warnings = warnings.catch_warnings()
 
     def __enter__(self) -> Self:
-        """Nothing to be opened."""
+        """Silence Pillow's warning of a large image, which is refused with a message of our own."""
+        self._warnings.__enter__()
+        warnings.simplefilter("ignore", Image.DecompressionBombWarning)
         return self
 
     def __exit__(self, *_: object) -> None:
         """End the threads; what waits is given up."""
         self._pool.shutdown(cancel_futures=True)
+        self._warnings.__exit__(None, None, None)
 
     def __len__(self) -> int:
         """Images taken so far."""
@@ -156,11 +161,13 @@ def _decode(where: str, content: bytes) -> _Decoded:
     try:
         with Image.open(io.BytesIO(content), formats=("JPEG", "PNG")) as image:  # reads the header alone
             if max(image.size) > _LARGEST_SIDE:
-                raise BadImage(where, f"an image of {image.width:,} x {image.height:,} pixels, over {_LARGEST_SIDE:,}")
+                raise BadImage(where, f"an image of {image.width:,} x {image.height:,} pixels")
             resized, recoloured = image.size != (SIDE, SIDE), image.mode != "L"
             pixels = _jpeg(content) if image.format == "JPEG" else _grey(image)
     except BadImage:
         raise
+    except Image.DecompressionBombError:
+        raise BadImage(where, "an image of hundreds of millions of pixels") from None
     except Exception:  # Pillow raises half a dozen kinds on bad bytes
         pixels = None
     if pixels is None:

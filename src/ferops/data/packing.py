@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import IO, Any, Final, NoReturn, TypeAlias
 
-from ferops.data.faces import BadFile, one_line, shown
+from ferops.data.faces import BadFile, one_line, printable, shown
 
 Stream: TypeAlias = "io.BufferedReader[Any]"
 
@@ -87,7 +87,7 @@ def _folder(path: Path, tell: Progress) -> Iterator[Member]:
         if not file.is_file():  # opening a pipe would wait for ever
             raise BadFile(f"{file} is neither a file nor a folder")
         with _opened(file, lambda _done, _total: None) as stream:
-            yield Member(file.relative_to(path).as_posix(), str(file), stream)
+            yield Member(file.relative_to(path).as_posix(), printable(str(file)), stream)
         done += size
         tell(done, total)
 
@@ -124,7 +124,7 @@ def _zip(path: Path, raw: Stream) -> Iterator[Member]:
             raise BadFile(f"{path}: {shown(info.filename)} is encrypted; unpack it with its password first")
         with _library(path):
             stream = archive.open(info)
-        yield Member(info.filename, f"{path}: {info.filename}", _bounded(path, stream, left))
+        yield Member(info.filename, f"{path}: {printable(info.filename)}", _bounded(path, stream, left))
 
 
 def _tar(path: Path, unpacked: Stream) -> Iterator[Member]:
@@ -146,7 +146,7 @@ def _tar(path: Path, unpacked: Stream) -> Iterator[Member]:
         with _library(path):
             stream = archive.extractfile(info)
         if stream is not None:
-            yield Member(info.name, f"{path}: {info.name}", _bounded(path, stream, left))
+            yield Member(info.name, f"{path}: {printable(info.name)}", _bounded(path, stream, left))
 
 
 def _refuse_outside(path: Path, name: str) -> None:

@@ -4,7 +4,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from ferops.data import folders, packing, tables
-from ferops.data.faces import BadFile, Faces, UnknownLayout, by_content, shown
+from ferops.data.faces import BadFile, Faces, UnknownLayout, by_content, printable, shown
 from ferops.data.packing import Progress
 
 
@@ -45,13 +45,13 @@ def read(path: Path, *, progress: Progress | None = None) -> Faces:
             if "pixels" not in names:
                 continue
             if "emotion" not in names:
-                left_out.append(f"{member.name}: it has no labels")
+                left_out.append(f"{printable(member.name)}: it has no labels")
             elif "usage" in names and split_table is None:
-                split_table = tables.read(member.stream, names, member.where), member.name
+                split_table = tables.read(member.stream, names, member.where), printable(member.name)
             elif "usage" not in names and plain_table is None:
-                plain_table = tables.read(member.stream, names, member.where), member.name
+                plain_table = tables.read(member.stream, names, member.where), printable(member.name)
             else:
-                left_out.append(f"{member.name}: another CSV was read already")
+                left_out.append(f"{printable(member.name)}: another CSV was read already")
         images = (decoder.faces(), f"{len(decoder):,} images in folders") if len(decoder) else None
 
     found = [each for each in (split_table, images, plain_table) if each is not None]
