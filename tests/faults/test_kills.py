@@ -1,0 +1,37 @@
+"""SIGKILL to `dvc`, to a stage, to both: nothing is left running or locked, and the next `dvc repro` goes on."""
+
+import time
+from itertools import cycle
+from pathlib import Path
+
+import numpy as np
+from conftest import SMALL
+from faults.repros import VICTIMS, Repro, assert_same_result, eventually, finish, recorded_epochs, saved_epochs
+from support import checkout
+
+KILLS = (
+    ("sample", 0), ("preprocess", 0), ("validate prepared", 0), ("augment", 0), ("validate augmented", 0),
+    ("train", 0), ("train", 1), ("train", 2), ("evaluate", 0), ("publish", 0), ("publish", 0),
+)  # fmt: skip
+"""Stage, and how many epochs are saved before it is killed; the victims take turns."""
+
+
+def test_every_stage_survives_a_kill_and_the_end_is_that_of_an_undisturbed_run(repro: Path, tmp_path: Path) -> None:
+    folder = checkout(tmp_path, SMALL)
+    draw = np.random.default_rng(0)
+    kept: dict[int, float] = {}
+    for (stage, epochs), victim in zip(KILLS, cycle(VICTIMS), strict=False):
+        run = Repro(folder)
+        run.wait_for_stage(stage)
+        eventually(lambda: len(saved_epochs(folder)) >= epochs, 120, run.said)  # noqa: B023  # called in its round
+        time.sleep(draw.uniform(0, 0.5 if epochs else 2))  # the moment of the kill
+        run.kill(victim)
+        assert run.wait() != 0, f"{stage} had ended before the kill"
+        assert "is busy" not in run.said() and "Unable to acquire lock" not in run.said()
+        if stage == "train":
+            assert f"going on after epoch {len(kept)} of" in run.said() or not kept
+            assert kept.items() <= saved_epochs(folder).items()
+            kept = saved_epochs(folder)
+    finish(folder)
+    assert len(kept) == 2 and kept == recorded_epochs(folder), "an epoch that was saved is not trained again"
+    assert_same_result(folder, repro)
