@@ -17,8 +17,12 @@ import pandas as pd
 import psutil
 import pytest
 from ruamel.yaml import YAML
+from support import ROOT
 
 Victim = Literal["dvc", "stage", "both"]
+MEASURED = ROOT / "docs/measured"
+"""Where `make fuzz` writes down what happened."""
+
 VICTIMS: tuple[Victim, ...] = ("dvc", "stage", "both")
 
 
@@ -103,10 +107,9 @@ class Repro:
 
 
 def finish(folder: Path, *targets: str, **environment: str) -> str:
-    """A `dvc repro` that nobody disturbs; what it said."""
+    """A `dvc repro` that nobody disturbs and that ends well; what it said."""
     run = Repro(folder, *targets, **environment)
-    status = run.wait()
-    assert status == 0, f"dvc repro exited {status}\n{run.said()}"
+    assert run.wait() == 0, f"the next dvc repro failed\n{run.said()}"
     return run.said()
 
 
@@ -161,8 +164,10 @@ def assert_in_store_once(folder: Path, uri: str) -> None:
 
 
 def write_table(path: Path, rows: list[dict[str, Any]]) -> None:
+    """Rows as a CSV file; a row may lack keys."""
+    path.parent.mkdir(exist_ok=True)
     with path.open("w", newline="") as stream:
-        table = csv.DictWriter(stream, rows[0], lineterminator="\n")
+        table = csv.DictWriter(stream, max(rows, key=len), lineterminator="\n")
         table.writeheader()
         table.writerows(rows)
 

@@ -6,6 +6,7 @@ import signal
 import socket
 import subprocess
 import threading
+import time
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -27,6 +28,8 @@ class Gateway:
         """Address of the server behind: always well."""
         self.requests = 0
         """How many were made since `be` was called."""
+        self.first_fault = 0.0
+        """When, on the monotonic clock, the first request was treated otherwise than well since `be` was called."""
         self._be_from: tuple[Mood, int] = ("well", 0)
         self._changed = threading.Event()
         gateway = self
@@ -85,7 +88,7 @@ class Gateway:
         """Change the mood, once so many more requests were treated well."""
         self._changed.set()
         self._changed = threading.Event()
-        self.requests, self._be_from = 0, (mood, after)
+        self.requests, self.first_fault, self._be_from = 0, 0.0, (mood, after)
 
     def close(self) -> None:
         self._changed.set()
@@ -95,7 +98,10 @@ class Gateway:
     def _next(self) -> tuple[Mood, threading.Event]:
         self.requests += 1
         mood, after = self._be_from
-        return (mood if self.requests > after else "well"), self._changed
+        if mood == "well" or self.requests <= after:
+            return "well", self._changed
+        self.first_fault = self.first_fault or time.monotonic()
+        return mood, self._changed
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""Two `dvc repro` at once."""
+"""Two `dvc repro` at once, and what a killed one may have left half written."""
 
 import shutil
 from pathlib import Path
@@ -37,3 +37,16 @@ def test_of_two_repros_that_start_together_one_completes_and_the_other_waits_or_
     for run, other in zip(both, reversed(both), strict=True):
         assert ended[run.pid] == 0 or f"(PID {other.pid}): " in run.said(), run.said()
         assert "Traceback" not in run.said()
+
+
+def test_an_empty_dvc_lock_is_said_and_one_from_git_loses_no_work(repro: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "copy"
+    shutil.copytree(repro, folder, symlinks=True)
+    (folder / "dvc.lock").write_text("")  # DVC writes it in place: SIGKILL in those milliseconds leaves it so
+    failed = shell(folder, "dvc", "repro", "evaluate", check=False)
+    assert failed.returncode != 0
+    assert "'./dvc.lock' validation failed" in failed.stderr
+    shell(folder, "git", "checkout", "dvc.lock")
+    assert "Running stage" not in finish(folder, "evaluate")
+    (folder / "dvc.lock").unlink()
+    assert "Running stage" not in finish(folder, "evaluate"), "the run cache knows every stage"
