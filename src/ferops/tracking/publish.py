@@ -78,7 +78,7 @@ def publish(params: Params, serve: Callable[[], Served], root: Path = Path()) ->
         with store.publishing(opened):
             return _publish(opened, outputs, serve)
     except (MlflowException, OSError) as error:
-        store.connect()  # says so where the server has gone
+        store.connect(retries=0)  # says so where the server has gone
         raise store.TrackingFailed(f"MLflow at {opened.address}: {store.reason(error)}") from error
 
 

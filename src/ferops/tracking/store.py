@@ -103,13 +103,14 @@ def quiet() -> None:
         os.environ.setdefault(name, value)
 
 
-def connect(uri: str | None = None) -> Store:
+def connect(uri: str | None = None, *, retries: int = 1) -> Store:
     """Open the store, and the experiment in it; either is made where it is missing.
 
     MLflow's own patience (120 s a request, up to seven retries; 200 s for a database) is cut to about 10 s here.
 
     Args:
         uri: `tracking_uri()` by default.
+        retries: how often a request that failed or timed out after 5 s is sent again.
 
     Raises:
         TrackingUnreachable: within 15 s, with the reason.
@@ -125,7 +126,7 @@ def connect(uri: str | None = None) -> Store:
         for name in ("mlflow", "alembic"):
             logging.getLogger(name).setLevel(os.environ["MLFLOW_LOGGING_LEVEL"])
         # MLflow writes the address into the environment too: undone here, or it would win the next time
-        with _environment({**_IMPATIENT, "MLFLOW_TRACKING_URI": uri}):
+        with _environment({**_IMPATIENT, "MLFLOW_HTTP_REQUEST_MAX_RETRIES": str(retries), "MLFLOW_TRACKING_URI": uri}):
             _knock(uri)
             artifacts.register()
             mlflow.set_tracking_uri(uri)
