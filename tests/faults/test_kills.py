@@ -1,26 +1,34 @@
 """SIGKILL to `dvc`, to a stage, to both: nothing is left running or locked, and the next `dvc repro` goes on."""
 
 import time
-from itertools import cycle
 from pathlib import Path
 
 import numpy as np
 from conftest import SMALL
-from faults.repros import VICTIMS, Repro, assert_same_result, eventually, finish, recorded_epochs, saved_epochs
+from faults.repros import Repro, Victim, assert_same_result, eventually, finish, recorded_epochs, saved_epochs
 from support import checkout
 
-KILLS = (
-    ("sample", 0), ("preprocess", 0), ("validate prepared", 0), ("augment", 0), ("validate augmented", 0),
-    ("train", 0), ("train", 1), ("train", 2), ("evaluate", 0), ("publish", 0), ("publish", 0),
-)  # fmt: skip
-"""Stage, and how many epochs are saved before it is killed; the victims take turns."""
+KILLS: tuple[tuple[str, int, Victim], ...] = (
+    ("sample", 0, "stage"),
+    ("preprocess", 0, "both"),
+    ("validate prepared", 0, "dvc"),
+    ("augment", 0, "stage"),
+    ("validate augmented", 0, "both"),
+    ("train", 0, "dvc"),
+    ("train", 1, "stage"),
+    ("train", 2, "both"),
+    ("evaluate", 0, "dvc"),
+    ("publish", 0, "both"),
+    ("publish", 0, "dvc"),
+)
+"""Stage, epochs that are saved before the kill, who is killed."""
 
 
 def test_every_stage_survives_a_kill_and_the_end_is_that_of_an_undisturbed_run(repro: Path, tmp_path: Path) -> None:
     folder = checkout(tmp_path, SMALL)
     draw = np.random.default_rng(0)
     kept: dict[int, float] = {}
-    for (stage, epochs), victim in zip(KILLS, cycle(VICTIMS), strict=False):
+    for stage, epochs, victim in KILLS:
         run = Repro(folder)
         run.wait_for_stage(stage)
         eventually(lambda: len(saved_epochs(folder)) >= epochs, 120, run.said)  # noqa: B023  # called in its round
