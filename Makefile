@@ -10,7 +10,7 @@ export DO_NOT_TRACK := true
 export PREFECT_SERVER_ANALYTICS_ENABLED := false
 export GX_ANALYTICS_ENABLED := false
 
-.PHONY: help setup demo test lint ui bench clean lock
+.PHONY: help setup demo test fuzz lint ui bench clean lock
 
 help: ## show these words
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/  make \1\t\2/' | expand -t 16
@@ -39,6 +39,9 @@ demo: setup ## the whole pipeline on the drawn sample, then its figures
 
 test: setup ## the tests
 	@python -m pytest
+
+fuzz: setup ## 50 random kills, broken servers, 10,000 mutated inputs: about an hour
+	@python -m pytest -m fuzz -s
 
 lint: setup ## ruff and mypy
 	@ruff check .

@@ -1,12 +1,14 @@
 """Live logging: it goes on where a killed training stopped, and never stands in the training's way."""
 
+import os
 import socket
 import time
 
+import psutil
 import pytest
 
 from ferops.tracking import store
-from ferops.tracking.live import Epoch, LiveRun, same_attempt
+from ferops.tracking.live import PROCESS, Epoch, LiveRun, same_attempt
 
 pytestmark = pytest.mark.usefixtures("pipeline")
 
@@ -82,6 +84,27 @@ def test_a_training_from_its_start_does_not_go_on_in_an_abandoned_run():
     train(1, 2, offset=5000.0)
 
     assert [run.info.status for run in runs()] == ["KILLED", "FINISHED"]
+
+
+def test_a_training_that_ended_before_dvc_lock_knew_of_it_stays_one_run():
+    train(1, 2)
+
+    train(3, 2)  # its checkpoint is at its end: nothing is left to train
+
+    (run,) = runs()
+    assert [step for step, _ in steps(run)] == [1, 2]
+    assert run.info.status == "FINISHED"
+
+
+@pytest.mark.parametrize(("born", "count"), [(psutil.Process(os.getppid()).create_time(), 2), (0.0, 1)])
+def test_a_run_is_left_to_the_process_that_writes_to_it_but_not_to_another_with_its_number(born, count):
+    train(1, 1, kill=True)
+    (run,) = runs()
+    store.connect().client.set_tag(run.info.run_id, PROCESS, f"{socket.gethostname()} {os.getppid()} {born:.0f}")
+
+    train(2, 3)
+
+    assert len(runs()) == count
 
 
 def test_a_finished_run_of_the_same_key_is_left_alone():

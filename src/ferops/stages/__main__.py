@@ -5,6 +5,7 @@ from importlib import import_module
 from typing import Final
 
 from ferops.errors import FeropsError
+from ferops.stages.guard import guard_stage
 from ferops.stages.quiet import quiet_imports
 
 STAGES: Final = ("sample", "preprocess", "validate", "augment", "train", "evaluate", "publish")
@@ -16,6 +17,7 @@ def main() -> None:
     if stage not in STAGES:
         print(f"usage: python -m ferops.stages STAGE; STAGE is one of {', '.join(STAGES)}", file=sys.stderr)
         sys.exit(2)
+    guard_stage()  # first of all: what is imported now takes many seconds
     with quiet_imports():
         module = import_module(f"ferops.stages.{stage}")
     try:

@@ -86,7 +86,10 @@ def _stage(lock: Mapping[str, Any], name: str) -> Mapping[str, Any]:
 
 def _git(folder: Path, *args: str) -> str | None:
     try:
-        done = subprocess.run(["git", *args], cwd=folder, capture_output=True, text=True, timeout=20, check=False)
+        # a `git status` that is killed while it refreshes the index would leave .git/index.lock
+        done = subprocess.run(
+            ["git", "--no-optional-locks", *args], cwd=folder, capture_output=True, text=True, timeout=20, check=False
+        )
     except (OSError, subprocess.TimeoutExpired):
         return None
     return done.stdout.strip() if done.returncode == 0 else None

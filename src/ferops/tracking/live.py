@@ -9,6 +9,8 @@ import time as clock
 from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, Self
 
+import psutil
+
 from ferops.tracking import describe, store
 from ferops.tracking.identity import current_commit
 
@@ -21,11 +23,13 @@ WEIGHTS_DIGEST: Final = "ferops.weights_digest"
 TRAINING: Final = "ferops.training"
 PROCESS: Final = "ferops.process"
 
-UNFINISHED: Final = ("RUNNING", "SCHEDULED", "FAILED")
-"""What a training that was cut off leaves; KILLED is an attempt that was given up."""
+GIVEN_UP: Final = "KILLED"
+"""Status of an attempt that no training will go on with."""
 
 SAME_MOMENT: Final = 1.0
 """Seconds by which the time of an epoch may differ between a file and the store."""
+
+_CLOCK_DRIFT: Final = 60.0  # seconds by which a process seems younger or older after the clock was set
 
 
 class Epoch(NamedTuple):
@@ -160,9 +164,10 @@ class LiveRun:
         client = opened.client
         run = self._take_up(opened, tags[SCRATCH_KEY], history)
         if run is None:
-            run = client.create_run(
-                opened.experiment_id, start_time=milliseconds(started), tags=dict(tags), run_name=name
-            )
+            with store.once():
+                run = client.create_run(
+                    opened.experiment_id, start_time=milliseconds(started), tags=dict(tags), run_name=name
+                )
         self._run_id = run.info.run_id
         missing = [Param(key, value) for key, value in params.items() if key not in run.data.params]
         client.log_batch(self._run_id, params=missing, tags=[RunTag(PROCESS, tags[PROCESS])])
@@ -173,14 +178,17 @@ class LiveRun:
     def _take_up(self, opened: store.Store, scratch_key: str, history: list[Epoch] | None) -> "Run | None":
         client = opened.client
         mine = None
-        for run in unfinished_runs(opened, scratch_key):
+        for run in unpublished_runs(opened, scratch_key):
             if _is_running(run.data.tags.get(PROCESS, "")):
                 continue
+            # a finished one too: its `dvc` was killed before dvc.lock knew of it, so its checkpoint is at its end
+            is_finished = WEIGHTS_DIGEST in run.data.tags
             logged = logged_epochs(client, run)
-            if mine is None and (history is None or same_attempt(logged, history)):
+            is_same = history is None or same_attempt(logged, history)
+            if mine is None and is_same and (history or not is_finished):
                 mine, self._logged = run, set(logged)
-            else:
-                client.set_terminated(run.info.run_id, status="KILLED")
+            elif not is_finished:
+                client.set_terminated(run.info.run_id, status=GIVEN_UP)
         return mine
 
     def _log(self, epoch: Epoch) -> None:
@@ -196,14 +204,10 @@ class LiveRun:
         self._client.set_terminated(self._run_id, status="FINISHED", end_time=milliseconds(ended))
 
 
-def unfinished_runs(opened: store.Store, scratch_key: str) -> "list[Run]":
-    """Runs of a scratch key that never got a weights' digest, newest first."""
+def unpublished_runs(opened: store.Store, scratch_key: str) -> "list[Run]":
+    """Runs of a scratch key that `publish` has not recorded and nobody has given up, newest first."""
     found = opened.client.search_runs([opened.experiment_id], f"tags.`{SCRATCH_KEY}` = '{scratch_key}'")
-    return [
-        run
-        for run in found
-        if run.info.status in UNFINISHED and WEIGHTS_DIGEST not in run.data.tags and TRAINING not in run.data.tags
-    ]
+    return [run for run in found if run.info.status != GIVEN_UP and TRAINING not in run.data.tags]
 
 
 def logged_epochs(client: "MlflowClient", run: "Run") -> dict[int, float]:
@@ -235,21 +239,22 @@ def milliseconds(seconds: float) -> int:
 
 
 def _me() -> str:
-    return f"{socket.gethostname()} {os.getpid()}"
+    return f"{socket.gethostname()} {os.getpid()} {psutil.Process().create_time():.0f}"
 
 
 def _is_running(process: str) -> bool:
     """Whether another process on this machine still writes to a run."""
-    host, _, number = process.partition(" ")
-    if os.name != "posix" or host != socket.gethostname() or not number.isdigit() or int(number) == os.getpid():
-        return False  # elsewhere it cannot be asked: os.kill would end it on Windows
-    try:
-        os.kill(int(number), 0)
-    except ProcessLookupError:
+    host, _, rest = process.partition(" ")
+    number, _, created = rest.partition(" ")
+    if host != socket.gethostname() or not created or int(number) == os.getpid():
         return False
-    except OSError:
-        return True
-    return True
+    try:
+        other = psutil.Process(int(number))
+        # after a restart of the machine the number may be that of anything
+        is_it = abs(other.create_time() - float(created)) < _CLOCK_DRIFT
+        return bool(is_it and other.status() != psutil.STATUS_ZOMBIE)
+    except psutil.NoSuchProcess:
+        return False
 
 
 def _to_stderr(line: str) -> None:

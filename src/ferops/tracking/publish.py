@@ -22,7 +22,7 @@ from ferops.tracking.live import (
     logged_epochs,
     milliseconds,
     same_attempt,
-    unfinished_runs,
+    unpublished_runs,
 )
 from ferops.tracking.outputs import Outputs, read_outputs
 from ferops.tracking.registry import Served, Version
@@ -78,7 +78,7 @@ def publish(params: Params, serve: Callable[[], Served], root: Path = Path()) ->
         with store.publishing(opened):
             return _publish(opened, outputs, serve)
     except (MlflowException, OSError) as error:
-        store.connect()  # says so where the server has gone
+        store.connect(retries=0)  # says so where the server has gone
         raise store.TrackingFailed(f"MLflow at {opened.address}: {store.reason(error)}") from error
 
 
@@ -125,7 +125,8 @@ def _run(opened: Store, outputs: Outputs) -> "tuple[Run, Literal['found', 'adopt
         REBUILT: "true",
     }
     name = describe.run_name(outputs.params, started)
-    return client.create_run(opened.experiment_id, milliseconds(started), tags, name), "rebuilt"
+    with store.once():
+        return client.create_run(opened.experiment_id, milliseconds(started), tags, name), "rebuilt"
 
 
 def _live_run(opened: Store, outputs: Outputs) -> "Run | None":
@@ -135,7 +136,7 @@ def _live_run(opened: Store, outputs: Outputs) -> "Run | None":
     for run in reversed(finished):
         if TRAINING not in run.data.tags:
             return run
-    for run in unfinished_runs(opened, str(key)):
+    for run in unpublished_runs(opened, str(key)):
         logged = logged_epochs(opened.client, run)
         if set(logged) <= {epoch.epoch for epoch in outputs.history} and same_attempt(logged, outputs.history):
             return run

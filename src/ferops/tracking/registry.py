@@ -16,7 +16,7 @@ from ferops.labels import NAMES, SIDE
 from ferops.tracking import describe
 from ferops.tracking.live import TRAINING, WEIGHTS_DIGEST
 from ferops.tracking.outputs import Outputs
-from ferops.tracking.store import MODEL, Store
+from ferops.tracking.store import MODEL, Store, once
 
 if TYPE_CHECKING:
     from mlflow.entities.model_registry import ModelVersion
@@ -125,9 +125,10 @@ def _create(store: Store, outputs: Outputs, run_id: str, digest: str, serve: Cal
     with contextlib.suppress(MlflowException):  # it exists, or the next call says what is wrong
         client.create_registered_model(MODEL, description="Expressions of gray 48x48 faces: seven probabilities.")
     tags = {**_tags(outputs), WEIGHTS_DIGEST: digest, TRAINING: outputs.identity, _STATE: "pending"}
-    version = client.create_model_version(
-        MODEL, f"models:/{model_id}", run_id, tags=tags, description=_note(outputs), model_id=model_id
-    )
+    with once():
+        version = client.create_model_version(
+            MODEL, f"models:/{model_id}", run_id, tags=tags, description=_note(outputs), model_id=model_id
+        )
     # the UI's way from a run to its version
     client.set_logged_model_tags(
         model_id, {"mlflow.modelVersions": json.dumps([{"name": MODEL, "version": version.version}])}
@@ -161,7 +162,7 @@ def _log_model(store: Store, served: Served, run_id: str, digest: str) -> str:
         Schema([TensorSpec(np.dtype(np.uint8), (-1, SIDE, SIDE))]),
         Schema([TensorSpec(np.dtype(np.float32), (-1, len(NAMES)))]),
     )
-    with contextlib.redirect_stdout(io.StringIO()):  # Keras draws a progress bar for the one example
+    with once(), contextlib.redirect_stdout(io.StringIO()):  # Keras draws a progress bar for the one example
         info = Model.log(
             artifact_path=None,
             flavor=mlflow.tensorflow,

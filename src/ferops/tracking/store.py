@@ -33,7 +33,7 @@ _IMPATIENT: Final = {
     "MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR": "1",
     "PGCONNECT_TIMEOUT": "5",
 }
-_FEW_RETRIES: Final = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2", "MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR": "1"}
+_LESS_IMPATIENT: Final = {**_IMPATIENT, "MLFLOW_HTTP_REQUEST_TIMEOUT": "8"}  # a server may have a model to store away
 _SECONDS: Final = 5.0
 _PORTS: Final = {"postgresql": 5432, "mysql": 3306, "mssql": 1433}
 
@@ -103,13 +103,14 @@ def quiet() -> None:
         os.environ.setdefault(name, value)
 
 
-def connect(uri: str | None = None) -> Store:
+def connect(uri: str | None = None, *, retries: int = 1) -> Store:
     """Open the store, and the experiment in it; either is made where it is missing.
 
     MLflow's own patience (120 s a request, up to seven retries; 200 s for a database) is cut to about 10 s here.
 
     Args:
         uri: `tracking_uri()` by default.
+        retries: how often a request that failed or timed out after 5 s is sent again.
 
     Raises:
         TrackingUnreachable: within 15 s, with the reason.
@@ -125,7 +126,7 @@ def connect(uri: str | None = None) -> Store:
         for name in ("mlflow", "alembic"):
             logging.getLogger(name).setLevel(os.environ["MLFLOW_LOGGING_LEVEL"])
         # MLflow writes the address into the environment too: undone here, or it would win the next time
-        with _environment({**_IMPATIENT, "MLFLOW_TRACKING_URI": uri}):
+        with _environment({**_IMPATIENT, "MLFLOW_HTTP_REQUEST_MAX_RETRIES": str(retries), "MLFLOW_TRACKING_URI": uri}):
             _knock(uri)
             artifacts.register()
             mlflow.set_tracking_uri(uri)
@@ -155,13 +156,23 @@ def impatience() -> Iterator[None]:
 
 
 @contextmanager
+def once() -> Iterator[None]:
+    """A request that makes something is not sent again inside this block: its answer may be all that was lost.
+
+    The next training or publish finds by its tags what was made.
+    """
+    with _environment({"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0"}):
+        yield
+
+
+@contextmanager
 def publishing(opened: Store) -> Iterator[None]:
     """A server that dies in the middle is noticed within seconds, not minutes; what the user has set stays.
 
     MLflow's functions without an experiment argument use the one of this store inside the block.
     """
-    few = {name: value for name, value in _FEW_RETRIES.items() if name not in os.environ}
-    with _environment({**few, "MLFLOW_EXPERIMENT_ID": opened.experiment_id}):
+    ours = {name: value for name, value in _LESS_IMPATIENT.items() if name not in os.environ}
+    with _environment({**ours, "MLFLOW_EXPERIMENT_ID": opened.experiment_id}):
         yield
 
 

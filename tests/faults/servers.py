@@ -1,0 +1,130 @@
+"""A real MLflow server, and a gateway before it that can be told to misbehave."""
+
+import http.client
+import os
+import signal
+import socket
+import subprocess
+import threading
+import time
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Literal
+
+from faults.repros import eventually
+
+Mood = Literal["well", "dead", "silent", "error", "lost"]
+"""How requests are treated: passed on; cut off; never answered; answered by 500; passed on and the answer cut off."""
+
+
+class Gateway:
+    """An HTTP proxy on a port of its own."""
+
+    def __init__(self, server: str) -> None:
+        self.server = server
+        """Address of the server behind: always well."""
+        self.requests = 0
+        """How many were made since `be` was called."""
+        self.first_fault = 0.0
+        """When, on the monotonic clock, the first request was treated otherwise than well since `be` was called."""
+        self._be_from: tuple[Mood, int] = ("well", 0)
+        self._changed = threading.Event()
+        gateway = self
+
+        class Handler(BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+
+            def handle_one_request(self) -> None:
+                with suppress(ConnectionError):  # the client had less patience
+                    super().handle_one_request()
+
+            def do(self) -> None:
+                body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
+                mood, changed = gateway._next()
+                if mood == "error":
+                    self._answer(500, {}, b"all is not well")
+                    return
+                if mood == "silent":
+                    changed.wait()
+                if mood in ("well", "lost"):
+                    answer = self._pass_on(body)
+                    if mood == "well":
+                        self._answer(*answer)
+                        return
+                self.close_connection = True
+
+            do_GET = do_POST = do_PUT = do_PATCH = do_DELETE = do  # noqa: N815  # the base class names them
+
+            def log_message(self, *_: object) -> None:
+                """Quiet."""
+
+            def _pass_on(self, body: bytes) -> tuple[int, dict[str, str], bytes]:
+                connection = http.client.HTTPConnection(gateway.server.removeprefix("http://"), timeout=60)
+                with suppress(KeyError):
+                    del self.headers["Host"]
+                connection.request(self.command, self.path, body, dict(self.headers))
+                answer = connection.getresponse()
+                content = answer.read()
+                connection.close()
+                return answer.status, {"Content-Type": answer.getheader("Content-Type", "text/plain")}, content
+
+            def _answer(self, status: int, headers: dict[str, str], content: bytes) -> None:
+                self.send_response(status)
+                for name, value in headers.items():
+                    self.send_header(name, value)
+                self.send_header("Content-Length", str(len(content)))
+                self.end_headers()
+                self.wfile.write(content)
+
+        self._http = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self._http.daemon_threads = True
+        self.uri = f"http://127.0.0.1:{self._http.server_port}"
+        threading.Thread(target=self._http.serve_forever, daemon=True).start()
+
+    def be(self, mood: Mood, *, after: int = 0) -> None:
+        """Change the mood, once so many more requests were treated well."""
+        self._changed.set()
+        self._changed = threading.Event()
+        self.requests, self.first_fault, self._be_from = 0, 0.0, (mood, after)
+
+    def close(self) -> None:
+        self._changed.set()
+        self._http.shutdown()
+        self._http.server_close()
+
+    def _next(self) -> tuple[Mood, threading.Event]:
+        self.requests += 1
+        mood, after = self._be_from
+        if mood == "well" or self.requests <= after:
+            return "well", self._changed
+        self.first_fault = self.first_fault or time.monotonic()
+        return mood, self._changed
+
+
+@contextmanager
+def mlflow_server(folder: Path) -> Iterator[str]:
+    """A server with its store in a folder; gives its address."""
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    process = subprocess.Popen(
+        ["mlflow", "server", "--workers", "1", "--host", "127.0.0.1", "--port", str(port),
+         "--backend-store-uri", f"sqlite:///{folder / 'server.db'}", "--artifacts-destination", str(folder / "models")],
+        cwd=folder, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True,
+        env={**os.environ, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"},
+    )  # fmt: skip
+    address = f"http://127.0.0.1:{port}"
+
+    def answers() -> bool:
+        with suppress(OSError), urllib.request.urlopen(f"{address}/health", timeout=5) as answer:
+            return answer.status == 200
+        return False
+
+    try:
+        eventually(answers, 120, lambda: "an answer of `mlflow server`")
+        yield address
+    finally:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()

@@ -1,0 +1,159 @@
+"""A tracking server that does not answer, dies in the middle or answers 500."""
+
+import json
+import shutil
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, get_args
+
+import mlflow
+import numpy as np
+import pytest
+from faults.repros import MEASURED, Repro, assert_in_store_once, eventually, finish, write_table
+from faults.servers import Gateway, Mood
+from support import shell
+
+from ferops import params
+
+LIMIT = 30
+"""Seconds in which `publish` says that the server is not there."""
+
+FAULTS = tuple(mood for mood in get_args(Mood) if mood != "well")
+
+
+def stale(repro: Path, folder: Path, seed: int) -> Path:
+    """A copy of the pipeline in which everything from `train` on has to run."""
+    shutil.copytree(repro, folder, symlinks=True)
+    params.merge({"train": {"seed": seed}}, folder / "params.yaml")
+    return folder
+
+
+def epochs_in_store(server: str, seed: int) -> int:
+    client = mlflow.MlflowClient(server)
+    experiment = client.get_experiment_by_name("fer-vgg16")
+    if experiment is None:
+        return 0
+    found = client.search_runs([experiment.experiment_id], f"params.`train.seed` = '{seed}'")
+    return sum(len(client.get_metric_history(run.info.run_id, "val/loss")) for run in found)
+
+
+def assert_publish_gives_up(folder: Path, gateway: Gateway) -> float:
+    """The stage ends within the limit after the first fault, with one line that names the server; after how long."""
+    done = shell(folder, sys.executable, "-m", "ferops.stages", "publish", check=False, MLFLOW_TRACKING_URI=gateway.uri)
+    seconds = time.monotonic() - gateway.first_fault
+    assert seconds < LIMIT, done.stderr
+    assert done.returncode == 1, done.stdout
+    assert done.stderr.count("\n") == 1 and done.stderr.startswith("publish: ") and gateway.uri in done.stderr, (
+        done.stderr
+    )
+    return seconds
+
+
+def assert_trains_without(run: Repro) -> float:
+    """Train and evaluate end well, with one line of warning; publish fails in one line; after how many seconds."""
+    run.wait_for_stage("publish")
+    started = time.monotonic()
+    assert run.wait() != 0
+    seconds = time.monotonic() - started
+    assert seconds < LIMIT
+    lines = run.said().splitlines()
+    assert len([line for line in lines if line.startswith("warning: ")]) == 1, run.said()
+    assert len([line for line in lines if line.startswith("publish: ")]) == 1, run.said()
+    assert "Traceback" not in run.said()
+    return seconds
+
+
+def test_a_server_that_dies_in_the_middle_of_a_training_gets_everything_once_when_it_is_back(
+    repro: Path, tmp_path: Path, gateway: Gateway
+) -> None:
+    folder = stale(repro, tmp_path / "copy", seed=1)
+    run = Repro(folder, MLFLOW_TRACKING_URI=gateway.uri)
+    eventually(lambda: epochs_in_store(gateway.server, seed=1), 120, run.said)
+    gateway.be("dead")
+    assert_trains_without(run)
+    gateway.be("error")
+    assert_publish_gives_up(folder, gateway)
+
+    gateway.be("well")
+    finish(folder, MLFLOW_TRACKING_URI=gateway.uri)
+    assert_in_store_once(folder, gateway.server)
+
+
+def test_a_server_that_never_answers_does_not_keep_a_training_from_its_end(
+    repro: Path, tmp_path: Path, gateway: Gateway
+) -> None:
+    folder = stale(repro, tmp_path / "copy", seed=2)
+    gateway.be("silent")
+    done = shell(folder, sys.executable, "-m", "ferops.stages", "train", MLFLOW_TRACKING_URI=gateway.uri)
+    assert done.stderr.startswith("warning: ") and done.stderr.count("\n") == 1
+    assert "training goes on" in done.stderr
+
+
+@pytest.fixture(scope="module")
+def table() -> Iterator[list[dict[str, Any]]]:
+    """Rows of what was tried, written down at the end."""
+    rows: list[dict[str, Any]] = []
+    yield rows
+    write_table(MEASURED / "servers.csv", rows)
+
+
+@pytest.mark.fuzz
+@pytest.mark.parametrize("moment", ["from the start", "after an epoch"])
+@pytest.mark.parametrize("fault", FAULTS)
+def test_a_training_under_any_fault_ends_well_and_is_sent_once_afterwards(
+    repro: Path, tmp_path: Path, gateway: Gateway, table: list[dict[str, Any]], fault: Mood, moment: str
+) -> None:
+    seed = 100 + len(table)
+    folder = stale(repro, tmp_path / "copy", seed)
+    if moment == "from the start":
+        gateway.be(fault)
+    run = Repro(folder, MLFLOW_TRACKING_URI=gateway.uri)
+    if moment == "after an epoch":
+        eventually(lambda: epochs_in_store(gateway.server, seed), 120, run.said)
+        gateway.be(fault)
+    seconds = assert_trains_without(run)
+    gateway.be("well")
+    finish(folder, MLFLOW_TRACKING_URI=gateway.uri)
+    assert_in_store_once(folder, gateway.server)
+    table.append({"fault": fault, "during": f"train, {moment}", "publish_gave_up_after_s": round(seconds, 1)})
+    print(table[-1], flush=True)
+
+
+@pytest.mark.fuzz
+def test_a_publish_under_any_fault_gives_up_in_time_and_the_next_one_completes_it(
+    repro: Path, tmp_path: Path, gateway: Gateway, table: list[dict[str, Any]]
+) -> None:
+    folder = tmp_path / "copy"
+    shutil.copytree(repro, folder, symlinks=True)
+    gateway.be("well")
+    finish(folder, MLFLOW_TRACKING_URI=gateway.uri)
+    requests = gateway.requests
+    draw = np.random.default_rng(0)
+    for fault in FAULTS:
+        for after in sorted({0, *draw.integers(1, requests, size=7).tolist()}):
+            forget(folder, gateway.server)
+            gateway.be(fault, after=after)
+            seconds = assert_publish_gives_up(folder, gateway)
+            gateway.be("well")
+            finish(folder, MLFLOW_TRACKING_URI=gateway.uri)
+            assert_in_store_once(folder, gateway.server)
+            during = f"publish, after {after} of {requests} requests"
+            table.append({"fault": fault, "during": during, "publish_gave_up_after_s": round(seconds, 1)})
+            print(table[-1], flush=True)
+
+
+def forget(folder: Path, server: str) -> None:
+    """Take run and version of a training out of the store and the registry."""
+    record = json.loads((folder / "models/training.json").read_text())
+    client = mlflow.MlflowClient(server)
+    experiment = client.get_experiment_by_name("fer-vgg16").experiment_id
+    for run in client.search_runs([experiment], f"tags.`ferops.scratch_key` = '{record['scratch_key']}'"):
+        client.delete_run(run.info.run_id)
+    digest = f"tags.`ferops.weights_digest` = '{record['weights_digest']}'"
+    for version in client.search_model_versions(f"name = 'fer-vgg16' and {digest}"):
+        client.delete_model_version("fer-vgg16", version.version)
+    for model in client.search_logged_models([experiment], digest):
+        client.delete_logged_model(model.model_id)
+    (folder / "reports/registry.jsonl").unlink(missing_ok=True)
