@@ -10,7 +10,7 @@ export DO_NOT_TRACK := true
 export PREFECT_SERVER_ANALYTICS_ENABLED := false
 export GX_ANALYTICS_ENABLED := false
 
-.PHONY: help setup demo test fuzz lint ui bench clean lock
+.PHONY: help setup demo test fuzz lint ui docs bench clean lock
 
 help: ## show these words
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/  make \1\t\2/' | expand -t 16
@@ -52,6 +52,10 @@ ui: setup ## the MLflow UI on http://127.0.0.1:5000
 	@echo 'the runs: http://127.0.0.1:5000/#/experiments/1/runs?workflowType=machine_learning'
 	@MLFLOW_SERVER_ENABLE_JOB_EXECUTION=false mlflow ui --host 127.0.0.1 --workers 1
 
+docs: setup ## the documentation site, into site/
+	@NO_MKDOCS_2_WARNING=1 mkdocs build --strict --quiet
+	@echo 'the site: $(CURDIR)/site/index.html'
+
 bench: setup ## the figures of docs/results.md that are about speed
 	@python benchmarks/run.py
 
@@ -61,5 +65,5 @@ lock: setup ## resolve requirements.lock anew
 		--python-version 3.11 --no-header --quiet --output-file requirements.lock
 
 clean: ## remove what can be made again; data, models and the MLflow store stay
-	@rm -rf .pytest_cache .mypy_cache .ruff_cache .hypothesis .scratch
+	@rm -rf .pytest_cache .mypy_cache .ruff_cache .hypothesis .scratch site
 	@find src tests flows -name __pycache__ -type d -prune -exec rm -rf {} +

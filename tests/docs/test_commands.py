@@ -1,0 +1,200 @@
+"""Every command in README, CONTRIBUTING and the guide is run, page by page, in the order of the page.
+
+A page runs as one shell script in a copy of the reproduced pipeline, with a home folder of its own. What cannot run as
+it stands is in INSTEAD, with the reason; a placeholder that the reader fills in is in FILLED_IN.
+"""
+
+import json
+import os
+import re
+import shlex
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+from support import ROOT, shell
+
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs/guide").glob("*.md"))]
+WORDS = ("dvc", "ferops", "make", "mlflow", "python", "git")
+NO_SETUP = "make -o .venv/.synced"
+"""make with the set-up taken as done: it is, where tests run."""
+
+GIVEN = "import numpy as np; faces = np.zeros((2, 48, 48), np.uint8)"
+"""What a Python block of a page takes as given."""
+
+FILLED_IN = {
+    # a repository that ran already, with its environment, so that nothing has to be trained or installed again
+    "git clone ADDRESS ferops": 'cp -a "$RAN" ferops && cp -a .venv ferops',
+    # the second clone of the page comes from the first, as it would from a server
+    "git clone ADDRESS elsewhere": "git clone --quiet . elsewhere",
+}
+
+
+class Instead(NamedTuple):
+    """What is run in place of a command, if anything, and why."""
+
+    command: str | None
+    reason: str
+
+
+NEEDS_TRAINING = "the recipe trains for minutes or hours: what comes before the training is run"
+INSTEAD = {
+    "make setup": Instead(f"{NO_SETUP} setup", "installs for minutes; it is what this environment came from"),
+    "make demo": Instead(f"{NO_SETUP} demo", "without the set-up"),
+    "make test": Instead(f"{NO_SETUP} --dry-run test", "these tests"),
+    "make lint": Instead(f"{NO_SETUP} --dry-run lint", "a check of its own, on the checkout"),
+    "make lock": Instead(f"{NO_SETUP} --dry-run lock", "resolves from a package index"),
+    "make fuzz": Instead(f"{NO_SETUP} --dry-run fuzz", "takes minutes"),
+    "dvc queue start": Instead(None, "works in the background, after the page's end; --run-all runs the same queue"),
+    "make docs": Instead(None, "tests/docs/test_site.py builds the site"),
+    "make ui": Instead(None, "serves until it is ended: test_make_ui_answers_and_shows_the_runs"),
+    "ferops data use": Instead("ferops data use --help", "named in a sentence, without its arguments"),
+    "mlflow models serve": Instead(None, "names a command, without its arguments; the sentence is about its input"),
+    "python flows/training.py": Instead(None, "starts a Prefect server: tests/flows/test_training.py runs this flow"),
+    "dvc repro --force train": Instead("dvc repro --force --dry train", "trains"),
+    "dvc exp run -S train.epochs=12": Instead(None, "trains for minutes; docs/guide/experiments.md runs one epoch"),
+    "ferops data use ~/Downloads/fer2013.csv --recipe paper && dvc repro": Instead(
+        "ferops data use ~/Downloads/fer2013.csv --recipe paper && dvc repro preprocess", NEEDS_TRAINING
+    ),
+}
+INSTEAD_ON = {
+    ("README.md", "dvc repro"): Instead(
+        None, "`make demo` of this page runs it; here the recipe would train for minutes"
+    ),
+    ("docs/guide/real-data.md", "dvc repro"): Instead("dvc repro validate@augmented", NEEDS_TRAINING),
+}
+"""The same for one page."""
+
+
+class Command(NamedTuple):
+    """A command of a page: its line, its text, and whether it stands in a block or in a sentence."""
+
+    line: int
+    text: str
+    in_block: bool
+
+
+def collect(text: str) -> list[Command]:
+    """Commands of a Markdown page: lines of shell blocks, fenced (sh) or indented, Python blocks, inline code."""
+    found, prose = [], []
+    fence: str | None = None
+    for number, line in enumerate(text.splitlines(), start=1):
+        prose.append("")
+        if fence is None and line.startswith("```"):
+            fence, block = line.removeprefix("```").strip(), []
+        elif line.startswith("```"):
+            if fence == "python":
+                script = "\n".join([GIVEN, *block])
+                found.append(Command(number, f"python -c {shlex.quote(script)}", in_block=True))
+            fence = None
+        elif fence == "sh" or (fence is None and line.startswith("    ")):
+            if command := re.sub(r"\s+# .*$", "", line).strip():
+                found.append(Command(number, command, in_block=True))
+        elif fence is not None:
+            block.append(line)
+        elif not line.startswith("#"):
+            prose[-1] = line
+    sentences = "\n".join(prose)
+    for code in re.finditer(r"(?<!`)`([^`]+)`(?!`)", sentences):
+        words = code[1].split()
+        if words[0] in WORDS and len(words) > 1:
+            number = sentences.count("\n", 0, code.start()) + 1
+            found.append(Command(number, " ".join(words), in_block=False))
+    return sorted(found, key=lambda command: command.line)
+
+
+def planned(page: str, commands: list[Command]) -> list[Command]:
+    """What is run of a page: each command once; one named in a sentence is left to the block that runs it."""
+    blocks = [command.text for command in commands if command.in_block]
+    plan: dict[str, Command] = {}
+    for command in commands:
+        text = command.text
+        if not command.in_block and any(f"{block} ".startswith(f"{text} ") for block in blocks):
+            continue
+        instead = INSTEAD_ON.get((page, text)) or INSTEAD.get(text)
+        runs = instead.command if instead else FILLED_IN.get(text, text)
+        if runs:
+            plan.setdefault(runs, command._replace(text=runs))
+    return list(plan.values())
+
+
+@pytest.fixture
+def place(repro: Path, tmp_path: Path) -> Path:
+    """A copy of the reproduced pipeline, its environment where `make setup` puts it, and a home with a download."""
+    folder = Path(shutil.copytree(repro, tmp_path / "copy", symlinks=True))
+    (folder / ".venv").mkdir()
+    for part in Path(sys.prefix).iterdir():
+        (folder / ".venv" / part.name).symlink_to(part)
+    downloads = tmp_path / "home/Downloads"
+    downloads.mkdir(parents=True)
+    shutil.copy(repro / "data/sample/fer2013.csv", downloads)
+    return folder
+
+
+@pytest.mark.parametrize("page", [page.relative_to(ROOT).as_posix() for page in PAGES])
+def test_the_commands_of_a_page_run(page: str, place: Path, repro: Path) -> None:
+    plan = planned(page, collect((ROOT / page).read_text(encoding="utf-8")))
+    script = [
+        f"echo {shlex.quote(f':: {page}:{command.line}: {command.text}')}; {command.text} || exit" for command in plan
+    ]
+    done = shell(
+        place, "bash", "-c", "\n".join(script), check=False,
+        HOME=str(place.parent / "home"), RAN=str(repro), MLFLOW_TRACKING_URI="sqlite:///mlflow.db",
+    )  # fmt: skip
+    assert done.returncode == 0, f"{done.stdout[-3000:]}\n{done.stderr[-3000:]}"
+
+
+def test_the_tables_hold_nothing_that_no_page_says() -> None:
+    said = {
+        (page.relative_to(ROOT).as_posix(), command.text)
+        for page in PAGES
+        for command in collect(page.read_text(encoding="utf-8"))
+    }
+    assert set(FILLED_IN) | set(INSTEAD) <= {text for _, text in said}
+    assert set(INSTEAD_ON) <= said
+
+
+def test_make_ui_answers_and_shows_the_runs(place: Path) -> None:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    log = place.parent / "ui.log"
+    with log.open("w") as stream:
+        server = subprocess.Popen(
+            shlex.split(f"{NO_SETUP} ui"), cwd=place, stdout=stream, stderr=subprocess.STDOUT, start_new_session=True,
+            env={**os.environ, "MLFLOW_PORT": str(port)},
+        )  # fmt: skip
+    try:
+        address = f"http://127.0.0.1:{port}"
+        assert _answer(address, server) == 200, log.read_text()
+        asked = urllib.request.Request(
+            f"{address}/api/2.0/mlflow/runs/search",
+            data=json.dumps({"experiment_ids": ["1"]}).encode(),
+            headers={"Content-Type": "application/json"},
+        )
+        with urllib.request.urlopen(asked, timeout=30) as answer:
+            runs = json.load(answer)["runs"]
+        assert [run["info"]["status"] for run in runs] == ["FINISHED"]
+        assert "http://127.0.0.1:5000/#/experiments/1/runs?workflowType=machine_learning" in log.read_text()
+    finally:
+        os.killpg(server.pid, signal.SIGTERM)
+        server.wait(timeout=60)
+
+
+def _answer(address: str, server: subprocess.Popen[bytes]) -> int:
+    """The status that the address gives within 150 s; 0 where the server ended before."""
+    deadline = time.monotonic() + 150
+    while time.monotonic() < deadline and server.poll() is None:
+        try:
+            with urllib.request.urlopen(address, timeout=5) as answer:
+                return int(answer.status)
+        except OSError:
+            time.sleep(0.5)
+    return 0
