@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from ferops.errors import FeropsError
+from ferops.errors import FeropsError, of_the_machine
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -83,3 +83,5 @@ def main() -> None:
         app()
     except FeropsError as error:
         sys.exit(f"ferops: {error}")
+    except OSError as error:
+        sys.exit(f"ferops: {of_the_machine(error)}")

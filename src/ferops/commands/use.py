@@ -16,7 +16,7 @@ from rich.markup import escape
 from ferops import params as parameters
 from ferops.commands import overview
 from ferops.data import splits
-from ferops.errors import FeropsError
+from ferops.errors import FeropsError, of_the_machine
 from ferops.labels import MERGED
 from ferops.stages import preprocess
 
@@ -71,7 +71,7 @@ def use(path: Path, recipe: str | None, console: Console) -> None:
         with nullcontext() if sample else _tracked(path, target, console):
             _DRAFT.replace(_PARAMS)
     except OSError as error:
-        raise NotTaken(f"{target.as_posix()} could not be written: {error.strerror or error}") from None
+        raise NotTaken(f"{target.as_posix()} could not be written: {of_the_machine(error)}") from None
     finally:
         _DRAFT.unlink(missing_ok=True)
     for key in ("source", "dataset", "split"):
@@ -151,13 +151,10 @@ def _tracked(path: Path, target: Path, console: Console) -> Iterator[None]:
 
 def _copy(path: Path, fresh: Path) -> None:
     """Copy a file, or a folder with what its links point to."""
-    try:
-        if path.is_dir():
-            shutil.copytree(path, fresh, copy_function=shutil.copyfile)
-        else:
-            shutil.copyfile(path, fresh)
-    except shutil.Error as error:  # copytree goes on after a failure and tells them all in the end
-        raise OSError(str(error.args[0][0][2])) from None
+    if path.is_dir():
+        shutil.copytree(path, fresh, copy_function=shutil.copyfile)
+    else:
+        shutil.copyfile(path, fresh)
 
 
 def _git_index() -> list[Path]:

@@ -7,7 +7,7 @@ import cv2
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from ferops.errors import FeropsError
+from ferops.errors import FeropsError, of_the_machine
 from ferops.labels import NAMES, SIDE
 
 Image = NDArray[np.uint8]
@@ -69,13 +69,12 @@ def save_png(path: Path, image: Image) -> None:
         PictureNotWritten: the path is not one that can be written, or does not end as a picture's name does.
     """
     try:
+        encoded = cv2.imencode(path.suffix or ".", image)[1]
         path.parent.mkdir(parents=True, exist_ok=True)
-        written = cv2.imwrite(str(path), image)
+        path.write_bytes(encoded.tobytes())
     except (OSError, cv2.error) as error:
-        reason = error.strerror if isinstance(error, OSError) else "OpenCV cannot write such a file"
+        reason = of_the_machine(error) if isinstance(error, OSError) else "OpenCV cannot write such a file"
         raise PictureNotWritten(f"cannot write {path}: {reason}") from None
-    if not written:
-        raise PictureNotWritten(f"cannot write {path}: is it a folder, or not yours to write?")
 
 
 def plot_class_distribution(path: Path, before: ArrayLike, after: ArrayLike) -> None:

@@ -63,10 +63,14 @@ def save(folder: Path, images: NDArray[np.uint8], manifest: pd.DataFrame, report
     _belong_together(folder, images, manifest)
     scratch = folder.with_name(f".{folder.name}.new")
     shutil.rmtree(scratch, ignore_errors=True)
-    scratch.mkdir(parents=True)
-    np.save(scratch / IMAGES, images)
-    manifest.to_parquet(scratch / MANIFEST, index=False)
-    (scratch / REPORT).write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
+    try:
+        scratch.mkdir(parents=True)
+        np.save(scratch / IMAGES, images)
+        manifest.to_parquet(scratch / MANIFEST, index=False)
+        (scratch / REPORT).write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
+    except BaseException:
+        shutil.rmtree(scratch, ignore_errors=True)  # on a full disk it would stand in the way of the next try
+        raise
     if folder.exists():
         shutil.rmtree(folder)
     scratch.rename(folder)

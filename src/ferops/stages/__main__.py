@@ -1,10 +1,11 @@
 """`python -m ferops.stages STAGE [ARGUMENT...]`: what the commands in dvc.yaml call."""
 
+import os
 import sys
 from importlib import import_module
 from typing import Final
 
-from ferops.errors import FeropsError
+from ferops.errors import FeropsError, of_the_machine
 from ferops.stages.guard import guard_stage
 from ferops.stages.quiet import quiet_imports
 
@@ -24,6 +25,9 @@ def main() -> None:
         module.main(*arguments)
     except FeropsError as error:
         sys.exit(f"{stage}: {error}")
+    except OSError as error:
+        print(f"{stage}: {of_the_machine(error)}", file=sys.stderr, flush=True)
+        os._exit(1)  # at once: on a full disk h5py prints a traceback for every file that it then fails to close
 
 
 if __name__ == "__main__":
