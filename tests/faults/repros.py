@@ -145,7 +145,7 @@ def assert_same_result(folder: Path, reference: Path) -> None:
 
 
 def assert_in_store_once(folder: Path, uri: str) -> None:
-    """One run with this training, every epoch of it once; one version of its network; one line in the registry."""
+    """One run with this training, every epoch of it once; its network logged and registered once, in git too."""
     key, digest = (_json(folder, "models/training.json")[name] for name in ("scratch_key", "weights_digest"))
     client = mlflow.MlflowClient(uri)
     experiment = client.get_experiment_by_name("fer-vgg16").experiment_id
@@ -158,7 +158,8 @@ def assert_in_store_once(folder: Path, uri: str) -> None:
         )
         assert len(points) == len(recorded_epochs(folder))
     (version,) = client.search_model_versions(f"name = 'fer-vgg16' and tags.`ferops.weights_digest` = '{digest}'")
-    assert version.run_id == run.info.run_id
+    (model,) = client.search_logged_models([experiment], f"tags.`ferops.weights_digest` = '{digest}'")
+    assert (version.run_id, model.source_run_id, model.status) == (run.info.run_id, run.info.run_id, "READY")
     lines = (folder / "reports/registry.jsonl").read_text().splitlines()
     assert [json.loads(line)["weights_digest"] for line in lines].count(digest) == 1
 

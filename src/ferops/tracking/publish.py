@@ -36,6 +36,7 @@ REBUILT: Final = "ferops.rebuilt"
 _ATTACHED: Final = (
     "ferops.attached"  # digest of what was attached; written last, so that a cut-off publish is done again
 )
+_SLOW: Final = "where it needs longer, set MLFLOW_HTTP_REQUEST_TIMEOUT (in seconds)"
 _METRICS_AT_ONCE: Final = 1000  # MLflow's limit
 _PARAMS_AT_ONCE: Final = 100
 
@@ -79,7 +80,9 @@ def publish(params: Params, serve: Callable[[], Served], root: Path = Path()) ->
             return _publish(opened, outputs, serve)
     except (MlflowException, OSError) as error:
         store.connect(retries=0)  # says so where the server has gone
-        raise store.TrackingFailed(f"MLflow at {opened.address}: {store.reason(error)}") from error
+        why = store.reason(error)
+        hint = f"; {_SLOW}" if "timed out" in why else ""
+        raise store.TrackingFailed(f"MLflow at {opened.address}: {why}{hint}") from error
 
 
 def _publish(opened: Store, outputs: Outputs, serve: Callable[[], Served]) -> Published:

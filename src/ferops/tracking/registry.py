@@ -137,13 +137,18 @@ def _create(store: Store, outputs: Outputs, run_id: str, digest: str, serve: Cal
 
 
 def _logged_model(store: Store, run_id: str, digest: str) -> str | None:
-    """A model that an earlier publish logged whole before it was cut off."""
-    found = store.client.search_logged_models(
+    """A model that an earlier publish logged whole before it was cut off; what it logged in part is deleted."""
+    whole = None
+    for model in store.client.search_logged_models(
         [store.experiment_id], filter_string=f"tags.`{WEIGHTS_DIGEST}` = '{digest}'"
-    )
-    return next(
-        (str(model.model_id) for model in found if model.status == "READY" and model.source_run_id == run_id), None
-    )
+    ):
+        if model.source_run_id != run_id:
+            continue
+        if model.status == "READY":
+            whole = str(model.model_id)
+        else:
+            store.client.delete_logged_model(model.model_id)
+    return whole
 
 
 def _log_model(store: Store, served: Served, run_id: str, digest: str) -> str:

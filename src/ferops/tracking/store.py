@@ -33,7 +33,6 @@ _IMPATIENT: Final = {
     "MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR": "1",
     "PGCONNECT_TIMEOUT": "5",
 }
-_LESS_IMPATIENT: Final = {**_IMPATIENT, "MLFLOW_HTTP_REQUEST_TIMEOUT": "8"}  # a server may have a model to store away
 _SECONDS: Final = 5.0
 _PORTS: Final = {"postgresql": 5432, "mysql": 3306, "mssql": 1433}
 
@@ -171,7 +170,7 @@ def publishing(opened: Store) -> Iterator[None]:
 
     MLflow's functions without an experiment argument use the one of this store inside the block.
     """
-    ours = {name: value for name, value in _LESS_IMPATIENT.items() if name not in os.environ}
+    ours = {name: value for name, value in _IMPATIENT.items() if name not in os.environ}
     with _environment({**ours, "MLFLOW_EXPERIMENT_ID": opened.experiment_id}):
         yield
 
