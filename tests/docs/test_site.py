@@ -17,6 +17,7 @@ from xml.etree import ElementTree
 import pytest
 from ruamel.yaml import YAML
 from support import ROOT
+from test_house import ROOMS
 
 from ferops import params
 
@@ -186,8 +187,7 @@ def words(picture: Path) -> list[str]:
 
 
 def test_the_picture_of_the_rooms_names_every_room() -> None:
-    rooms = {path.stem for path in (ROOT / "src/ferops").iterdir() if not path.name.startswith("_")}
-    assert rooms <= set(words(DOCS / "images/rooms.svg"))
+    assert set(ROOMS) <= set(words(DOCS / "images/rooms.svg"))
 
 
 def test_the_picture_of_the_pipeline_names_every_stage() -> None:
