@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+import time
 
 import pytest
 
@@ -63,6 +64,24 @@ def test_opening_a_new_store_prints_nothing(pipeline, capfd):
     store.connect()
 
     assert capfd.readouterr() == ("", "")
+
+
+def test_a_process_killed_while_it_makes_the_store_does_not_spoil_it(pipeline):
+    (pipeline.root / "mlflow.db").unlink()
+    maker = subprocess.Popen([sys.executable, "-c", "from ferops.tracking import store; store.connect()"])
+    deadline = time.monotonic() + 60
+
+    def is_half_made() -> bool:
+        files = [file for file in pipeline.root.glob("mlflow.db*") if not file.name.endswith("-journal")]
+        return any(file.stat().st_size > 100_000 for file in files)
+
+    while not is_half_made():
+        assert time.monotonic() < deadline and maker.poll() is None
+    maker.kill()
+    maker.wait()
+
+    assert not (pipeline.root / "mlflow.db").exists()  # half made, MLflow could neither use nor mend it
+    assert store.connect().experiment_id
 
 
 def test_an_experiment_deleted_in_the_ui_is_taken_up_again():

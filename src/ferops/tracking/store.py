@@ -5,6 +5,7 @@ import os
 import re
 import socket
 import sqlite3
+import uuid
 from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
 from pathlib import Path
@@ -194,6 +195,8 @@ def _knock(uri: str) -> None:
     database = artifacts.sqlite_file(uri)
     if database is not None:
         database.parent.mkdir(parents=True, exist_ok=True)
+        if not database.exists():
+            _make(database)
         with closing(sqlite3.connect(database, timeout=_SECONDS)) as connection:
             connection.execute("PRAGMA schema_version")
         return
@@ -202,6 +205,23 @@ def _knock(uri: str) -> None:
     if parts.scheme.partition("+")[0] in _PORTS and parts.hostname and port:
         with socket.create_connection((parts.hostname, port), timeout=_SECONDS):
             pass
+
+
+def _make(database: Path) -> None:
+    """Make an empty store under another name, then give it its own.
+
+    MLflow makes the tables in many steps: SIGKILL between two would leave a file that it can neither use nor mend.
+    """
+    from mlflow.store.db import utils
+
+    new = database.with_name(f"{database.name}.{uuid.uuid4().hex}.new")
+    engine = utils.create_sqlalchemy_engine(f"sqlite:///{new}")
+    utils._initialize_tables(engine)
+    engine.dispose()
+    if database.exists():  # another process was faster
+        new.unlink()
+    else:
+        new.rename(database)
 
 
 def _experiment(client: "MlflowClient", uri: str) -> str:
