@@ -9,7 +9,10 @@ def test_the_summary_shows_the_papers_three_counts() -> None:
     assert "block5_conv3" in shown
 
 
-@pytest.mark.parametrize("command", [["--help"], ["data", "--help"], ["data", "use", "--help"], ["results", "--help"]])
+@pytest.mark.parametrize(
+    "command",
+    [["--help"], ["data", "--help"], ["data", "use", "--help"], ["data", "show", "--help"], ["results", "--help"]],
+)
 def test_help_has_an_example(command: list[str]) -> None:
     done = shell(ROOT, "ferops", *command)
     assert "Example" in done.stdout or command == ["data", "--help"]
@@ -36,7 +39,7 @@ def test_a_mistake_has_an_exit_code_and_no_traceback(command: list[str], code: i
 
 
 def test_outside_a_repository_commands_say_where_to_go(tmp_path) -> None:
-    for command in (["results"], ["summary"], ["data", "use", "x.csv"]):
+    for command in (["results"], ["summary"], ["data", "use", "x.csv"], ["data", "show"]):
         done = shell(tmp_path, "ferops", *command, check=False)
         assert done.returncode == 1
         assert len(done.stderr.splitlines()) == 1

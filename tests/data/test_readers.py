@@ -85,6 +85,7 @@ BAD_ROWS = {
     "a pixel that is a fraction": (lambda row: _put(row, b"0.5"), "'0.5'", "0-255"),
     "a pixel beyond 64 bits": (lambda row: _put(row, b"9" * 30), f"'{'9' * 30}'", "0-255"),
     "a label above 6": (lambda row: b"7" + row[1:], "label '7'", "0-6"),
+    "a label that is empty": (lambda row: row[1:], "label ''", "0-6"),
     "a label that is a name": (lambda row: b"happy" + row[1:], "label 'happy'", "0-6"),
     "an unknown Usage": (lambda row: row.replace(b"Training", b"Validation"), "Usage 'Validation'", "PublicTest"),
     "a field too few": (lambda row: row.replace(b",Training", b""), "2 fields", "expected 3"),
