@@ -1,6 +1,7 @@
 """Fixtures that every room's tests share."""
 
 import os
+import shutil
 import sys
 from pathlib import Path
 
@@ -47,4 +48,14 @@ def repro(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The repository after one `dvc repro` on a small sample."""
     folder = checkout(tmp_path_factory.mktemp("pipeline"), SMALL)
     shell(folder, "dvc", "repro")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def committed(repro: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same with its lock and reports in git: what must not be lost."""
+    folder = tmp_path_factory.mktemp("committed") / "pipeline"
+    shutil.copytree(repro, folder, symlinks=True)
+    shell(folder, "git", "add", "-A")
+    shell(folder, "git", "commit", "-q", "-m", "reproduced")
     return folder

@@ -9,6 +9,7 @@ import pytest
 from support import checkout, shell
 
 from ferops import labels, params
+from ferops.data import readers
 
 KEYS = {
     "accuracy", "accuracy_interval", "binary_accuracy", "loss", "precision_macro", "recall_macro", "f1_macro",
@@ -115,8 +116,7 @@ def test_one_run_holds_every_epoch_and_the_final_figures(repro: Path) -> None:
 
 def test_the_registered_model_gives_the_predictions_from_raw_faces(repro: Path, monkeypatch) -> None:
     table = pd.read_parquet(repro / "predictions.parquet")
-    raw = pd.read_csv(repro / "data/sample/fer2013.csv")["pixels"].to_numpy()
-    faces = np.stack([np.array(raw[i].split(), dtype=np.uint8).reshape(48, 48) for i in table["id"]])
+    faces = readers.read(repro / "data/sample/fer2013.csv").images[table["id"]]
     monkeypatch.chdir(repro)
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{repro / 'mlflow.db'}")
     mlflow.set_tracking_uri(None)

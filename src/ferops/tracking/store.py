@@ -125,6 +125,8 @@ def connect(uri: str | None = None, *, retries: int = 1) -> Store:
         # alembic and MLflow's database module report at INFO even where nothing is wrong
         for name in ("mlflow", "alembic"):
             logging.getLogger(name).setLevel(os.environ["MLFLOW_LOGGING_LEVEL"])
+        # it logs a traceback of what it then raises, and what is raised is told in one line
+        logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)
         # MLflow writes the address into the environment too: undone here, or it would win the next time
         with _environment({**_IMPATIENT, "MLFLOW_HTTP_REQUEST_MAX_RETRIES": str(retries), "MLFLOW_TRACKING_URI": uri}):
             _knock(uri)
@@ -137,13 +139,13 @@ def connect(uri: str | None = None, *, retries: int = 1) -> Store:
 
 
 def reason(error: BaseException) -> str:
-    """Why it failed, in one short line without credentials: the innermost failure of a socket or file, if any."""
+    """Why it failed, in one short line without credentials: the innermost failure of a socket, file or SQLite, if any."""
     chain = [error]
     while (
         cause := chain[-1].__cause__ or (None if chain[-1].__suppress_context__ else chain[-1].__context__)
     ) is not None:
         chain.append(cause)
-    told = next((link for link in reversed(chain) if isinstance(link, OSError)), error)
+    told = next((link for link in reversed(chain) if isinstance(link, OSError | sqlite3.Error)), error)
     lines = address(str(told)).strip().splitlines() or [type(told).__name__]
     return lines[0] if len(lines[0]) <= 200 else f"{lines[0][:197]}..."
 
