@@ -139,7 +139,7 @@ def connect(uri: str | None = None, *, retries: int = 1) -> Store:
 
 
 def reason(error: BaseException) -> str:
-    """Why it failed, in one short line without credentials: the innermost failure of a socket, file or SQLite, if any."""
+    """Why it failed, in one short line without credentials: the innermost failure of socket, file or SQLite, if any."""
     chain = [error]
     while (
         cause := chain[-1].__cause__ or (None if chain[-1].__suppress_context__ else chain[-1].__context__)
