@@ -62,10 +62,11 @@ def use(path: Path, recipe: str | None, console: Console) -> None:
     console.print(overview.verdict(dataset, faces))
 
     overrides["data"] = {**overrides.get("data", {}), "source": target.as_posix(), "dataset": dataset}
-    if MERGED in faces.usages and _draft(overrides).data.split == "official":
-        overrides["data"]["split"] = "folders"
     try:
         merged = _draft(overrides)
+        if MERGED in faces.usages and merged.data.split == "official":
+            overrides["data"]["split"] = "folders"
+            merged = _draft(overrides)
         alone = np.full(len(faces.labels), -1)
         splits.assign(faces.usages, faces.labels, alone, merged.data.split, merged.data.split_seed)
         with nullcontext() if sample else _tracked(path, target, console):
