@@ -121,6 +121,21 @@ class Evaluate(_Section):
     calibration_bins: int = Field(ge=2, le=100)
 
 
+Floor = Literal[
+    "accuracy", "accuracy_without_twins", "accuracy_tta", "binary_accuracy",
+    "precision_macro", "recall_macro", "f1_macro", "specificity_macro", "precision_micro", "recall_micro",
+]  # fmt: skip
+
+
+class Promotion(_Section):
+    """Rules of the promotion gate; every figure is of the validation images."""
+
+    floors: dict[Floor, Fraction]
+    min_class_recall: Fraction
+    max_calibration_error: Fraction
+    tolerance: Fraction
+
+
 class Params(_Section):
     """All of params.yaml."""
 
@@ -132,6 +147,7 @@ class Params(_Section):
     model: Model
     train: Train
     evaluate: Evaluate
+    promotion: Promotion
 
 
 def load(path: Path = Path("params.yaml")) -> Params:

@@ -104,7 +104,7 @@ def test_links_and_pictures_of_a_page_exist(page: Path) -> None:
 
 def test_every_parameter_is_described_with_its_default() -> None:
     text = (DOCS / "guide/parameters.md").read_text(encoding="utf-8")
-    rows = dict(re.findall(r"^\| `([a-z_]+(?:\.[a-z_]+)+)` \| `([^`]*)` \|", text, flags=re.MULTILINE))
+    rows = dict(re.findall(r"^\| `([a-z_]+(?:\.[a-z0-9_]+)+)` \| `([^`]*)` \|", text, flags=re.MULTILINE))
     assert len(rows) == text.count("\n| `") - sum(1 for _ in (ROOT / "recipes").glob("*.yaml")), "a key twice"
     written = YAML(typ="safe").load(ROOT / "params.yaml")
     flat = {

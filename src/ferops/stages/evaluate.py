@@ -41,8 +41,7 @@ def main() -> None:
         scores[split] = metrics.evaluate(
             labels, probabilities, twin_in_training=twin, tta=tta, bins=params.evaluate.calibration_bins
         )
-        ids = data.manifest[data.rows(split)]["id"].to_numpy()
-        predictions.append(_table(split, ids, labels, probabilities, twin))
+        predictions.append(_table(data.manifest[data.rows(split)], probabilities, twin))
 
     for split, file in (("validation", "val.json"), ("test", "test.json")):
         (METRICS / file).write_text(json.dumps(scores.get(split, {}), indent=2) + "\n", encoding="utf-8")
@@ -58,9 +57,10 @@ def predict(core: keras.Model, images: NDArray[np.uint8], name: str) -> NDArray[
     return np.concatenate([core.predict_on_batch(np.ascontiguousarray(images[at : at + BATCH])) for at in bar])
 
 
-def _table(split: str, ids: Any, labels: Any, probabilities: Any, twin: Any) -> pd.DataFrame:
+def _table(manifest: pd.DataFrame, probabilities: Any, twin: Any) -> pd.DataFrame:
+    """One row an image; its hash tells whether two networks were measured on the same raw images."""
     columns = {name: probabilities[:, code] for code, name in enumerate(NAMES)}
-    return pd.DataFrame({"id": ids, "split": split, "label": labels, **columns, "twin_in_training": twin})
+    return manifest[["id", "split", "label", "hash"]].assign(**columns, twin_in_training=twin)
 
 
 def _report(labels: Any, probabilities: Any, ece: float, bins: int) -> None:
