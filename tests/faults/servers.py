@@ -104,27 +104,56 @@ class Gateway:
         return mood, self._changed
 
 
-@contextmanager
-def mlflow_server(folder: Path) -> Iterator[str]:
-    """A server with its store in a folder; gives its address."""
+def free_port() -> int:
+    """A port of 127.0.0.1 that nobody listens on."""
     with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
-    process = subprocess.Popen(
-        ["mlflow", "server", "--workers", "1", "--host", "127.0.0.1", "--port", str(port),
-         "--backend-store-uri", f"sqlite:///{folder / 'server.db'}", "--artifacts-destination", str(folder / "models")],
-        cwd=folder, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True,
-        env={**os.environ, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"},
-    )  # fmt: skip
-    address = f"http://127.0.0.1:{port}"
+        return int(free.getsockname()[1])
+
+
+@contextmanager
+def server(command: list[str], health: str, log: Path, **environment: str) -> Iterator[subprocess.Popen[bytes]]:
+    """A command that serves until the block ends, from the moment on that the address `health` is answered."""
+    with log.open("w") as stream:
+        process = subprocess.Popen(
+            command, cwd=log.parent, stdout=stream, stderr=subprocess.STDOUT, start_new_session=True,
+            env={**os.environ, **environment},
+        )  # fmt: skip
 
     def answers() -> bool:
-        with suppress(OSError), urllib.request.urlopen(f"{address}/health", timeout=5) as answer:
+        assert process.poll() is None, f"{command[0]} ended\n{log.read_text()[-3000:]}"
+        with suppress(OSError), urllib.request.urlopen(health, timeout=5) as answer:
             return answer.status == 200
         return False
 
     try:
-        eventually(answers, 120, lambda: "an answer of `mlflow server`")
-        yield address
+        eventually(answers, 180, lambda: f"an answer of {command[0]}\n{log.read_text()[-3000:]}")
+        yield process
     finally:
-        os.killpg(process.pid, signal.SIGKILL)
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
         process.wait()
+
+
+@contextmanager
+def mlflow_server(
+    folder: Path, store: str | None = None, artifacts: str | None = None, workers: int = 1, **environment: str
+) -> Iterator[str]:
+    """MLflow's own server; gives its address.
+
+    Args:
+        folder: where its log is, and without `store` and `artifacts` everything else.
+        store: URI of the database.
+        artifacts: URI of the folder or bucket that the server keeps artifacts in.
+        workers: how many processes answer.
+        environment: of the server.
+    """
+    port = free_port()
+    command = [
+        "mlflow", "server", "--workers", str(workers), "--host", "127.0.0.1", "--port", str(port),
+        "--backend-store-uri", store or f"sqlite:///{folder / 'server.db'}",
+        "--artifacts-destination", artifacts or str(folder / "models"),
+    ]  # fmt: skip
+    address = f"http://127.0.0.1:{port}"
+    environment["MLFLOW_SERVER_ENABLE_JOB_EXECUTION"] = "false"
+    with server(command, f"{address}/health", folder / "mlflow.log", **environment):
+        yield address
