@@ -397,34 +397,55 @@ def _logged_model(store: Store, run_id: str, digest: str) -> str | None:
 def _log_model(store: Store, served: Served, run_id: str, digest: str, model_id: str | None = None) -> str:
     """Log the model with signature, example and pinned requirements; its id, which is new where none is given.
 
-    `mlflow.keras.log_model` fails with an input example, and without `pip_requirements` MLflow loads the model in
-    another process for half a minute to guess them. `Model.log` is what `mlflow.tensorflow.log_model` calls: called
-    directly it takes the run's id, where the other wants an active run and would give it a new end.
+    Step by step, since `mlflow.keras.log_model` fails with an input example, `mlflow.tensorflow.log_model` wants an
+    active run and gives it a new end, and neither logs the files of a model again. Without `pip_requirements` MLflow
+    loads the model in another process for half a minute to guess them.
     """
     import mlflow.tensorflow
+    from mlflow.entities import LoggedModelOutput
     from mlflow.models import Model, ModelSignature
     from mlflow.types import Schema, TensorSpec
 
-    mlflow.set_experiment(experiment_id=store.experiment_id)
+    client = store.client
+    with once():
+        model = (
+            client.get_logged_model(model_id)
+            if model_id
+            else client.create_logged_model(
+                store.experiment_id,
+                "model",
+                run_id,
+                tags={WEIGHTS_DIGEST: digest},
+                params=client.get_run(run_id).data.params,
+            )
+        )
+        if not model_id:
+            client.log_outputs(run_id, [LoggedModelOutput(model.model_id, step=0)])
     signature = ModelSignature(
         Schema([TensorSpec(np.dtype(np.uint8), (-1, SIDE, SIDE))]),
         Schema([TensorSpec(np.dtype(np.float32), (-1, len(NAMES)))]),
     )
-    with once(), contextlib.redirect_stdout(io.StringIO()):  # Keras draws a progress bar for the one example
-        info = Model.log(
-            artifact_path=None,
-            flavor=mlflow.tensorflow,
-            name="model",
-            run_id=run_id,
-            model_id=model_id,
-            tags={WEIGHTS_DIGEST: digest},
-            metadata={"labels": list(NAMES), "input": "raw gray faces, uint8 (N, 48, 48)"},
-            model=served.model,
-            signature=signature,
-            input_example=served.example,
-            pip_requirements=[f"{name}=={importlib.metadata.version(name)}" for name in _REQUIREMENTS],
-        )
-    return str(info.model_id)
+    about = Model(
+        artifact_path=model.artifact_location,
+        model_uuid=model.model_id,
+        model_id=model.model_id,
+        run_id=run_id,
+        metadata={"labels": list(NAMES), "input": "raw gray faces, uint8 (N, 48, 48)"},
+    )
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = str(Path(scratch, "model"))
+        with contextlib.redirect_stdout(io.StringIO()):  # Keras draws a progress bar for the one example
+            mlflow.tensorflow.save_model(
+                served.model,
+                folder,
+                mlflow_model=about,
+                signature=signature,
+                input_example=served.example,
+                pip_requirements=[f"{name}=={importlib.metadata.version(name)}" for name in _REQUIREMENTS],
+            )
+        client.log_model_artifacts(model.model_id, folder)
+    client.finalize_logged_model(model.model_id, "READY")
+    return str(model.model_id)
 
 
 def _tags(outputs: Outputs) -> dict[str, str]:
