@@ -91,6 +91,8 @@ def register(
 ) -> Version | None:
     """The version with these weights; made where the registry has none. None where the network is not a Keras graph.
 
+    Weights that came out of another training too belong to the last one: the event `reproduced`.
+
     Args:
         store: the open store.
         outputs: what the pipeline wrote.
@@ -111,6 +113,11 @@ def register(
         version = found
         _heal(store, version, run_id, serve)
     is_pending = version.tags.get(STATE) == "pending"
+    if version.tags.get(TRAINING) != outputs.identity:
+        if all(happened["training"] != outputs.identity for happened in ledger.history(version)):
+            again = {**ledger.event("reproduced", version, lock=outputs.lock), "training": outputs.identity}
+            ledger.record(store, again, path)
+        store.client.set_model_version_tag(MODEL, version.version, TRAINING, outputs.identity)
     is_nominated = nominate and NOMINATED not in version.tags
     if is_nominated:
         store.client.set_registered_model_alias(MODEL, CHALLENGER, version.version)
@@ -338,7 +345,7 @@ def _create(
     model_id = _logged_model(store, run_id, digest) or _log_model(store, serve(), run_id, digest)
     with contextlib.suppress(MlflowException):  # it exists, or the next call says what is wrong
         client.create_registered_model(MODEL, description="Expressions of gray 48x48 faces: seven probabilities.")
-    tags = {**_tags(outputs), WEIGHTS_DIGEST: digest, TRAINING: outputs.identity, STATE: "pending"}
+    tags = {**_tags(outputs), WEIGHTS_DIGEST: digest, STATE: "pending"}
     for left in reversed(range(_TRIES)):
         try:
             with once():
@@ -451,6 +458,7 @@ def _log_model(store: Store, served: Served, run_id: str, digest: str, model_id:
 def _tags(outputs: Outputs) -> dict[str, str]:
     figures = {name: f"{value:.4f}" for name, value in outputs.headline.items()}
     return {
+        TRAINING: outputs.identity,
         LOCK: outputs.lock,
         "ferops.dataset": str(outputs.report.get("dataset")),
         "ferops.data_md5": outputs.data_md5,
