@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from ferops.errors import FeropsError
 from ferops.labels import NAMES, SIDE
-from ferops.tracking import describe, ledger, locks
+from ferops.tracking import describe, ledger, locks, report
 from ferops.tracking.outputs import Outputs
 from ferops.tracking.store import MODEL, Store, once
 from ferops.tracking.tags import LOCK, NOMINATED, STATE, TRAINING, WEIGHTS_DIGEST
@@ -139,10 +139,10 @@ def find(store: Store, digest: str) -> "ModelVersion | None":
     return min(found, key=lambda version: int(version.version), default=None)
 
 
-def describe_version(store: Store, outputs: Outputs, number: int) -> None:
+def describe_version(store: Store, outputs: Outputs, run_id: str, number: int) -> None:
     """Bring a version's description and headline figures up to date."""
     now = store.client.get_model_version(MODEL, str(number))
-    note = _note(outputs)
+    note = report.note(outputs, store.experiment_id, run_id)
     if now.description != note:
         store.client.update_model_version(MODEL, str(number), description=note)
     for key, value in _tags(outputs).items():
@@ -346,11 +346,12 @@ def _create(
     with contextlib.suppress(MlflowException):  # it exists, or the next call says what is wrong
         client.create_registered_model(MODEL, description="Expressions of gray 48x48 faces: seven probabilities.")
     tags = {**_tags(outputs), WEIGHTS_DIGEST: digest, STATE: "pending"}
+    note = report.note(outputs, store.experiment_id, run_id)
     for left in reversed(range(_TRIES)):
         try:
             with once():
                 version = client.create_model_version(
-                    MODEL, f"models:/{model_id}", run_id, tags=tags, description=_note(outputs), model_id=model_id
+                    MODEL, f"models:/{model_id}", run_id, tags=tags, description=note, model_id=model_id
                 )
         except MlflowException as error:
             if left == 0 or "Giving up" not in str(error):  # others took the number each time
@@ -464,7 +465,3 @@ def _tags(outputs: Outputs) -> dict[str, str]:
         "ferops.data_md5": outputs.data_md5,
         **figures,
     }
-
-
-def _note(outputs: Outputs) -> str:
-    return describe.note(outputs.params, outputs.report, outputs.training, outputs.headline, outputs.data_md5)
