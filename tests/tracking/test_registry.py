@@ -169,6 +169,22 @@ def test_an_experiments_version_has_no_alias_until_the_workspace_publishes_it(pi
     assert pipeline.registry()[1]["experiment"] == "trial" and pipeline.registry()[1]["alias"] is None
 
 
+def test_the_same_weights_from_another_training_are_the_same_version_reproduced(pipeline):
+    from ferops.stages.publish import main
+
+    main()
+    lock = pipeline.root / "dvc.lock"
+    lock.write_text(lock.read_text().replace("train.epochs: 3", "train.epochs: 30"))
+
+    main()
+
+    opened = store.connect()
+    assert events(pipeline.root) == [("registered", 1), ("reproduced", 1)]
+    held = registry.held(opened, "fer-vgg16/1")
+    assert held.training == pipeline.registry()[1]["training"] != pipeline.registry()[0]["training"]
+    assert len(opened.client.search_runs([opened.experiment_id])) == 2
+
+
 def test_a_held_version_has_its_figures_and_its_predictions(pipeline):
     from ferops.stages.publish import main
 

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from ferops.errors import FeropsError
 from ferops.labels import NAMES, SIDE
-from ferops.tracking import describe, ledger, locks
+from ferops.tracking import describe, ledger, locks, report
 from ferops.tracking.outputs import Outputs
 from ferops.tracking.store import MODEL, Store, once
 from ferops.tracking.tags import LOCK, NOMINATED, STATE, TRAINING, WEIGHTS_DIGEST
@@ -91,6 +91,8 @@ def register(
 ) -> Version | None:
     """The version with these weights; made where the registry has none. None where the network is not a Keras graph.
 
+    Weights that came out of another training too belong to the last one: the event `reproduced`.
+
     Args:
         store: the open store.
         outputs: what the pipeline wrote.
@@ -111,6 +113,11 @@ def register(
         version = found
         _heal(store, version, run_id, serve)
     is_pending = version.tags.get(STATE) == "pending"
+    if version.tags.get(TRAINING) != outputs.identity:
+        if all(happened["training"] != outputs.identity for happened in ledger.history(version)):
+            again = {**ledger.event("reproduced", version, lock=outputs.lock), "training": outputs.identity}
+            ledger.record(store, again, path)
+        store.client.set_model_version_tag(MODEL, version.version, TRAINING, outputs.identity)
     is_nominated = nominate and NOMINATED not in version.tags
     if is_nominated:
         store.client.set_registered_model_alias(MODEL, CHALLENGER, version.version)
@@ -132,10 +139,10 @@ def find(store: Store, digest: str) -> "ModelVersion | None":
     return min(found, key=lambda version: int(version.version), default=None)
 
 
-def describe_version(store: Store, outputs: Outputs, number: int) -> None:
+def describe_version(store: Store, outputs: Outputs, run_id: str, number: int) -> None:
     """Bring a version's description and headline figures up to date."""
     now = store.client.get_model_version(MODEL, str(number))
-    note = _note(outputs)
+    note = report.note(outputs, store.experiment_id, run_id)
     if now.description != note:
         store.client.update_model_version(MODEL, str(number), description=note)
     for key, value in _tags(outputs).items():
@@ -338,12 +345,13 @@ def _create(
     model_id = _logged_model(store, run_id, digest) or _log_model(store, serve(), run_id, digest)
     with contextlib.suppress(MlflowException):  # it exists, or the next call says what is wrong
         client.create_registered_model(MODEL, description="Expressions of gray 48x48 faces: seven probabilities.")
-    tags = {**_tags(outputs), WEIGHTS_DIGEST: digest, TRAINING: outputs.identity, STATE: "pending"}
+    tags = {**_tags(outputs), WEIGHTS_DIGEST: digest, STATE: "pending"}
+    note = report.note(outputs, store.experiment_id, run_id)
     for left in reversed(range(_TRIES)):
         try:
             with once():
                 version = client.create_model_version(
-                    MODEL, f"models:/{model_id}", run_id, tags=tags, description=_note(outputs), model_id=model_id
+                    MODEL, f"models:/{model_id}", run_id, tags=tags, description=note, model_id=model_id
                 )
         except MlflowException as error:
             if left == 0 or "Giving up" not in str(error):  # others took the number each time
@@ -451,12 +459,9 @@ def _log_model(store: Store, served: Served, run_id: str, digest: str, model_id:
 def _tags(outputs: Outputs) -> dict[str, str]:
     figures = {name: f"{value:.4f}" for name, value in outputs.headline.items()}
     return {
+        TRAINING: outputs.identity,
         LOCK: outputs.lock,
         "ferops.dataset": str(outputs.report.get("dataset")),
         "ferops.data_md5": outputs.data_md5,
         **figures,
     }
-
-
-def _note(outputs: Outputs) -> str:
-    return describe.note(outputs.params, outputs.report, outputs.training, outputs.headline, outputs.data_md5)
