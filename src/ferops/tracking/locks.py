@@ -72,7 +72,8 @@ def _take(store: Store, lock: str, what: str, deadline: float, note: Any) -> Any
                     description=f"A lock, gone in a moment: {what}.",
                 )
         except MlflowException as error:
-            if error.error_code != "RESOURCE_ALREADY_EXISTS":
+            # MLflow looks at the one that has the name before it says so, and by then it may be gone
+            if error.error_code not in ("RESOURCE_ALREADY_EXISTS", "RESOURCE_DOES_NOT_EXIST"):
                 raise
         else:
             return left
