@@ -30,7 +30,7 @@ class Gateway:
         """How many were made since `be` was called."""
         self.first_fault = 0.0
         """When, on the monotonic clock, the first request was treated otherwise than well since `be` was called."""
-        self._be_from: tuple[Mood, int] = ("well", 0)
+        self._be_from: tuple[Mood, int, str] = ("well", 0, "")
         self._changed = threading.Event()
         gateway = self
 
@@ -43,7 +43,7 @@ class Gateway:
 
             def do(self) -> None:
                 body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
-                mood, changed = gateway._next()
+                mood, changed = gateway._next(self.path)
                 if mood == "error":
                     self._answer(500, {}, b"all is not well")
                     return
@@ -84,21 +84,21 @@ class Gateway:
         self.uri = f"http://127.0.0.1:{self._http.server_port}"
         threading.Thread(target=self._http.serve_forever, daemon=True).start()
 
-    def be(self, mood: Mood, *, after: int = 0) -> None:
-        """Change the mood, once so many more requests were treated well."""
+    def be(self, mood: Mood, *, after: int = 0, at: str = "") -> None:
+        """Change the mood, once so many more requests were treated well, and from one on whose path holds `at`."""
         self._changed.set()
         self._changed = threading.Event()
-        self.requests, self.first_fault, self._be_from = 0, 0.0, (mood, after)
+        self.requests, self.first_fault, self._be_from = 0, 0.0, (mood, after, at)
 
     def close(self) -> None:
         self._changed.set()
         self._http.shutdown()
         self._http.server_close()
 
-    def _next(self) -> tuple[Mood, threading.Event]:
+    def _next(self, path: str) -> tuple[Mood, threading.Event]:
         self.requests += 1
-        mood, after = self._be_from
-        if mood == "well" or self.requests <= after:
+        mood, after, at = self._be_from
+        if mood == "well" or self.requests <= after or (not self.first_fault and at not in path):
             return "well", self._changed
         self.first_fault = self.first_fault or time.monotonic()
         return mood, self._changed

@@ -105,7 +105,7 @@ def _postgresql() -> Iterator[str]:
         for path in (folder, folder / "password"):
             os.chown(path, user.pw_uid, user.pw_gid)
         made = subprocess.run(
-            [initdb, "-D", "data", "-U", "ferops", "--auth=scram-sha-256", "--pwfile=password", "--no-sync", "-E", "UTF8"],
+            [initdb, "-D", "data", "-U", "ferops", "--auth=scram-sha-256", "--pwfile=password", "-E", "UTF8", "-N"],
             cwd=folder, capture_output=True, text=True, check=False, **as_user,
         )  # fmt: skip
         assert made.returncode == 0, made.stdout + made.stderr
