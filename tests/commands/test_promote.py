@@ -190,7 +190,7 @@ def test_the_table_reads_at_80_columns_and_shows_both_networks(clone: Clone) -> 
     assert rows["floors.accuracy"] == [">=", "0.5", "0.7000", "0.8000", "ok"]
     assert rows["min_class_recall"][-1] == "ok"
     assert rows["tolerance"][:2] == [">", "-0.01"]
-    assert "accuracy  +0.1000 to the champion's, 95% interval +0.0" in out
+    assert "accuracy  +0.1000 against the champion, 95% interval +0.0" in out
     assert "McNemar's p" in out
     assert rows["champion"] == ["accuracy", "0.6543,", "f1_macro", "0.5000"]
     assert rows["challenger"] == ["closed"]

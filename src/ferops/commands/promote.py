@@ -106,8 +106,8 @@ def _show(console: Console, decision: Decision, challenger: Held, champion: Held
         low, high = against.interval
         _say(
             console,
-            f"accuracy  {against.difference:+.4f} to the champion's, 95% interval {low:+.4f} to {high:+.4f}",
-            f"          McNemar's p = {against.p_value:.3g}, which decides nothing",
+            f"accuracy  {against.difference:+.4f} against the champion, 95% interval {low:+.4f} to {high:+.4f}:",
+            f"          tolerance bounds its low end; McNemar's p = {against.p_value:.2g} decides nothing",
         )
     else:
         _say(console, "accuracy  there is no champion to compare with: the floors alone decide")
@@ -133,7 +133,7 @@ def _conclude(console: Console, reasons: Sequence[str], challenger: Held, champi
         _say(
             console,
             f"promoted  {version} is champion" + (f", version {champion.version} `{PREVIOUS}`" if champion else ""),
-            f"next      git add {REGISTRY}" + ("; the way back: ferops rollback" if champion else ""),
+            f"next      commit {REGISTRY}" + ("; the way back: ferops rollback" if champion else ""),
         )
         return
     stays = f"version {champion.version} stays champion" if champion else "there still is no champion"
