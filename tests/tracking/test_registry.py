@@ -185,6 +185,38 @@ def test_the_same_weights_from_another_training_are_the_same_version_reproduced(
     assert len(opened.client.search_runs([opened.experiment_id])) == 2
 
 
+def test_weights_that_the_ledger_knows_get_their_old_number_in_an_empty_store(pipeline, monkeypatch):
+    from ferops.stages.publish import main
+
+    main()
+    pipeline.train(seed=1)
+    main()
+    before = pipeline.registry()
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{pipeline.root}/other.db")
+
+    main()
+
+    opened = store.connect()
+    (version,) = opened.client.search_model_versions(f"name = '{store.MODEL}'")
+    assert int(version.version) == 2
+    assert ledger.history(version) == before[1:] and pipeline.registry() == before
+
+
+def test_weights_that_another_clone_had_registered_are_reproduced(pipeline):
+    from ferops.stages.publish import main
+
+    main()
+    (line,) = pipeline.registry()
+    (pipeline.root / "mlflow.db").rename(pipeline.root / "old.db")
+    (pipeline.root / ledger.REGISTRY).write_text(json.dumps({**line, "training": "theirs"}) + "\n")
+
+    subprocess.run([sys.executable, "-m", "ferops.stages", "publish"], check=True, capture_output=True)
+
+    assert [(line["event"], line["training"]) for line in pipeline.registry()] == [
+        ("registered", "theirs"), ("reproduced", line["training"]),
+    ]  # fmt: skip
+
+
 def test_a_held_version_has_its_figures_and_its_predictions(pipeline):
     from ferops.stages.publish import main
 

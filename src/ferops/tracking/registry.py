@@ -113,19 +113,21 @@ def register(
         version = found
         _heal(store, version, run_id, serve)
     is_pending = version.tags.get(STATE) == "pending"
-    if version.tags.get(TRAINING) != outputs.identity:
-        if all(happened["training"] != outputs.identity for happened in ledger.history(version)):
-            again = {**ledger.event("reproduced", version, lock=outputs.lock), "training": outputs.identity}
-            ledger.record(store, again, path)
-        store.client.set_model_version_tag(MODEL, version.version, TRAINING, outputs.identity)
     is_nominated = nominate and NOMINATED not in version.tags
+    happened = ledger.history(version)
     if is_nominated:
         store.client.set_registered_model_alias(MODEL, CHALLENGER, version.version)
         store.client.set_model_version_tag(MODEL, version.version, NOMINATED, "true")
     if is_pending:
         if known is None or known["version"] != int(version.version):
             known = _registered(version, outputs, CHALLENGER if is_nominated or NOMINATED in version.tags else None)
+        happened.append(known)
         ledger.record(store, known, path)
+    if all(line["training"] != outputs.identity for line in happened):
+        again = ledger.event("reproduced", version, training=outputs.identity, lock=outputs.lock)
+        ledger.record(store, again, path)
+    if version.tags.get(TRAINING) != outputs.identity:
+        store.client.set_model_version_tag(MODEL, version.version, TRAINING, outputs.identity)
     if is_nominated and not (is_pending and known and known["alias"] == CHALLENGER):
         ledger.record(store, ledger.event("nominated", version, alias=CHALLENGER), path)
     if is_pending:
