@@ -60,15 +60,13 @@ def results() -> None:
     show(Console())
 
 
-@app.command(
-    epilog="Examples:  ferops promote  |  ferops promote fer-vgg16/3  |  ferops promote fer-vgg16@previous",
-)
+@app.command(epilog="Examples:  ferops promote  |  ferops promote fer-vgg16/3")
 def promote(
     model: Annotated[
         str | None, typer.Argument(help="fer-vgg16@ALIAS or fer-vgg16/NUMBER; by default fer-vgg16@challenger.")
     ] = None,
 ) -> None:
-    """Hold a version against the champion on the validation images; champion if it passes, else why not."""
+    """Hold a version against the rules and the champion on validation; promote it, or say why not."""
     from rich.console import Console
 
     from ferops.commands.promote import promote
