@@ -112,27 +112,32 @@ def register(
     else:
         version = found
         _heal(store, version, run_id, serve)
-    is_pending = version.tags.get(STATE) == "pending"
-    is_nominated = nominate and NOMINATED not in version.tags
-    happened = ledger.history(version)
-    if is_nominated:
-        store.client.set_registered_model_alias(MODEL, CHALLENGER, version.version)
-        store.client.set_model_version_tag(MODEL, version.version, NOMINATED, "true")
-    if is_pending:
+    number = str(version.version)
+    if nominate and NOMINATED not in version.tags:
+        store.client.set_registered_model_alias(MODEL, CHALLENGER, number)
+        store.client.set_model_version_tag(MODEL, number, NOMINATED, "true")
+    for happened in _news(version, outputs, known, nominated=nominate or NOMINATED in version.tags):
+        ledger.record(store, happened, path)
+    for key, value in ((TRAINING, outputs.identity), (STATE, "registered")):
+        if version.tags.get(key) != value:
+            store.client.set_model_version_tag(MODEL, number, key, value)
+    return Version(int(number), _model_id(version), is_new=found is None)
+
+
+def _news(
+    version: "ModelVersion", outputs: Outputs, known: ledger.Event | None, *, nominated: bool
+) -> Iterator[ledger.Event]:
+    """What is to be told of a version: that it is there, that its weights came out again, that it was challenger."""
+    told = ledger.history(version)
+    if version.tags.get(STATE) == "pending":
         if known is None or known["version"] != int(version.version):
-            known = _registered(version, outputs, CHALLENGER if is_nominated or NOMINATED in version.tags else None)
-        happened.append(known)
-        ledger.record(store, known, path)
-    if all(line["training"] != outputs.identity for line in happened):
-        again = ledger.event("reproduced", version, training=outputs.identity, lock=outputs.lock)
-        ledger.record(store, again, path)
-    if version.tags.get(TRAINING) != outputs.identity:
-        store.client.set_model_version_tag(MODEL, version.version, TRAINING, outputs.identity)
-    if is_nominated and not (is_pending and known and known["alias"] == CHALLENGER):
-        ledger.record(store, ledger.event("nominated", version, alias=CHALLENGER), path)
-    if is_pending:
-        store.client.set_model_version_tag(MODEL, version.version, STATE, "registered")
-    return Version(int(version.version), _model_id(version), is_new=found is None)
+            known = _registered(version, outputs, CHALLENGER if nominated else None)
+        told.append(known)
+        yield known
+    if all(line["training"] != outputs.identity for line in told):
+        yield ledger.event("reproduced", version, training=outputs.identity, lock=outputs.lock)
+    if nominated and all(line.get("alias") != CHALLENGER for line in told):
+        yield ledger.event("nominated", version, alias=CHALLENGER)
 
 
 def find(store: Store, digest: str) -> "ModelVersion | None":
