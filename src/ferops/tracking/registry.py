@@ -292,29 +292,31 @@ def rollback(store: Store, path: Path = ledger.REGISTRY) -> tuple[int, int]:
     back = resolve(store, f"{MODEL}/{previous}")
     happened = ledger.event("rolled back", back, alias=CHAMPION, previous=champion)
     with _moving(store, happened, path):
-        if aliases(store).get(CHAMPION) != champion:
-            raise Overtaken("the champion is another by now: look at it, and run `ferops rollback` again if need be")
+        now = aliases(store)
+        if (now.get(CHAMPION), now.get(PREVIOUS)) != (champion, previous):
+            raise Overtaken("the aliases have moved by now: look at them, and run `ferops rollback` again if need be")
         _move(store, happened, path)
     return previous, champion
 
 
 @contextlib.contextmanager
 def _moving(store: Store, happened: ledger.Event, path: Path) -> Iterator[None]:
-    """The only process that moves the champion; what a killed one had moved is recorded first."""
+    """The only process that moves the champion; what a killed one had begun is ended first."""
+    ledger.lines(path)  # a damaged file is found before anything has moved
     try:
         with locks.exclusive(store, _PROMOTION, "a promotion", note=happened) as left:
             if left and aliases(store).get(CHAMPION) == left["version"]:
-                ledger.record(store, left, path)
+                _move(store, left, path)
             yield
     except locks.Busy as busy:
         raise Overtaken(str(busy)) from None
 
 
 def _move(store: Store, happened: ledger.Event, path: Path) -> None:
-    """`previous` first: the champion changes in one step, and at no moment is there none."""
+    """The champion changes in one step, and at no moment is there none; can be done again."""
+    store.client.set_registered_model_alias(MODEL, CHAMPION, str(happened["version"]))
     if happened["previous"] is not None:
         store.client.set_registered_model_alias(MODEL, PREVIOUS, str(happened["previous"]))
-    store.client.set_registered_model_alias(MODEL, CHAMPION, str(happened["version"]))
     ledger.record(store, happened, path)
 
 
