@@ -112,25 +112,32 @@ def register(
     else:
         version = found
         _heal(store, version, run_id, serve)
-    is_pending = version.tags.get(STATE) == "pending"
-    if version.tags.get(TRAINING) != outputs.identity:
-        if all(happened["training"] != outputs.identity for happened in ledger.history(version)):
-            again = {**ledger.event("reproduced", version, lock=outputs.lock), "training": outputs.identity}
-            ledger.record(store, again, path)
-        store.client.set_model_version_tag(MODEL, version.version, TRAINING, outputs.identity)
-    is_nominated = nominate and NOMINATED not in version.tags
-    if is_nominated:
-        store.client.set_registered_model_alias(MODEL, CHALLENGER, version.version)
-        store.client.set_model_version_tag(MODEL, version.version, NOMINATED, "true")
-    if is_pending:
+    number = str(version.version)
+    if nominate and NOMINATED not in version.tags:
+        store.client.set_registered_model_alias(MODEL, CHALLENGER, number)
+        store.client.set_model_version_tag(MODEL, number, NOMINATED, "true")
+    for happened in _news(version, outputs, known, nominated=nominate or NOMINATED in version.tags):
+        ledger.record(store, happened, path)
+    for key, value in ((TRAINING, outputs.identity), (STATE, "registered")):
+        if version.tags.get(key) != value:
+            store.client.set_model_version_tag(MODEL, number, key, value)
+    return Version(int(number), _model_id(version), is_new=found is None)
+
+
+def _news(
+    version: "ModelVersion", outputs: Outputs, known: ledger.Event | None, *, nominated: bool
+) -> Iterator[ledger.Event]:
+    """What is to be told of a version: that it is there, that its weights came out again, that it was challenger."""
+    told = ledger.history(version)
+    if version.tags.get(STATE) == "pending":
         if known is None or known["version"] != int(version.version):
-            known = _registered(version, outputs, CHALLENGER if is_nominated or NOMINATED in version.tags else None)
-        ledger.record(store, known, path)
-    if is_nominated and not (is_pending and known and known["alias"] == CHALLENGER):
-        ledger.record(store, ledger.event("nominated", version, alias=CHALLENGER), path)
-    if is_pending:
-        store.client.set_model_version_tag(MODEL, version.version, STATE, "registered")
-    return Version(int(version.version), _model_id(version), is_new=found is None)
+            known = _registered(version, outputs, CHALLENGER if nominated else None)
+        told.append(known)
+        yield known
+    if all(line["training"] != outputs.identity for line in told):
+        yield ledger.event("reproduced", version, training=outputs.identity, lock=outputs.lock)
+    if nominated and all(line.get("alias") != CHALLENGER for line in told):
+        yield ledger.event("nominated", version, alias=CHALLENGER)
 
 
 def find(store: Store, digest: str) -> "ModelVersion | None":
@@ -285,29 +292,31 @@ def rollback(store: Store, path: Path = ledger.REGISTRY) -> tuple[int, int]:
     back = resolve(store, f"{MODEL}/{previous}")
     happened = ledger.event("rolled back", back, alias=CHAMPION, previous=champion)
     with _moving(store, happened, path):
-        if aliases(store).get(CHAMPION) != champion:
-            raise Overtaken("the champion is another by now: look at it, and run `ferops rollback` again if need be")
+        now = aliases(store)
+        if (now.get(CHAMPION), now.get(PREVIOUS)) != (champion, previous):
+            raise Overtaken("the aliases have moved by now: look at them, and run `ferops rollback` again if need be")
         _move(store, happened, path)
     return previous, champion
 
 
 @contextlib.contextmanager
 def _moving(store: Store, happened: ledger.Event, path: Path) -> Iterator[None]:
-    """The only process that moves the champion; what a killed one had moved is recorded first."""
+    """The only process that moves the champion; what a killed one had begun is ended first."""
+    ledger.lines(path)  # a damaged file is found before anything has moved
     try:
         with locks.exclusive(store, _PROMOTION, "a promotion", note=happened) as left:
             if left and aliases(store).get(CHAMPION) == left["version"]:
-                ledger.record(store, left, path)
+                _move(store, left, path)
             yield
     except locks.Busy as busy:
         raise Overtaken(str(busy)) from None
 
 
 def _move(store: Store, happened: ledger.Event, path: Path) -> None:
-    """`previous` first: the champion changes in one step, and at no moment is there none."""
+    """The champion changes in one step, and at no moment is there none; can be done again."""
+    store.client.set_registered_model_alias(MODEL, CHAMPION, str(happened["version"]))
     if happened["previous"] is not None:
         store.client.set_registered_model_alias(MODEL, PREVIOUS, str(happened["previous"]))
-    store.client.set_registered_model_alias(MODEL, CHAMPION, str(happened["version"]))
     ledger.record(store, happened, path)
 
 

@@ -11,6 +11,9 @@ from ferops.tracking.outputs import Outputs
 REPORT: Final = "evaluation/report.html"
 """Path among a run's artifacts."""
 
+_CLASSIC: Final = "workflowType=machine_learning"
+"""Without it MLflow's UI shows its pages for language models."""
+
 _FIGURES: Final = {
     "figures/train/curves.png": "Curves",
     "figures/evaluate/confusion_normalised.png": "Confusion matrix, shares of the true class",
@@ -117,7 +120,7 @@ def note(outputs: Outputs, experiment_id: str, run_id: str) -> str:
                 if f"{split}/{key}" in figures
             )
             rows.append(f"- {words}: {shown}")
-    rows.append(f"- [the whole evaluation](#/experiments/{experiment_id}/runs/{run_id}/artifacts/{REPORT})")
+    rows.append(f"- [the whole evaluation](#/experiments/{experiment_id}/runs/{run_id}/artifacts/{REPORT}?{_CLASSIC})")
     return "\n".join(rows)
 
 
