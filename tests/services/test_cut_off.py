@@ -1,4 +1,4 @@
-"""A server that goes away in the middle of a publish: never a half-registered version, and the next publish heals it."""
+"""A server that goes away in the middle of a publish: nothing half-registered, and the next publish heals it."""
 
 import os
 import subprocess
@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 from faults.servers import Gateway, Mood
+from services.publishers import pipelines, stored
 from services.servers import Team
-from services.test_many import pipelines, store
 from tracking.conftest import Pipeline
 
 pytestmark = pytest.mark.services
@@ -43,14 +43,14 @@ def test_a_server_that_goes_between_upload_and_registration_gets_the_version_fro
     failed = publish(clone, gateway.uri)
     assert failed.returncode == 1
     assert failed.stderr.startswith("publish: ") and failed.stderr.count("\n") == 1, failed.stderr
-    _, versions, (model,) = store(gateway.server)
+    _, versions, (model,) = stored(gateway.server)
     assert model.status == "READY", "the upload was complete"
     assert len(versions) == {"dead": 0, "lost": 1}[mood]
     assert not clone.registry(), "nothing is told that is not so"
 
     gateway.be("well")
     assert publish(clone, gateway.uri).returncode == 0
-    (run,), (version,), (healed,) = store(gateway.server)
+    (run,), (version,), (healed,) = stored(gateway.server)
     assert healed.model_id == model.model_id, "the 60 MB are not sent again"
     assert (version.run_id, version.source) == (run.info.run_id, f"models:/{model.model_id}")
     assert [line["version"] for line in clone.registry()] == [int(version.version)] == [1]
