@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from collections.abc import Iterable
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -21,6 +22,25 @@ sys.argv = ["ferops.stages", "publish"]
 runpy.run_module("ferops.stages", run_name="__main__")
 """
 """The stage, from the moment on that it is told to go."""
+
+PROMOTE = """
+import sys
+import mlflow, pandas, sklearn.metrics
+from ferops import cli
+from ferops.commands import promote
+print("ready", flush=True)
+sys.stdin.readline()
+sys.argv = ["ferops", "promote", REFERENCE]
+cli.main()
+"""
+"""The command, likewise."""
+
+
+class Ended(NamedTuple):
+    """A process that has: its exit status, and both its outputs."""
+
+    status: int
+    said: str
 
 
 class Stored(NamedTuple):
@@ -54,14 +74,11 @@ def stored(uri: str) -> Stored:
     )
 
 
-def at_once(script: str, folders: list[Path], uri: str) -> list[str]:
-    """Run a Python script in every folder, all going on together once each has printed `ready`; what each said then.
-
-    Fails where one ends with another exit status than 0.
-    """
+def at_once(scripts: Iterable[tuple[Path, str]], uri: str) -> list[Ended]:
+    """Run Python scripts, each in its folder; all of them go on together, once each has printed `ready`."""
     with ExitStack() as running:
         processes = []
-        for folder in folders:
+        for folder, script in scripts:
             process = subprocess.Popen(
                 [sys.executable, "-c", script], cwd=folder, text=True, env={**os.environ, "MLFLOW_TRACKING_URI": uri},
                 stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
@@ -73,6 +90,15 @@ def at_once(script: str, folders: list[Path], uri: str) -> list[str]:
             process.stdin.write("go\n")
             process.stdin.flush()
         said = ["".join(process.communicate(timeout=300)) for process in processes]
-        failed = [text for process, text in zip(processes, said, strict=True) if process.returncode]
-        assert not failed, "\n".join(failed)
-        return said
+        return [Ended(process.returncode, text) for process, text in zip(processes, said, strict=True)]
+
+
+def publish_at_once(clones: Iterable[Pipeline], uri: str) -> None:
+    """Every clone publishes, and ends well."""
+    all_well([(clone.root, PUBLISH) for clone in clones], uri)
+
+
+def all_well(scripts: Iterable[tuple[Path, str]], uri: str) -> None:
+    """Run scripts at once; what those say that end with another status than 0 is shown."""
+    failed = [ended.said for ended in at_once(scripts, uri) if ended.status]
+    assert not failed, "\n".join(failed)

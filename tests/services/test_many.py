@@ -4,8 +4,10 @@ from pathlib import Path
 
 import mlflow
 import pytest
-from services.publishers import PUBLISH, at_once, pipelines, stored
+from services.publishers import PROMOTE, all_well, at_once, pipelines, publish_at_once, stored
 from services.servers import Team
+
+from ferops.tracking import ledger
 
 pytestmark = pytest.mark.services
 
@@ -42,7 +44,7 @@ def uri(request: pytest.FixtureRequest, tmp_path: Path) -> str:
 
 def test_ten_trainings_published_at_once_are_ten_runs_and_ten_versions(uri: str, tmp_path: Path) -> None:
     clones = pipelines(tmp_path, list(range(MANY)))
-    at_once(PUBLISH, [clone.root for clone in clones], uri)
+    publish_at_once(clones, uri)
 
     runs, versions, models = stored(uri)
     digests = sorted(clone.training["weights_digest"] for clone in clones)
@@ -62,7 +64,7 @@ def test_ten_trainings_published_at_once_are_ten_runs_and_ten_versions(uri: str,
 
 def test_one_training_published_ten_times_at_once_is_one_run_and_one_version(uri: str, tmp_path: Path) -> None:
     clones = pipelines(tmp_path, [1] * MANY)
-    at_once(PUBLISH, [clone.root for clone in clones], uri)
+    publish_at_once(clones, uri)
 
     (run,), (version,), (model,) = stored(uri)
     assert (version.run_id, model.source_run_id, model.status) == (run.info.run_id, run.info.run_id, "READY")
@@ -76,7 +78,24 @@ def test_of_many_that_find_the_lock_of_a_dead_process_one_takes_it_over(uri: str
     folders = [tmp_path / str(number) for number in range(5)]
     for folder in folders:
         folder.mkdir()
-    at_once(TURNS, folders, uri)
+    all_well([(folder, TURNS) for folder in folders], uri)
 
     left = mlflow.MlflowClient(uri).search_registered_models()
     assert [model.name for model in left] == ["fer-vgg16.test"], "the last one's, and none of those who took over"
+
+
+def test_of_promotions_at_once_one_wins_and_each_of_the_others_says_so(uri: str, tmp_path: Path) -> None:
+    clones = pipelines(tmp_path, list(range(4)))
+    publish_at_once(clones, uri)
+    commands = [(clone.root, PROMOTE.replace("REFERENCE", f"'fer-vgg16/{n}'")) for n, clone in enumerate(clones, 1)]
+    ended = at_once(commands, uri)
+
+    versions = mlflow.MlflowClient(uri).search_model_versions("name='fer-vgg16'")
+    events = sorted((e for version in versions for e in ledger.history(version)), key=lambda event: event["time"])
+    promoted = [event for event in events if event["event"] == "promoted"]
+    assert len(promoted) == [one.status for one in ended].count(0) >= 1, ended
+    assert [event["previous"] for event in promoted] == [None, *(event["version"] for event in promoted[:-1])]
+    aliases = mlflow.MlflowClient(uri).get_registered_model("fer-vgg16").aliases
+    assert int(aliases["champion"]) == promoted[-1]["version"], "whoever came later knew whom it replaced"
+    for one in ended:
+        assert one.status == 0 or "under way: process" in one.said or "by now the champion is" in one.said, one.said
