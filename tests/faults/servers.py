@@ -1,5 +1,6 @@
 """A real MLflow server, and a gateway before it that can be told to misbehave."""
 
+import base64
 import http.client
 import os
 import signal
@@ -23,7 +24,9 @@ Mood = Literal["well", "dead", "silent", "error", "lost"]
 class Gateway:
     """An HTTP proxy on a port of its own."""
 
-    def __init__(self, server: str) -> None:
+    def __init__(self, server: str, user: str = "", password: str = "") -> None:
+        """Stand before a server; for whoever has user and password, where a user is given."""
+        asked = base64.b64encode(f"{user}:{password}".encode()).decode() if user else ""
         self.server = server
         """Address of the server behind: always well."""
         self.requests = 0
@@ -43,6 +46,9 @@ class Gateway:
 
             def do(self) -> None:
                 body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
+                if asked and self.headers.get("Authorization") != f"Basic {asked}":
+                    self._answer(401, {"WWW-Authenticate": "Basic"}, b"who are you?")
+                    return
                 mood, changed = gateway._next(self.path)
                 if mood == "error":
                     self._answer(500, {}, b"all is not well")

@@ -28,10 +28,10 @@ def clone(tmp_path: Path) -> Pipeline:
     return pipeline
 
 
-def publish(clone: Pipeline, uri: str) -> subprocess.CompletedProcess[str]:
+def publish(clone: Pipeline, uri: str, **environment: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, "-m", "ferops.stages", "publish"], cwd=clone.root, capture_output=True, text=True,
-        timeout=120, check=False, env={**os.environ, "MLFLOW_TRACKING_URI": uri},
+        timeout=120, check=False, env={**os.environ, "MLFLOW_TRACKING_URI": uri, **environment},
     )  # fmt: skip
 
 
@@ -54,3 +54,19 @@ def test_a_server_that_goes_between_upload_and_registration_gets_the_version_fro
     assert healed.model_id == model.model_id, "the 60 MB are not sent again"
     assert (version.run_id, version.source) == (run.info.run_id, f"models:/{model.model_id}")
     assert [line["version"] for line in clone.registry()] == [int(version.version)] == [1]
+
+
+def test_a_proxy_that_asks_for_a_password_gets_it_from_the_environment_and_nobody_else_sees_it(
+    clone: Pipeline, team: Team
+) -> None:
+    proxy = Gateway(team.mlflow, user="ada", password="opensesame")
+    named = {"MLFLOW_TRACKING_USERNAME": "ada", "MLFLOW_TRACKING_PASSWORD": "opensesame"}
+    wrong = publish(clone, proxy.uri, **{**named, "MLFLOW_TRACKING_PASSWORD": "sesameopen"})
+    assert wrong.returncode == 1
+    assert "401" in wrong.stderr and wrong.stderr.count("\n") == 1 and "sesame" not in wrong.stderr, wrong.stderr
+
+    right = publish(clone, proxy.uri, **named)
+    proxy.close()
+    assert right.returncode == 0, right.stderr
+    (run,), _, _ = stored(team.mlflow)
+    assert "sesame" not in right.stdout + right.stderr + str(run.data.tags)
