@@ -236,6 +236,19 @@ def test_weights_that_the_ledger_knows_get_their_old_number_in_an_empty_store(pi
     assert ledger.history(version) == before[1:] and pipeline.registry() == before
 
 
+def test_new_weights_in_an_empty_store_do_not_take_a_number_that_the_ledger_has_used(pipeline, monkeypatch):
+    from ferops.stages.publish import main
+
+    main()
+    pipeline.train(seed=1)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{pipeline.root}/other.db")
+
+    main()
+
+    assert events(pipeline.root) == [("registered", 1), ("registered", 2)]
+    assert registry.aliases(store.connect()) == {"challenger": 2}
+
+
 def test_weights_that_another_clone_had_registered_are_reproduced(pipeline):
     from ferops.stages.publish import main
 

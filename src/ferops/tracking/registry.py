@@ -98,17 +98,20 @@ def register(
         outputs: what the pipeline wrote.
         run_id: the run of these weights.
         serve: gives the model; called only where it has to be logged, so that Keras is imported only then.
-        path: of registry.jsonl; weights that it knows get their old number, where that is free.
+        path: of registry.jsonl; weights that it knows get their old number, where that is free, and new ones a number
+            that it has not used: fer-vgg16/3 means the same weights before and after a store was lost.
         nominate: give the alias `challenger` to a version that has never had it. Old weights that come back do not
             take it, nor do a DVC experiment's: of fifty trials the last is not the one to promote.
     """
     if not outputs.is_served:
         return None
     digest = outputs.weights_digest
-    known = _known(path, digest)
+    told = ledger.lines(path)
+    known = next((line for line in told if line["event"] == "registered" and line["weights_digest"] == digest), None)
     found = find(store, digest)
     if found is None:
-        version = _create(store, outputs, run_id, digest, serve, int(known["version"]) if known else 1)
+        used = max((int(line["version"]) for line in told), default=0)
+        version = _create(store, outputs, run_id, digest, serve, int(known["version"]) if known else used + 1)
     else:
         version = found
         _heal(store, version, run_id, serve)
@@ -333,14 +336,6 @@ def _registered(version: "ModelVersion", outputs: Outputs, alias: str | None) ->
         lock=outputs.lock,
         metrics=dict(outputs.headline),
         dataset={"name": outputs.report.get("dataset"), "md5": outputs.data_md5},
-    )
-
-
-def _known(path: Path, digest: str) -> ledger.Event | None:
-    """The line with which weights were registered before, in a store that was lost or in a clone of this repository."""
-    return next(
-        (line for line in ledger.lines(path) if line["event"] == "registered" and line["weights_digest"] == digest),
-        None,
     )
 
 
