@@ -12,8 +12,9 @@ from faults.repros import assert_in_store_once
 from services.servers import Team
 from support import shell
 
-from ferops import labels
+from ferops import labels, params
 from ferops.data import readers
+from ferops.tracking import ledger
 
 pytestmark = pytest.mark.services
 
@@ -26,6 +27,13 @@ def mine(committed: Path, tmp_path: Path) -> Path:
     (folder / "mlflow.db").unlink()
     shutil.rmtree(folder / "mlartifacts")
     return folder
+
+
+LENIENT = {
+    "floors": {"accuracy": 0.0, "f1_macro": 0.0}, "min_class_recall": 0.0, "max_calibration_error": 1.0,
+    "tolerance": 1.0,
+}  # fmt: skip
+"""Rules that a network of two epochs passes."""
 
 
 def publish(folder: Path, team: Team) -> str:
@@ -91,3 +99,32 @@ def test_a_second_clone_pulls_from_s3_trains_nothing_and_doubles_nothing(
     assert len(runs(team)) == 1
     assert_in_store_once(theirs, team.mlflow)
     assert shell(theirs, "git", "status", "--porcelain").stdout == "", "their clone is as it was"
+
+
+def test_one_promotes_and_a_colleague_rolls_back(mine: Path, team: Team, tmp_path: Path) -> None:
+    uri = {"MLFLOW_TRACKING_URI": team.mlflow}
+    client = mlflow.MlflowClient(team.mlflow)
+
+    def aliases() -> dict[str, int]:
+        return {name: int(number) for name, number in client.get_registered_model("fer-vgg16").aliases.items()}
+
+    publish(mine, team)
+    params.merge({"promotion": LENIENT}, mine / "params.yaml")
+    shell(mine, "ferops", "promote", **uri)
+    assert aliases() == {"challenger": 1, "champion": 1}
+
+    params.merge({"train": {"seed": 5, "epochs": 1}}, mine / "params.yaml")
+    shell(mine, "dvc", "repro", **uri)
+    shell(mine, "ferops", "promote", **uri)
+    assert aliases() == {"challenger": 2, "champion": 2, "previous": 1}
+    shell(mine, "git", "commit", "-q", "-a", "-m", "another network, promoted")
+
+    theirs = tmp_path / "theirs"
+    shell(tmp_path, "git", "clone", "-q", str(mine), str(theirs))
+    shell(theirs, "ferops", "rollback", **uri)
+    assert aliases() == {"challenger": 2, "champion": 1, "previous": 2}
+    told = [(event["event"], event["version"]) for event in ledger.lines(theirs / ledger.REGISTRY)]
+    assert told == [("registered", 1), ("promoted", 1), ("registered", 2), ("promoted", 2), ("rolled back", 1)]
+    shell(theirs, "git", "commit", "-q", "-a", "-m", "rolled back")
+    shell(mine, "git", "pull", "-q", "--ff-only", str(theirs), "main")
+    assert ledger.lines(mine / ledger.REGISTRY) == ledger.lines(theirs / ledger.REGISTRY)
