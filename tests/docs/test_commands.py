@@ -44,9 +44,9 @@ class Instead(NamedTuple):
     reason: str
 
 
+STARTED_THERE = "tests/services/servers.py starts it, on loopback"
 NEEDS_TRAINING = "the recipe trains for minutes or hours: what comes before the training is run"
 REFUSED = "two epochs on 140 faces stay below the floors: refused, exit status 1"
-STARTED_THERE = "tests/services/servers.py starts it, on loopback"
 INSTEAD = {
     "make setup": Instead(f"{NO_SETUP} setup", "installs for minutes; it is what this environment came from"),
     "make demo": Instead(f"{NO_SETUP} demo", "without the set-up"),

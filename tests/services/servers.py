@@ -46,9 +46,13 @@ class Team:
 
     def empty(self) -> None:
         """As on their first day, while they run."""
+        self.lose()
+        self._bucket("data").objects.all().delete()
+
+    def lose(self) -> None:
+        """Take everything from MLflow's server, while it runs: its database and its bucket."""
         _recreate(self.database, "mlflow", template="first_day")
-        for bucket in BUCKETS:
-            self._bucket(bucket).objects.all().delete()
+        self._bucket("mlflow").objects.all().delete()
 
     def _bucket(self, name: str) -> Any:
         return _s3(self.s3).Bucket(name)
