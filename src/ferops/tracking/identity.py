@@ -51,12 +51,6 @@ def training_identity(lock: Mapping[str, Any]) -> str:
     return hashlib.sha256(json.dumps(kept, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
 
 
-def lock_hash(lock: Mapping[str, Any]) -> str:
-    """Hex sha256 of dvc.lock's stages but `publish`, as canonical JSON."""
-    stages = {name: entry for name, entry in (lock.get("stages") or {}).items() if name != "publish"}
-    return hashlib.sha256(json.dumps(stages, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
-
-
 def data_digest(lock: Mapping[str, Any]) -> str:
     """DVC's md5 of data/prepared, at most 36 characters (MLflow's limit for a digest).
 
