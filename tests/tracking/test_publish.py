@@ -19,7 +19,7 @@ from ferops.tracking.artifacts import FOLDER
 from ferops.tracking.identity import NotTrained
 from ferops.tracking.live import Epoch, LiveRun
 from ferops.tracking.outputs import MissingOutput
-from ferops.tracking.publish import REBUILT
+from ferops.tracking.tags import REBUILT
 
 SERIES = ("loss", "accuracy", "binary_accuracy", "precision", "recall", "f1")
 

@@ -7,7 +7,7 @@ from rich.console import Console, Group
 from rich.table import Table
 
 from ferops import paper
-from ferops.tracking import registry
+from ferops.tracking import ledger
 from ferops.tracking.outputs import read_json
 
 _BOUNDS: Final = paper.accuracy_bounds(paper.PRECISION, paper.RECALL)
@@ -71,7 +71,11 @@ def _figure(key: str, metrics: dict[str, Any]) -> str:
 
 
 def _version(root: Path, digest: str) -> str:
-    events = [event for event in registry.lines(root / registry.REGISTRY) if event["weights_digest"] == digest]
-    if not events:
+    """The version with these weights, and the aliases that it has by the last events of reports/registry.jsonl."""
+    events = ledger.lines(root / ledger.REGISTRY)
+    mine = [event for event in events if event["weights_digest"] == digest]
+    if not mine:
         return "not registered yet: dvc repro publish"
-    return f"{events[-1]['model']} version {events[-1]['version']}, alias {events[-1]['alias']}"
+    aliases = sorted(alias for alias, holder in ledger.standing(events).items() if holder == digest)
+    standing = f"alias {', '.join(aliases)}" if aliases else "no alias"
+    return f"{mine[-1]['model']} version {mine[-1]['version']}, {standing}"

@@ -6,7 +6,6 @@ import shutil
 from pathlib import Path
 
 from ferops import params
-from ferops.params import Params
 from ferops.stages import SCRATCH
 from ferops.stages.quiet import quiet_imports
 from ferops.tracking.outputs import MissingOutput
@@ -22,7 +21,7 @@ def main() -> None:
     """Publish what the other stages wrote; a DVC experiment that cannot reach MLflow leaves it to the next publish."""
     values = params.load()
     try:
-        published = publish(values, lambda: served(values))
+        published = publish(params.flatten(values), lambda: served(Path(), values.preprocess.median_kernel))
     except TrackingUnreachable as error:
         experiment = os.environ.get("DVC_EXP_NAME")
         if not experiment:
@@ -34,14 +33,18 @@ def main() -> None:
     shutil.rmtree(SCRATCH / json.loads(TRAINING.read_text(encoding="utf-8"))["scratch_key"], ignore_errors=True)
 
 
-def served(values: Params) -> Served:
-    """The trained core behind its median filter, and one drawn face as the example.
+def served(root: Path, median_kernel: int) -> Served:
+    """The core trained in a folder, behind its median filter, and one drawn face as the example.
+
+    Args:
+        root: the folder that the stages ran in.
+        median_kernel: side of the filter in pixels.
 
     Raises:
         MissingOutput: the core is not there.
     """
-    if not CORE.is_file():
-        raise MissingOutput(f"{CORE} is missing; run `dvc checkout` or `dvc repro`")
+    if not (root / CORE).is_file():
+        raise MissingOutput(f"{root / CORE} is missing; run `dvc checkout` or `dvc repro`")
     with quiet_imports():
         import keras
         import numpy as np
@@ -50,24 +53,22 @@ def served(values: Params) -> Served:
         from ferops.labels import NAMES
         from ferops.model.network import serving_model
 
-        core = keras.models.load_model(CORE, compile=False)
+        core = keras.models.load_model(root / CORE, compile=False)
         example = draw_face(NAMES.index("happy"), np.random.default_rng(0))
-        return Served(serving_model(core, values.preprocess.median_kernel), example[np.newaxis])
+        return Served(serving_model(core, median_kernel), example[np.newaxis])
 
 
 def summary(published: Published) -> list[str]:
-    """Three lines for the terminal: run, version, how to see them."""
+    """Lines for the terminal: run, version, how to see them."""
     done = {"found": "up to date", "adopted": "logged live", "rebuilt": "rebuilt from the files"}[published.how]
     if published.how == "found" and published.is_changed:
         done = "evaluation updated"
-    version = published.version
-    figures = ", ".join(
-        f"{name} {value:.3f}" for name, value in published.headline.items() if name.endswith("/accuracy")
-    )
-    aliases = " ".join(f"@{alias}" for alias in published.aliases) or "no alias"
-    return [
-        f"run    {published.run_name} ({published.run_id[:8]}), {done}",
-        f"model  {MODEL} version {version.number} ({aliases}{', new' if version.is_new else ''}): "
-        f"{figures} on {published.dataset}",
-        f"see    {how_to_see(published.address)}",
-    ]
+    lines = [f"run    {published.run_name} ({published.run_id[:8]}), {done}"]
+    if version := published.version:
+        figures = ", ".join(
+            f"{name} {value:.3f}" for name, value in published.headline.items() if name.endswith("/accuracy")
+        )
+        aliases = " ".join(f"@{alias}" for alias in published.aliases) or "no alias"
+        is_new = ", new" if version.is_new else ""
+        lines.append(f"model  {MODEL} version {version.number} ({aliases}{is_new}): {figures} on {published.dataset}")
+    return [*lines, f"see    {how_to_see(published.address)}"]

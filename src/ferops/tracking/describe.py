@@ -9,11 +9,18 @@ from pathlib import Path
 from typing import Any, Final
 
 from ferops.tracking.identity import Commit
+from ferops.tracking.tags import EXPERIMENTS
 
 SECTIONS: Final = ("sample", "data", "preprocess", "validate", "augment", "model", "train")
 """Sections of params.yaml up to `train`: a run's params. The others are a JSON artifact."""
 
 HEADLINE: Final = ("accuracy", "binary_accuracy", "f1_macro")
+
+DIFF: Final = "lineage/uncommitted.diff"
+"""Artifact of a run: how tracked files differed from the commit when its training began."""
+
+MAX_DIFF: Final = 1_000_000
+"""Bytes; a larger difference is somebody's data, not code, and is not kept."""
 
 _DATASETS: Final = {
     "sample": "the drawn sample (faces drawn by code, not FER2013)",
@@ -34,25 +41,34 @@ def run_name(flat: Mapping[str, Any], started: float) -> str:
         flat: flattened parameters.
         started: Unix time in seconds.
     """
-    experiment = os.environ.get("DVC_EXP_NAME")
-    if experiment:
-        return experiment
+    if named := experiment():
+        return named
     weights = str(flat.get("model.weights", "none"))
     base = "scratch" if weights == "none" else f"{Path(weights).name.partition('.')[0]}-f{flat['model.frozen_blocks']}"
     when = datetime.fromtimestamp(started, UTC)
     return f"{flat['data.dataset']} {base} lr{flat['train.learning_rate']:g} {when:%Y-%m-%d %H:%M}"
 
 
-def run_tags(commit: Commit | None) -> dict[str, str]:
-    """Who ran it, from which commit; under MLflow's own names where it has one."""
+def run_tags(commit: Commit | None, requirements: str | None) -> dict[str, str]:
+    """Who ran it, from which commit, in which environment; under MLflow's own names where it has one."""
     tags = {"mlflow.source.name": "dvc repro", "mlflow.source.type": "LOCAL"}
     with contextlib.suppress(OSError, KeyError):  # a container's user may have no name
         tags["mlflow.user"] = getpass.getuser()
     if commit is not None:
         tags |= {"mlflow.source.git.commit": commit.sha, "ferops.git.dirty": str(commit.dirty).lower()}
-    if experiment := os.environ.get("DVC_EXP_NAME"):
-        tags["ferops.experiment"] = experiment
+        if commit.dirty:
+            kept = DIFF if len(commit.diff) <= MAX_DIFF else f"not kept: {len(commit.diff) / 1e6:.0f} MB"
+            tags["ferops.git.diff"] = kept
+    if requirements is not None:
+        tags["ferops.requirements"] = requirements
+    if name := experiment():
+        tags[EXPERIMENTS] = name
     return tags
+
+
+def experiment() -> str | None:
+    """Name of the DVC experiment that this process runs in."""
+    return os.environ.get("DVC_EXP_NAME") or None
 
 
 def dataset_words(dataset: str) -> str:

@@ -21,10 +21,15 @@ class NotTrained(FeropsError):
 
 
 class Commit(NamedTuple):
-    """A git commit, and whether tracked files differ from it (what a `dvc repro` rewrites aside)."""
+    """A git commit, and how tracked files differ from it (what a `dvc repro` rewrites aside), for `git apply`."""
 
     sha: str
-    dirty: bool
+    diff: bytes
+
+    @property
+    def dirty(self) -> bool:
+        """Whether a tracked file differs."""
+        return bool(self.diff)
 
 
 def read_lock(path: Path = Path("dvc.lock")) -> dict[str, Any]:
@@ -51,6 +56,12 @@ def training_identity(lock: Mapping[str, Any]) -> str:
     return hashlib.sha256(json.dumps(kept, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
 
 
+def lock_hash(lock: Mapping[str, Any]) -> str:
+    """Hex sha256 of every stage's entry but `publish`, whose own enters dvc.lock after it ran."""
+    stages = {name: entry for name, entry in (lock.get("stages") or {}).items() if name != "publish"}
+    return hashlib.sha256(json.dumps(stages, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
+
+
 def data_digest(lock: Mapping[str, Any]) -> str:
     """DVC's md5 of data/prepared, at most 36 characters (MLflow's limit for a digest).
 
@@ -71,25 +82,33 @@ def data_digest(lock: Mapping[str, Any]) -> str:
 def current_commit(folder: Path = Path()) -> Commit | None:
     """The commit that a folder is at; None without git, a repository or a commit.
 
-    dvc.lock, metrics/ and reports/ are left out of `dirty`: the pipeline rewrites them before anyone can commit them.
+    dvc.lock, metrics/ and reports/ are left out of the difference: the pipeline rewrites them before anyone can commit
+    them.
     """
     sha = _git(folder, "rev-parse", "HEAD")
     if not sha:
         return None
     outputs = [f":(exclude,top){name}" for name in _PIPELINE_OUTPUTS]
-    return Commit(sha, bool(_git(folder, "status", "--porcelain", "--untracked-files=no", "--", ":/", *outputs)))
+    diff = _git(folder, "diff", "--binary", "--no-color", "--no-ext-diff", "HEAD", "--", ":/", *outputs)
+    return Commit(sha.decode().strip(), diff or b"")
+
+
+def requirements_hash(folder: Path = Path()) -> str | None:
+    """Hex sha256 of requirements.lock; None where there is none."""
+    path = folder / "requirements.lock"
+    return hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else None
 
 
 def _stage(lock: Mapping[str, Any], name: str) -> Mapping[str, Any]:
     return (lock.get("stages") or {}).get(name) or {}
 
 
-def _git(folder: Path, *args: str) -> str | None:
+def _git(folder: Path, *args: str) -> bytes | None:
     try:
-        # a `git status` that is killed while it refreshes the index would leave .git/index.lock
+        # a git that is killed while it refreshes the index would leave .git/index.lock
         done = subprocess.run(
-            ["git", "--no-optional-locks", *args], cwd=folder, capture_output=True, text=True, timeout=20, check=False
+            ["git", "--no-optional-locks", *args], cwd=folder, capture_output=True, timeout=20, check=False
         )
     except (OSError, subprocess.TimeoutExpired):
         return None
-    return done.stdout.strip() if done.returncode == 0 else None
+    return done.stdout if done.returncode == 0 else None

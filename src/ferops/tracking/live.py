@@ -1,35 +1,27 @@
 """Epochs in MLflow while a network trains: it may fail, but it never ends or slows down the training."""
 
-import os
 import queue
-import socket
 import sys
+import tempfile
 import threading
 import time as clock
 from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, Self
 
-import psutil
-
-from ferops.tracking import describe, store
-from ferops.tracking.identity import current_commit
+from ferops.tracking import describe, processes, store
+from ferops.tracking.identity import current_commit, requirements_hash
+from ferops.tracking.tags import PROCESS, SCRATCH_KEY, TRAINING, WEIGHTS_DIGEST
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.entities import Metric, Run
-
-SCRATCH_KEY: Final = "ferops.scratch_key"
-WEIGHTS_DIGEST: Final = "ferops.weights_digest"
-TRAINING: Final = "ferops.training"
-PROCESS: Final = "ferops.process"
 
 GIVEN_UP: Final = "KILLED"
 """Status of an attempt that no training will go on with."""
 
 SAME_MOMENT: Final = 1.0
 """Seconds by which the time of an epoch may differ between a file and the store."""
-
-_CLOCK_DRIFT: Final = 60.0  # seconds by which a process seems younger or older after the clock was set
 
 
 class Epoch(NamedTuple):
@@ -63,7 +55,6 @@ class LiveRun:
         cls,
         scratch_key: str,
         params_flat: Mapping[str, Any],
-        tags: Mapping[str, str] | None = None,
         *,
         history: Iterable[tuple[int, Mapping[str, float], float]] | None = None,
         warn: Callable[[str], None] | None = None,
@@ -73,7 +64,6 @@ class LiveRun:
         Args:
             scratch_key: key of params and data, as in models/training.json; the run carries it as a tag.
             params_flat: flattened parameters; those up to `train` are logged.
-            tags: further tags.
             history: epochs, as `log_epoch` takes them, that the checkpoint holds; `()`: a training from its start.
                 An unfinished run is taken up only where its epochs are these, and gets those that it lacks; any other
                 is an attempt that was given up and is closed as KILLED. None takes up any unfinished run of the key.
@@ -89,17 +79,18 @@ class LiveRun:
             started = clock.time()
             name = describe.run_name(params_flat, started)
             params = describe.run_params(params_flat)
-            every_tag = {
-                **describe.run_tags(current_commit()),
-                **(tags or {}),
+            commit = current_commit()
+            tags = {
+                **describe.run_tags(commit, requirements_hash()),
                 SCRATCH_KEY: scratch_key,
-                PROCESS: _me(),
+                PROCESS: processes.me(),
             }
+            diff = commit.diff if commit else b""
         except Exception as error:
             live._give_up(error)
             return live
         live._thread.start()
-        live._later(lambda: live._begin(params, every_tag, name, started, done))
+        live._later(lambda: live._begin(params, tags, name, started, done, diff))
         for epoch in done or ():
             live.log_epoch(*epoch)
         return live
@@ -157,7 +148,7 @@ class LiveRun:
         self._warn(f"warning: {what}; training goes on, `publish` logs it afterwards")
 
     def _begin(self, params: Mapping[str, str], tags: Mapping[str, str], name: str, started: float,
-               history: list[Epoch] | None) -> None:  # fmt: skip
+               history: list[Epoch] | None, diff: bytes) -> None:  # fmt: skip
         from mlflow.entities import Param, RunTag
 
         opened = store.connect(self._uri)
@@ -168,6 +159,7 @@ class LiveRun:
                 run = client.create_run(
                     opened.experiment_id, start_time=milliseconds(started), tags=dict(tags), run_name=name
                 )
+            log_diff(client, run.info.run_id, diff)
         self._run_id = run.info.run_id
         missing = [Param(key, value) for key, value in params.items() if key not in run.data.params]
         client.log_batch(self._run_id, params=missing, tags=[RunTag(PROCESS, tags[PROCESS])])
@@ -179,7 +171,7 @@ class LiveRun:
         client = opened.client
         mine = None
         for run in unpublished_runs(opened, scratch_key):
-            if _is_running(run.data.tags.get(PROCESS, "")):
+            if _is_another(run.data.tags.get(PROCESS, "")):
                 continue
             # a finished one too: its `dvc` was killed before dvc.lock knew of it, so its checkpoint is at its end
             is_finished = WEIGHTS_DIGEST in run.data.tags
@@ -202,6 +194,16 @@ class LiveRun:
             return
         self._client.set_tag(self._run_id, WEIGHTS_DIGEST, weights_digest)
         self._client.set_terminated(self._run_id, status="FINISHED", end_time=milliseconds(ended))
+
+
+def log_diff(client: "MlflowClient", run_id: str, diff: bytes) -> None:
+    """Keep what was not committed when a training began: whoever traces it needs it beside the commit."""
+    if not diff or len(diff) > describe.MAX_DIFF:
+        return
+    with tempfile.TemporaryDirectory() as scratch:
+        path = Path(scratch, Path(describe.DIFF).name)
+        path.write_bytes(diff)
+        client.log_artifact(run_id, str(path), str(Path(describe.DIFF).parent))
 
 
 def unpublished_runs(opened: store.Store, scratch_key: str) -> "list[Run]":
@@ -238,23 +240,9 @@ def milliseconds(seconds: float) -> int:
     return round(seconds * 1000)
 
 
-def _me() -> str:
-    return f"{socket.gethostname()} {os.getpid()} {psutil.Process().create_time():.0f}"
-
-
-def _is_running(process: str) -> bool:
+def _is_another(process: str) -> bool:
     """Whether another process on this machine still writes to a run."""
-    host, _, rest = process.partition(" ")
-    number, _, created = rest.partition(" ")
-    if host != socket.gethostname() or not created or int(number) == os.getpid():
-        return False
-    try:
-        other = psutil.Process(int(number))
-        # after a restart of the machine the number may be that of anything
-        is_it = abs(other.create_time() - float(created)) < _CLOCK_DRIFT
-        return bool(is_it and other.status() != psutil.STATUS_ZOMBIE)
-    except psutil.NoSuchProcess:
-        return False
+    return process != processes.me() and processes.is_running(process)
 
 
 def _to_stderr(line: str) -> None:

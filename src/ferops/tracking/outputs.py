@@ -10,9 +10,8 @@ from pathlib import Path
 from typing import Any, Final
 
 from ferops.errors import FeropsError
-from ferops.params import Params, flatten
 from ferops.tracking import describe
-from ferops.tracking.identity import PREPARED, data_digest, read_lock, training_identity
+from ferops.tracking.identity import PREPARED, data_digest, lock_hash, read_lock, training_identity
 from ferops.tracking.live import Epoch
 
 FINAL: Final = {"val": "val/final", "test": "test"}
@@ -51,19 +50,21 @@ class Outputs:
     Fields:
         params: flattened parameters, all sections.
         identity: hash of the training (`training_identity`).
+        lock: hash of dvc.lock (`lock_hash`).
         data_md5: DVC's digest of the prepared data.
         report: data/prepared/report.json. training: models/training.json.
         history: every epoch, in order.
         metrics: final figures under their MLflow names.
         headline: the few of them to show first.
         files: path among the run's artifacts -> file.
-        evaluation: JSON of the parameters that come after training.
+        evaluation: flattened parameters that come after training.
         digest: hash of all that is attached to a run after its training; equal: nothing new.
     """
 
     root: Path
     params: Mapping[str, Any]
     identity: str
+    lock: str
     data_md5: str
     report: Mapping[str, Any]
     training: Mapping[str, Any]
@@ -71,18 +72,31 @@ class Outputs:
     metrics: Mapping[str, float]
     headline: Mapping[str, float]
     files: Mapping[str, Path]
-    evaluation: str
+    evaluation: Mapping[str, Any]
     digest: str
 
+    @property
+    def weights_digest(self) -> str:
+        """Digest of the weights."""
+        return str(self.training["weights_digest"])
 
-def read_outputs(params: Params, root: Path = Path()) -> Outputs:
+    @property
+    def is_served(self) -> bool:
+        """Whether the network is a Keras graph from pixels to probabilities; any other is a run and never a version."""
+        return bool(self.training.get("served", True))
+
+
+def read_outputs(params: Mapping[str, Any], root: Path = Path()) -> Outputs:
     """Read what the stages before `publish` have written below `root`.
+
+    Args:
+        params: flattened parameters.
+        root: the folder that the stages ran in.
 
     Raises:
         NotTrained: dvc.lock holds no training.
         MissingOutput: a file is missing or is not what it should be.
     """
-    flat = flatten(params)
     lock = read_lock(root / "dvc.lock")
     identity = training_identity(lock)
     training = read_json(root / "models/training.json")
@@ -95,16 +109,13 @@ def read_outputs(params: Params, root: Path = Path()) -> Outputs:
         if training.get(key) is not None
     }
     files = _files(root)
-    evaluation = json.dumps(
-        {key: value for key, value in flat.items() if key.partition(".")[0] not in describe.SECTIONS},
-        indent=2,
-        sort_keys=True,
-    )
+    evaluation = {key: value for key, value in params.items() if key.partition(".")[0] not in describe.SECTIONS}
     report = read_json(root / PREPARED / "report.json")
     return Outputs(
         root=root,
-        params=flat,
+        params=params,
         identity=identity,
+        lock=lock_hash(lock),
         data_md5=data_digest(lock),
         report=report,
         training=training,
@@ -113,7 +124,7 @@ def read_outputs(params: Params, root: Path = Path()) -> Outputs:
         headline=describe.headline(scores["val"], scores["test"]),
         files=files,
         evaluation=evaluation,
-        digest=_digest(files, lock, evaluation),
+        digest=_digest(files, lock_hash(lock), evaluation),
     )
 
 
@@ -177,9 +188,8 @@ def _files(root: Path) -> dict[str, Path]:
     return {name: path for name, path in files.items() if path.is_file()}
 
 
-def _digest(files: Mapping[str, Path], lock: Mapping[str, Any], evaluation: str) -> str:
-    """Hash of what is attached; publish's own entry enters dvc.lock after it ran, and is no news."""
-    stages = {name: entry for name, entry in (lock.get("stages") or {}).items() if name != "publish"}
+def _digest(files: Mapping[str, Path], lock: str, evaluation: Mapping[str, Any]) -> str:
+    """Hash of what is attached."""
     parts = {name: hashlib.sha256(path.read_bytes()).hexdigest() for name, path in files.items() if name != _LOCK}
-    parts |= {_LOCK: json.dumps(stages, sort_keys=True), "evaluation/params.json": evaluation}
+    parts |= {_LOCK: lock, "evaluation/params.json": json.dumps(evaluation, sort_keys=True)}
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()

@@ -3,22 +3,21 @@
 Everything here can be called again: what is there is left, what is missing is added, what was cut off is finished.
 """
 
+import hashlib
 import json
 import shutil
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple, TypeVar
 
-from ferops.params import Params
-from ferops.tracking import describe, registry, store
-from ferops.tracking.identity import PREPARED, current_commit
+from ferops.tracking import describe, ledger, locks, registry, store
+from ferops.tracking.identity import PREPARED, current_commit, requirements_hash
 from ferops.tracking.live import (
-    SCRATCH_KEY,
-    TRAINING,
-    WEIGHTS_DIGEST,
     epoch_metrics,
+    log_diff,
     logged_epochs,
     milliseconds,
     same_attempt,
@@ -27,16 +26,14 @@ from ferops.tracking.live import (
 from ferops.tracking.outputs import Outputs, read_outputs
 from ferops.tracking.registry import Served, Version
 from ferops.tracking.store import Store
+from ferops.tracking.tags import ATTACHED, EVALUATION, EXPERIMENTS, LOCK, REBUILT, SCRATCH_KEY, TRAINING, WEIGHTS_DIGEST
 
 if TYPE_CHECKING:
     from mlflow.entities import Run
 
-REBUILT: Final = "ferops.rebuilt"
+How = Literal["found", "adopted", "rebuilt"]
 
-_ATTACHED: Final = (
-    "ferops.attached"  # digest of what was attached; written last, so that a cut-off publish is done again
-)
-_SLOW: Final = "where it needs longer, set MLFLOW_HTTP_REQUEST_TIMEOUT (in seconds)"
+_PATIENCE: Final = 120.0  # seconds to wait for another process that publishes this very training
 _METRICS_AT_ONCE: Final = 1000  # MLflow's limit
 _PARAMS_AT_ONCE: Final = 100
 
@@ -49,79 +46,112 @@ class Published(NamedTuple):
 
     run_id: str
     run_name: str
-    how: Literal["found", "adopted", "rebuilt"]
+    how: How
     is_changed: bool
-    version: Version
+    version: Version | None
     aliases: tuple[str, ...]
     headline: Mapping[str, float]
     dataset: str
     address: str
 
 
-def publish(params: Params, serve: Callable[[], Served], root: Path = Path()) -> Published:
+def publish(
+    params: Mapping[str, Any],
+    serve: Callable[[], Served],
+    root: Path = Path(),
+    *,
+    path: Path | None = None,
+    nominate: bool = True,
+) -> Published:
     """Bring MLflow up to date with the pipeline's files below `root`.
 
     Args:
-        params: of this pipeline.
+        params: flattened parameters of this pipeline.
         serve: gives the model to register; called only where its weights are new.
         root: the folder that the stages ran in.
+        path: of registry.jsonl; by default the one below `root`.
+        nominate: whether a version may take the alias `challenger`; a DVC experiment's never does.
 
     Raises:
         NotTrained, MissingOutput: the pipeline has not run to its end.
         TrackingUnreachable: the store cannot be opened, or went away.
         TrackingFailed: the store refused something.
+        Busy: another process has been publishing the same training for two minutes.
     """
     outputs = read_outputs(params, root)
-    opened = store.connect()
-    from mlflow.exceptions import MlflowException
-
-    try:
-        with store.publishing(opened):
-            return _publish(opened, outputs, serve)
-    except (MlflowException, OSError) as error:
-        store.connect(retries=0)  # says so where the server has gone
-        why = store.reason(error)
-        hint = f"; {_SLOW}" if "timed out" in why else ""
-        raise store.TrackingFailed(f"MLflow at {opened.address}: {why}{hint}") from error
+    with store.session() as opened:
+        return _publish(opened, outputs, serve, path or root / ledger.REGISTRY, nominate)
 
 
-def _publish(opened: Store, outputs: Outputs, serve: Callable[[], Served]) -> Published:
-    run, how = _run(opened, outputs)
-    is_changed = run.data.tags.get(_ATTACHED) != outputs.digest or run.info.status != "FINISHED"
-    if is_changed:
-        _complete(opened, outputs, run)
-    version = registry.register(opened, outputs, run.info.run_id, serve)
+def _publish(opened: Store, outputs: Outputs, serve: Callable[[], Served], path: Path, nominate: bool) -> Published:
+    experiment = describe.experiment()
+    is_known = _of_training(opened, outputs) is not None and (
+        not outputs.is_served or registry.find(opened, outputs.weights_digest) is not None
+    )
+    # two clones that publish the same training at once would make two runs of it
+    with nullcontext() if is_known else _alone(opened, outputs):
+        training, how = _run(opened, outputs)
+        run = _evaluated(opened, outputs, training, experiment)
+        is_changed = _is_behind(opened, outputs, run)
+        if is_changed:
+            _complete(opened, outputs, training)
+        version = registry.register(
+            opened, outputs, training.info.run_id, serve, path, nominate=nominate and experiment is None
+        )
     if is_changed:
         _attach(opened, outputs, run, version)
-        registry.describe_version(opened, outputs, version)
-    registry.record(outputs, version)
+        if version and run is training:
+            registry.describe_version(opened, outputs, version.number)
+    _name_experiment(opened, run, experiment)
+    if experiment is None:
+        ledger.sync(opened, path)
+    standing = registry.aliases(opened)
     return Published(
         run_id=run.info.run_id,
         run_name=str(run.info.run_name),
         how=how,
         is_changed=is_changed,
         version=version,
-        aliases=tuple(registry.aliases(opened, version)),
+        aliases=tuple(sorted(alias for alias, number in standing.items() if version and number == version.number)),
         headline=outputs.headline,
         dataset=describe.dataset_words(str(outputs.report.get("dataset"))),
         address=opened.address,
     )
 
 
-def _run(opened: Store, outputs: Outputs) -> "tuple[Run, Literal['found', 'adopted', 'rebuilt']]":
+def _alone(opened: Store, outputs: Outputs) -> Any:
+    return locks.exclusive(opened, f"publish-{outputs.identity[:16]}", "publishing this training", wait=_PATIENCE)
+
+
+def _of_training(opened: Store, outputs: Outputs) -> "Run | None":
+    """The run of this training; one that was deleted by hand is taken out of the bin, since its version names it."""
+    from mlflow.entities import ViewType
+
+    found = _search(opened, f"tags.`{TRAINING}` = '{outputs.identity}'", ViewType.ALL)
+    for run in found:
+        if run.info.lifecycle_stage == "active":
+            return run
+    if not found:
+        return None
+    opened.client.restore_run(found[0].info.run_id)
+    return opened.client.get_run(found[0].info.run_id)
+
+
+def _run(opened: Store, outputs: Outputs) -> "tuple[Run, How]":
     client = opened.client
-    found = _search(opened, f"tags.`{TRAINING}` = '{outputs.identity}'")
+    found = _of_training(opened, outputs)
     if found:
-        return found[0], "found"
+        return found, "found"
     live = _live_run(opened, outputs)
-    digest = str(outputs.training["weights_digest"])
+    digest = outputs.weights_digest
     if live is not None:
         client.set_tag(live.info.run_id, WEIGHTS_DIGEST, digest)
         client.set_tag(live.info.run_id, TRAINING, outputs.identity)
         return client.get_run(live.info.run_id), "adopted"
     started = float(outputs.training["started"])
+    commit = current_commit(outputs.root)
     tags = {
-        **describe.run_tags(current_commit(outputs.root)),
+        **describe.run_tags(commit, requirements_hash(outputs.root)),
         SCRATCH_KEY: str(outputs.training.get("scratch_key")),
         WEIGHTS_DIGEST: digest,
         TRAINING: outputs.identity,
@@ -129,12 +159,54 @@ def _run(opened: Store, outputs: Outputs) -> "tuple[Run, Literal['found', 'adopt
     }
     name = describe.run_name(outputs.params, started)
     with store.once():
-        return client.create_run(opened.experiment_id, milliseconds(started), tags, name), "rebuilt"
+        run = client.create_run(opened.experiment_id, milliseconds(started), tags, name)
+    log_diff(client, run.info.run_id, commit.diff if commit else b"")
+    return run, "rebuilt"
+
+
+def _evaluated(opened: Store, outputs: Outputs, training: "Run", experiment: str | None) -> "Run":
+    """The run that holds this evaluation: the training's, or its child.
+
+    A child is what a DVC experiment gets that changes only what comes after a training which has its evaluation.
+    """
+    evaluated = training.data.tags.get(ATTACHED)
+    names = training.data.tags.get(EXPERIMENTS, "").split(",")
+    if experiment is None or evaluated in (None, outputs.digest) or experiment in names:
+        return training
+    settings = json.dumps([outputs.identity, outputs.evaluation], sort_keys=True)
+    key = hashlib.sha256(settings.encode()).hexdigest()
+    found = _search(opened, f"tags.`{EVALUATION}` = '{key}'")
+    if found:
+        return found[0]
+    now = time.time()
+    tags = {
+        **describe.run_tags(current_commit(outputs.root), requirements_hash(outputs.root)),
+        EVALUATION: key,
+        "mlflow.parentRunId": training.info.run_id,
+    }
+    with store.once():
+        return opened.client.create_run(opened.experiment_id, milliseconds(now), tags, experiment)
+
+
+def _is_behind(opened: Store, outputs: Outputs, run: "Run") -> bool:
+    """Whether a run lacks something of the pipeline's files: it was never attached, or is gone since."""
+    if run.data.tags.get(ATTACHED) != outputs.digest or run.info.status != "FINISHED":
+        return True
+    folders = {str(Path(name).parent) for name in outputs.files}
+    has = {file.path for folder in folders for file in opened.client.list_artifacts(run.info.run_id, folder)}
+    return not outputs.files.keys() <= has
+
+
+def _name_experiment(opened: Store, run: "Run", experiment: str | None) -> None:
+    """Two experiments may come to the same: their run is one, and has both names."""
+    names = [name for name in run.data.tags.get(EXPERIMENTS, "").split(",") if name]
+    if experiment and experiment not in names:
+        opened.client.set_tag(run.info.run_id, EXPERIMENTS, ",".join([*names, experiment]))
 
 
 def _live_run(opened: Store, outputs: Outputs) -> "Run | None":
     """The run that grew while this network trained: by its digest, or cut off before it got one, by its epochs."""
-    key, digest = outputs.training.get("scratch_key"), outputs.training["weights_digest"]
+    key, digest = outputs.training.get("scratch_key"), outputs.weights_digest
     finished = _search(opened, f"tags.`{SCRATCH_KEY}` = '{key}' and tags.`{WEIGHTS_DIGEST}` = '{digest}'")
     for run in reversed(finished):
         if TRAINING not in run.data.tags:
@@ -146,10 +218,10 @@ def _live_run(opened: Store, outputs: Outputs) -> "Run | None":
     return None
 
 
-def _search(opened: Store, filter_string: str) -> "list[Run]":
-    return list(
-        opened.client.search_runs([opened.experiment_id], filter_string, order_by=["attributes.start_time ASC"])
-    )
+def _search(opened: Store, filter_string: str, view: int = 1) -> "list[Run]":
+    """Runs in the order of their start; `view` is one of MLflow's ViewType, by default those not deleted."""
+    order = ["attributes.start_time ASC"]
+    return list(opened.client.search_runs([opened.experiment_id], filter_string, view, order_by=order))
 
 
 def _complete(opened: Store, outputs: Outputs, run: "Run") -> None:
@@ -172,15 +244,16 @@ def _complete(opened: Store, outputs: Outputs, run: "Run") -> None:
         client.set_terminated(run_id, "FINISHED", ended)
 
 
-def _attach(opened: Store, outputs: Outputs, run: "Run", version: Version) -> None:
-    """The evaluation: figures that changed, data set, artifacts, tags, description."""
-    from mlflow.entities import Metric, RunTag
+def _attach(opened: Store, outputs: Outputs, run: "Run", version: Version | None) -> None:
+    """The evaluation: figures that changed, data set, artifacts, tags, description; a child run ends with it."""
+    from mlflow.entities import Metric, Param, RunTag
 
     client, run_id = opened.client, run.info.run_id
     now = milliseconds(time.time())
     name = str(outputs.report.get("dataset"))
+    model_id = version.model_id if version else None
     metrics = [
-        Metric(key, value, now, 0, model_id=version.model_id, dataset_name=name, dataset_digest=outputs.data_md5)
+        Metric(key, value, now, 0, model_id=model_id, dataset_name=name, dataset_digest=outputs.data_md5)
         for key, value in outputs.metrics.items()
         if run.data.metrics.get(key) != value
     ]
@@ -192,9 +265,15 @@ def _attach(opened: Store, outputs: Outputs, run: "Run", version: Version) -> No
             target = Path(scratch, path)
             target.parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(source, target)
-        Path(scratch, "evaluation/params.json").write_text(outputs.evaluation + "\n", encoding="utf-8")
+        settings = json.dumps(outputs.evaluation, indent=2, sort_keys=True)
+        Path(scratch, "evaluation/params.json").write_text(f"{settings}\n", encoding="utf-8")
         client.log_artifacts(run_id, scratch)
-    tags = {**_tags(outputs, run), _ATTACHED: outputs.digest}
+    if EVALUATION in run.data.tags:
+        settled = [Param(key, str(value)) for key, value in outputs.evaluation.items() if key not in run.data.params]
+        for some in _batches(settled, _PARAMS_AT_ONCE):
+            client.log_batch(run_id, params=some)
+        client.set_terminated(run_id, "FINISHED")
+    tags = {**_tags(outputs), ATTACHED: outputs.digest}
     client.log_batch(
         run_id, tags=[RunTag(key, value) for key, value in tags.items() if run.data.tags.get(key) != value]
     )
@@ -222,11 +301,10 @@ def _log_dataset(opened: Store, outputs: Outputs, run: "Run") -> None:
     opened.client.log_inputs(run.info.run_id, [DatasetInput(dataset, [InputTag("mlflow.data.context", "training")])])
 
 
-def _tags(outputs: Outputs, run: "Run") -> dict[str, str]:
+def _tags(outputs: Outputs) -> dict[str, str]:
     training, base = outputs.training, outputs.training.get("base_weights") or {}
-    # the commit is that of the training where it was logged live: a later one is not what ran
-    commit = {} if "mlflow.source.git.commit" in run.data.tags else describe.run_tags(current_commit(outputs.root))
     facts: dict[str, Any] = {
+        LOCK: outputs.lock,
         "ferops.dataset": outputs.report.get("dataset"),
         "ferops.data_md5": outputs.data_md5,
         "ferops.keras": training.get("keras"),
@@ -238,7 +316,7 @@ def _tags(outputs: Outputs, run: "Run") -> dict[str, str]:
             outputs.params, outputs.report, training, outputs.headline, outputs.data_md5
         ),
     }
-    return commit | {key: str(value) for key, value in facts.items() if value not in (None, "")}
+    return {key: str(value) for key, value in facts.items() if value not in (None, "")}
 
 
 def _batches(items: Sequence[_Item], size: int) -> Iterator[Sequence[_Item]]:

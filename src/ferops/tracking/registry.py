@@ -1,31 +1,55 @@
-"""The registered model `fer-vgg16`: one version for one set of weights, and a line in git for each."""
+"""The registered model `fer-vgg16`: one version for one set of weights, and the aliases that stand on them."""
 
 import contextlib
 import importlib.metadata
 import io
 import json
-import time
-from collections.abc import Callable, Mapping
+import re
+import tempfile
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 
+from ferops.errors import FeropsError
 from ferops.labels import NAMES, SIDE
-from ferops.tracking import describe
-from ferops.tracking.live import TRAINING, WEIGHTS_DIGEST
+from ferops.tracking import describe, ledger, locks
 from ferops.tracking.outputs import Outputs
 from ferops.tracking.store import MODEL, Store, once
+from ferops.tracking.tags import LOCK, NOMINATED, STATE, TRAINING, WEIGHTS_DIGEST
 
 if TYPE_CHECKING:
+    from mlflow.entities import Run
     from mlflow.entities.model_registry import ModelVersion
 
 CHALLENGER: Final = "challenger"
-REGISTRY: Final = Path("reports/registry.jsonl")
+CHAMPION: Final = "champion"
+PREVIOUS: Final = "previous"
 
-_STATE: Final = "ferops.state"  # pending until the alias stands: a publish that was cut off is finished by the next one
+PREDICTIONS: Final = "evaluation/predictions.parquet"
+
+_PROMOTION: Final = "promotion"
 _REQUIREMENTS: Final = ("tensorflow", "keras", "numpy")
+_TRIES: Final = 20  # MLflow gives up on a version's number after three; ten publishers at once need more
+
+
+class UnknownVersion(FeropsError):
+    """There is no such model, version or alias."""
+
+
+class MissingArtifact(FeropsError):
+    """A version has lost its run or a file of it."""
+
+
+class Overtaken(FeropsError):
+    """Another promotion has won, or is under way."""
+
+
+class NothingToRollBack(FeropsError):
+    """There is no champion, or none before it."""
 
 
 class Served(NamedTuple):
@@ -43,80 +67,270 @@ class Version(NamedTuple):
     is_new: bool
 
 
-def register(store: Store, outputs: Outputs, run_id: str, serve: Callable[[], Served]) -> Version:
-    """The version with these weights; made, with the alias `challenger`, where the registry has none.
+class Held(NamedTuple):
+    """A version with what a promotion asks of it.
+
+    Fields:
+        version: its number. weights_digest, training: what it is.
+        metrics: headline figures, `val/accuracy`, `test/accuracy`, ...
+        run_id: of its training. aliases: that stand on it.
+        predictions: predictions.parquet.
+    """
+
+    version: int
+    weights_digest: str
+    training: str
+    metrics: Mapping[str, float]
+    run_id: str
+    aliases: tuple[str, ...]
+    predictions: pd.DataFrame
+
+
+def register(
+    store: Store, outputs: Outputs, run_id: str, serve: Callable[[], Served], path: Path, *, nominate: bool
+) -> Version | None:
+    """The version with these weights; made where the registry has none. None where the network is not a Keras graph.
 
     Args:
         store: the open store.
         outputs: what the pipeline wrote.
         run_id: the run of these weights.
-        serve: gives the model; called only where the weights are new, so that Keras is imported only then.
+        serve: gives the model; called only where it has to be logged, so that Keras is imported only then.
+        path: of registry.jsonl; weights that it knows get their old number, where that is free.
+        nominate: give the alias `challenger` to a version that has never had it. Old weights that come back do not
+            take it, nor do a DVC experiment's: of fifty trials the last is not the one to promote.
     """
-    digest = str(outputs.training["weights_digest"])
-    found = _find(store, digest)
-    version = found or _create(store, outputs, run_id, digest, serve)
-    if version.tags.get(_STATE) == "pending":
+    if not outputs.is_served:
+        return None
+    digest = outputs.weights_digest
+    known = _known(path, digest)
+    found = find(store, digest)
+    if found is None:
+        version = _create(store, outputs, run_id, digest, serve, int(known["version"]) if known else 1)
+    else:
+        version = found
+        _heal(store, version, run_id, serve)
+    is_pending = version.tags.get(STATE) == "pending"
+    is_nominated = nominate and NOMINATED not in version.tags
+    if is_nominated:
         store.client.set_registered_model_alias(MODEL, CHALLENGER, version.version)
-        store.client.set_model_version_tag(MODEL, version.version, _STATE, "registered")
-    # a database keeps no model_id with a version: its source names it
-    model_id = str(version.source).removeprefix("models:/") if str(version.source).startswith("models:/m-") else None
-    return Version(int(version.version), model_id, is_new=found is None)
+        store.client.set_model_version_tag(MODEL, version.version, NOMINATED, "true")
+    if is_pending:
+        if known is None or known["version"] != int(version.version):
+            known = _registered(version, outputs, CHALLENGER if is_nominated or NOMINATED in version.tags else None)
+        ledger.record(store, known, path)
+    if is_nominated and not (is_pending and known and known["alias"] == CHALLENGER):
+        ledger.record(store, ledger.event("nominated", version, alias=CHALLENGER), path)
+    if is_pending:
+        store.client.set_model_version_tag(MODEL, version.version, STATE, "registered")
+    return Version(int(version.version), _model_id(version), is_new=found is None)
 
 
-def describe_version(store: Store, outputs: Outputs, version: Version) -> None:
-    """Bring a version's description and headline figures up to date."""
-    number = str(version.number)
-    now = store.client.get_model_version(MODEL, number)
-    note = _note(outputs)
-    if now.description != note:
-        store.client.update_model_version(MODEL, number, description=note)
-    for key, value in _tags(outputs).items():
-        if now.tags.get(key) != value:
-            store.client.set_model_version_tag(MODEL, number, key, value)
-
-
-def aliases(store: Store, version: Version) -> list[str]:
-    """The aliases that stand on a version now."""
-    model = store.client.get_registered_model(MODEL)
-    return sorted(alias for alias, number in model.aliases.items() if int(number) == version.number)
-
-
-def record(outputs: Outputs, version: Version) -> bool:
-    """Append the version to reports/registry.jsonl, once; True where a line was written."""
-    path = outputs.root / REGISTRY
-    digest = str(outputs.training["weights_digest"])
-    if any(line.get("weights_digest") == digest and line.get("version") == version.number for line in lines(path)):
-        return False
-    line = {
-        "time": round(time.time(), 3),
-        "event": "registered",
-        "model": MODEL,
-        "version": version.number,
-        "alias": CHALLENGER,
-        "weights_digest": digest,
-        "training": outputs.identity,
-        "metrics": dict(outputs.headline),
-        "dataset": {"name": outputs.report.get("dataset"), "md5": outputs.data_md5},
-    }
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("a", encoding="utf-8") as stream:
-        stream.write(json.dumps(line) + "\n")
-    return True
-
-
-def lines(path: Path) -> list[Mapping[str, Any]]:
-    """The events of a registry.jsonl, in order; none where there is no file."""
-    if not path.is_file():
-        return []
-    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
-
-
-def _find(store: Store, digest: str) -> "ModelVersion | None":
+def find(store: Store, digest: str) -> "ModelVersion | None":
+    """The version with these weights."""
     found = store.client.search_model_versions(f"name = '{MODEL}' and tags.`{WEIGHTS_DIGEST}` = '{digest}'")
     return min(found, key=lambda version: int(version.version), default=None)
 
 
-def _create(store: Store, outputs: Outputs, run_id: str, digest: str, serve: Callable[[], Served]) -> "ModelVersion":
+def describe_version(store: Store, outputs: Outputs, number: int) -> None:
+    """Bring a version's description and headline figures up to date."""
+    now = store.client.get_model_version(MODEL, str(number))
+    note = _note(outputs)
+    if now.description != note:
+        store.client.update_model_version(MODEL, str(number), description=note)
+    for key, value in _tags(outputs).items():
+        if now.tags.get(key) != value:
+            store.client.set_model_version_tag(MODEL, str(number), key, value)
+
+
+def aliases(store: Store) -> dict[str, int]:
+    """Every alias and the number of its version; empty where there is no such model."""
+    from mlflow.exceptions import MlflowException
+
+    try:
+        model = store.client.get_registered_model(MODEL)
+    except MlflowException as error:
+        if error.error_code != "RESOURCE_DOES_NOT_EXIST":
+            raise
+        return {}
+    return {str(alias): int(number) for alias, number in model.aliases.items()}
+
+
+def resolve(store: Store, reference: str) -> "ModelVersion":
+    """The version that `fer-vgg16@ALIAS` or `fer-vgg16/NUMBER` names.
+
+    Raises:
+        UnknownVersion: naming what there is.
+    """
+    from mlflow.exceptions import MlflowException
+
+    parts = re.fullmatch(rf"{MODEL}(?:@([\w-]+)|/([0-9]+))", reference)
+    if parts is None:
+        raise UnknownVersion(f"{reference}: expected {MODEL}@ALIAS or {MODEL}/NUMBER, as in {MODEL}@{CHAMPION}")
+    try:
+        if parts[1]:
+            return store.client.get_model_version_by_alias(MODEL, parts[1])
+        return store.client.get_model_version(MODEL, parts[2])
+    except MlflowException as error:
+        if error.error_code not in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
+            raise
+    numbers = sorted(int(version.version) for version in store.client.search_model_versions(f"name = '{MODEL}'"))
+    if not numbers:
+        raise UnknownVersion(
+            f"{reference}: {store.address} has no version of {MODEL}; `dvc repro` makes one, `ferops restore` brings "
+            "those of reports/registry.jsonl back"
+        )
+    standing = ", ".join(f"@{alias} (version {number})" for alias, number in sorted(aliases(store).items()))
+    raise UnknownVersion(
+        f"{reference}: there is none; versions: {', '.join(map(str, numbers))}; aliases: {standing or 'none'}"
+    )
+
+
+def run_of(store: Store, version: "ModelVersion") -> "Run | None":
+    """The run of a version's training: by its identity, since a run that was deleted and rebuilt has another id."""
+    found = store.client.search_runs(
+        [store.experiment_id], f"tags.`{TRAINING}` = '{version.tags.get(TRAINING)}'", max_results=1
+    )
+    return found[0] if found else None
+
+
+def held(store: Store, reference: str) -> Held:
+    """A version with its predictions.
+
+    Raises:
+        UnknownVersion: there is none of that name.
+        MissingArtifact: its run or its predictions are gone.
+    """
+    from mlflow.exceptions import MlflowException
+
+    version = resolve(store, reference)
+    run = run_of(store, version)
+    heal = f"`dvc repro` on its commit brings it back; `ferops trace {MODEL}/{version.version}` names the commit"
+    if run is None:
+        raise MissingArtifact(f"{MODEL} version {version.version} has lost its run in MLflow; {heal}")
+    with tempfile.TemporaryDirectory() as scratch:
+        try:
+            file = store.client.download_artifacts(run.info.run_id, PREDICTIONS, scratch)
+            predictions = pd.read_parquet(file)
+        except (MlflowException, OSError, ValueError):
+            raise MissingArtifact(
+                f"{MODEL} version {version.version} has no {PREDICTIONS} that can be read in MLflow; {heal}"
+            ) from None
+    metrics = {key: float(value) for key, value in version.tags.items() if re.match(r"(val|test)/", key)}
+    return Held(
+        version=int(version.version),
+        weights_digest=str(version.tags.get(WEIGHTS_DIGEST)),
+        training=str(version.tags.get(TRAINING)),
+        metrics=metrics,
+        run_id=str(run.info.run_id),
+        aliases=tuple(sorted(alias for alias, number in aliases(store).items() if number == int(version.version))),
+        predictions=predictions,
+    )
+
+
+def promote(
+    store: Store, version: int, *, instead_of: int | None, decision: Mapping[str, Any], path: Path = ledger.REGISTRY
+) -> None:
+    """Make a version the champion; the one before becomes `previous`.
+
+    Args:
+        store: the open store.
+        version: number of the one to promote.
+        instead_of: number of the champion that it was compared with; None where there was none.
+        decision: what the gate said, for the event.
+        path: of registry.jsonl.
+
+    Raises:
+        Overtaken: the champion is another by now, or another process is promoting.
+        UnknownVersion: the version is gone.
+    """
+    promoted = resolve(store, f"{MODEL}/{version}")
+    happened = ledger.event("promoted", promoted, alias=CHAMPION, previous=instead_of, decision=decision)
+    with _moving(store, happened, path):
+        now = aliases(store).get(CHAMPION)
+        if now != instead_of:
+            raise Overtaken(
+                f"version {version} was compared with {_words(instead_of)}, and by now the champion is "
+                f"{_words(now)}: run `ferops promote` again"
+            )
+        _move(store, happened, path)
+
+
+def refuse(store: Store, version: int, decision: Mapping[str, Any], path: Path = ledger.REGISTRY) -> None:
+    """Record that a version was not promoted, and why."""
+    refused = resolve(store, f"{MODEL}/{version}")
+    ledger.record(store, ledger.event("refused", refused, alias=None, decision=decision), path)
+
+
+def rollback(store: Store, path: Path = ledger.REGISTRY) -> tuple[int, int]:
+    """Champion and `previous` change places; gives the numbers of the champion now and before.
+
+    Raises:
+        NothingToRollBack: one of the two is missing, or both are the same version.
+        Overtaken: another process is promoting.
+    """
+    standing = aliases(store)
+    champion, previous = standing.get(CHAMPION), standing.get(PREVIOUS)
+    if champion is None:
+        raise NothingToRollBack(f"{MODEL} has no champion; `ferops promote` makes one")
+    if previous is None or previous == champion:
+        raise NothingToRollBack(f"version {champion} is the only champion that {MODEL} has had")
+    back = resolve(store, f"{MODEL}/{previous}")
+    happened = ledger.event("rolled back", back, alias=CHAMPION, previous=champion)
+    with _moving(store, happened, path):
+        if aliases(store).get(CHAMPION) != champion:
+            raise Overtaken("the champion is another by now: look at it, and run `ferops rollback` again if need be")
+        _move(store, happened, path)
+    return previous, champion
+
+
+@contextlib.contextmanager
+def _moving(store: Store, happened: ledger.Event, path: Path) -> Iterator[None]:
+    """The only process that moves the champion; what a killed one had moved is recorded first."""
+    try:
+        with locks.exclusive(store, _PROMOTION, "a promotion", note=happened) as left:
+            if left and aliases(store).get(CHAMPION) == left["version"]:
+                ledger.record(store, left, path)
+            yield
+    except locks.Busy as busy:
+        raise Overtaken(str(busy)) from None
+
+
+def _move(store: Store, happened: ledger.Event, path: Path) -> None:
+    """`previous` first: the champion changes in one step, and at no moment is there none."""
+    if happened["previous"] is not None:
+        store.client.set_registered_model_alias(MODEL, PREVIOUS, str(happened["previous"]))
+    store.client.set_registered_model_alias(MODEL, CHAMPION, str(happened["version"]))
+    ledger.record(store, happened, path)
+
+
+def _words(version: int | None) -> str:
+    return "none" if version is None else f"version {version}"
+
+
+def _registered(version: "ModelVersion", outputs: Outputs, alias: str | None) -> ledger.Event:
+    return ledger.event(
+        "registered",
+        version,
+        alias=alias,
+        experiment=describe.experiment(),
+        lock=outputs.lock,
+        metrics=dict(outputs.headline),
+        dataset={"name": outputs.report.get("dataset"), "md5": outputs.data_md5},
+    )
+
+
+def _known(path: Path, digest: str) -> ledger.Event | None:
+    """The line with which weights were registered before, in a store that was lost or in a clone of this repository."""
+    return next(
+        (line for line in ledger.lines(path) if line["event"] == "registered" and line["weights_digest"] == digest),
+        None,
+    )
+
+
+def _create(
+    store: Store, outputs: Outputs, run_id: str, digest: str, serve: Callable[[], Served], number: int
+) -> "ModelVersion":
     """Log the served model into the run and make a version of it, tagged from its first moment."""
     from mlflow.exceptions import MlflowException
 
@@ -124,16 +338,45 @@ def _create(store: Store, outputs: Outputs, run_id: str, digest: str, serve: Cal
     model_id = _logged_model(store, run_id, digest) or _log_model(store, serve(), run_id, digest)
     with contextlib.suppress(MlflowException):  # it exists, or the next call says what is wrong
         client.create_registered_model(MODEL, description="Expressions of gray 48x48 faces: seven probabilities.")
-    tags = {**_tags(outputs), WEIGHTS_DIGEST: digest, TRAINING: outputs.identity, _STATE: "pending"}
-    with once():
-        version = client.create_model_version(
-            MODEL, f"models:/{model_id}", run_id, tags=tags, description=_note(outputs), model_id=model_id
-        )
+    tags = {**_tags(outputs), WEIGHTS_DIGEST: digest, TRAINING: outputs.identity, STATE: "pending"}
+    for left in reversed(range(_TRIES)):
+        try:
+            with once():
+                version = client.create_model_version(
+                    MODEL, f"models:/{model_id}", run_id, tags=tags, description=_note(outputs), model_id=model_id
+                )
+        except MlflowException as error:
+            if left == 0 or "Giving up" not in str(error):  # others took the number each time
+                raise
+        else:
+            if int(version.version) >= number:
+                break
+            # MLflow counts: the numbers before the wanted one are used up
+            client.delete_model_version(MODEL, version.version)
     # the UI's way from a run to its version
     client.set_logged_model_tags(
         model_id, {"mlflow.modelVersions": json.dumps([{"name": MODEL, "version": version.version}])}
     )
     return client.get_model_version(MODEL, version.version)
+
+
+def _heal(store: Store, version: "ModelVersion", run_id: str, serve: Callable[[], Served]) -> None:
+    """Log a version's model again where its files are gone."""
+    from mlflow.exceptions import MlflowException
+
+    model_id = _model_id(version)
+    if model_id is None:
+        return
+    with contextlib.suppress(MlflowException, OSError):
+        if any(file.path == "MLmodel" for file in store.client.list_logged_model_artifacts(model_id)):
+            return
+    _log_model(store, serve(), run_id, str(version.tags.get(WEIGHTS_DIGEST)), model_id)
+
+
+def _model_id(version: "ModelVersion") -> str | None:
+    """A database keeps no model_id with a version: its source names it."""
+    source = str(version.source)
+    return source.removeprefix("models:/") if source.startswith("models:/m-") else None
 
 
 def _logged_model(store: Store, run_id: str, digest: str) -> str | None:
@@ -151,8 +394,8 @@ def _logged_model(store: Store, run_id: str, digest: str) -> str | None:
     return whole
 
 
-def _log_model(store: Store, served: Served, run_id: str, digest: str) -> str:
-    """Log the model with signature, example and pinned requirements; its id.
+def _log_model(store: Store, served: Served, run_id: str, digest: str, model_id: str | None = None) -> str:
+    """Log the model with signature, example and pinned requirements; its id, which is new where none is given.
 
     `mlflow.keras.log_model` fails with an input example, and without `pip_requirements` MLflow loads the model in
     another process for half a minute to guess them. `Model.log` is what `mlflow.tensorflow.log_model` calls: called
@@ -173,6 +416,7 @@ def _log_model(store: Store, served: Served, run_id: str, digest: str) -> str:
             flavor=mlflow.tensorflow,
             name="model",
             run_id=run_id,
+            model_id=model_id,
             tags={WEIGHTS_DIGEST: digest},
             metadata={"labels": list(NAMES), "input": "raw gray faces, uint8 (N, 48, 48)"},
             model=served.model,
@@ -185,7 +429,12 @@ def _log_model(store: Store, served: Served, run_id: str, digest: str) -> str:
 
 def _tags(outputs: Outputs) -> dict[str, str]:
     figures = {name: f"{value:.4f}" for name, value in outputs.headline.items()}
-    return {"ferops.dataset": str(outputs.report.get("dataset")), "ferops.data_md5": outputs.data_md5, **figures}
+    return {
+        LOCK: outputs.lock,
+        "ferops.dataset": str(outputs.report.get("dataset")),
+        "ferops.data_md5": outputs.data_md5,
+        **figures,
+    }
 
 
 def _note(outputs: Outputs) -> str:

@@ -35,6 +35,7 @@ _IMPATIENT: Final = {
     "PGCONNECT_TIMEOUT": "5",
 }
 _SECONDS: Final = 5.0
+_SLOW: Final = "where it needs longer, set MLFLOW_HTTP_REQUEST_TIMEOUT (in seconds)"
 _PORTS: Final = {"postgresql": 5432, "mysql": 3306, "mssql": 1433}
 
 
@@ -176,6 +177,27 @@ def publishing(opened: Store) -> Iterator[None]:
     ours = {name: value for name, value in _IMPATIENT.items() if name not in os.environ}
     with _environment({**ours, "MLFLOW_EXPERIMENT_ID": opened.experiment_id}):
         yield
+
+
+@contextmanager
+def session() -> Iterator[Store]:
+    """An open store for as long as a command works with it; what it refuses is one line.
+
+    Raises:
+        TrackingUnreachable: the store cannot be opened, or went away.
+        TrackingFailed: the store refused something.
+    """
+    opened = connect()
+    from mlflow.exceptions import MlflowException
+
+    try:
+        with publishing(opened):
+            yield opened
+    except (MlflowException, OSError) as error:
+        connect(retries=0)  # says so where the server has gone
+        why = reason(error)
+        hint = f"; {_SLOW}" if "timed out" in why else ""
+        raise TrackingFailed(f"MLflow at {opened.address}: {why}{hint}") from error
 
 
 @contextmanager
