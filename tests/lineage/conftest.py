@@ -1,89 +1,29 @@
-"""A pipeline of real DVC stages that takes a second: the files of the real one, made up by a script."""
+"""A pipeline of real DVC stages that takes a second: small/make.py makes up the files of the real one."""
 
+import hashlib
+import io
 import json
 import os
 import shutil
 from collections.abc import Iterator
+from contextlib import chdir, contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
+from rich.console import Console
 from support import ROOT, shell
 
 from ferops import params
+from ferops.labels import NAMES
+from ferops.stages.publish import served
+from ferops.tracking import ledger, registry
 from ferops.tracking.identity import lock_hash, read_lock, training_identity
+from ferops.tracking.publish import publish
+from ferops.tracking.store import Store, connect
 
-STAGES = """\
-stages:
-  preprocess:
-    cmd: python make.py preprocess
-    params: [data, preprocess]
-    deps: [data/raw/faces.csv, make.py, src/data/readers.py, src/data/splits.py]
-    outs: [data/prepared]
-  train:
-    cmd: python make.py train
-    params: [model, train]
-    deps: [data/prepared, make.py, src/model/network.py]
-    outs: [models/core.keras, models/training.json]
-    plots:
-      - reports/train/history.csv:
-          cache: false
-  evaluate:
-    cmd: python make.py evaluate
-    params: [evaluate]
-    deps: [data/prepared, models/core.keras, make.py]
-    outs: [predictions.parquet]
-    metrics:
-      - metrics/val.json:
-          cache: false
-      - metrics/test.json:
-          cache: false
-"""
-
-MAKE = '''\
-"""Writes what the stage named would; LUCK and HARDWARE are what a machine has to it."""
-import json, os, shutil, sys
-from pathlib import Path
-
-from ruamel.yaml import YAML
-
-STARTED = 1_700_000_000
-params = YAML(typ="safe").load(Path("params.yaml"))
-seed = params["train"]["seed"]
-
-
-def write(name, text):
-    Path(name).parent.mkdir(parents=True, exist_ok=True)
-    Path(name).write_text(text)
-
-
-if sys.argv[1] == "preprocess":
-    report = {"dataset": "sample", "source": params["data"]["source"], "split": "official", "median_kernel": 3}
-    kept = {"train": [10] * 7, "validation": [3] * 7, "test": [3] * 7}
-    write("data/prepared/report.json", json.dumps({**report, "kept": kept}))
-    write("data/prepared/manifest.txt", Path("data/raw/faces.csv").read_text())
-if sys.argv[1] == "train":
-    print("an epoch of training")
-    Path("models").mkdir(exist_ok=True)
-    shutil.copy(f"cores/{seed}.keras", "models/core.keras")
-    write("models/training.json", json.dumps({
-        "weights_digest": Path(f"cores/{seed}.digest").read_text(), "best_epoch": 2, "epochs": 2, "started": STARTED,
-        "ended": STARTED + 200, "seconds": 180.0, "scratch_key": f"key-{seed}", "parameters": {"total": 100},
-        "base_weights": {"name": "none", "sha256": None}, "keras": "3", "backend": "tensorflow",
-        "backend_version": "2", "hardware": os.environ.get("HARDWARE", "a processor, 2 CPU cores"),
-    }))
-    rows = [f"{n},{STARTED + 100 * n},{n / 10},{n / 10}" for n in (1, 2)]
-    write("reports/train/history.csv", "\\n".join(["epoch,time,train/loss,val/accuracy", *rows, ""]))
-if sys.argv[1] == "evaluate":
-    accuracy = 0.6 + seed / 100 + params["evaluate"]["calibration_bins"] / 1000 + float(os.environ.get("LUCK", 0))
-    scores = {
-        "accuracy": accuracy, "accuracy_interval": [accuracy - 0.1, accuracy + 0.1], "binary_accuracy": 0.9,
-        "loss": 1.0, "f1_macro": 0.5, "n": 21, "per_class": {"happy": {"recall": 0.5, "support": 3}},
-    }
-    write("metrics/val.json", json.dumps(scores))
-    write("metrics/test.json", json.dumps(scores if params["evaluate"]["test"] else {}))
-    write("predictions.parquet", f"predictions with {accuracy}")
-'''
+HERE = Path(__file__).parent / "small"
+DECISION = {"promoted": True, "reasons": []}
 HAPPY = "emotion,pixels,Usage\n3,0 1 2,Training\n"
 
 
@@ -99,6 +39,14 @@ class Clone:
             params.merge(values, self.root / "params.yaml")
         shell(self.root, "dvc", "repro", "evaluate")
 
+    def publish(self, **environment: str) -> int:
+        """Stage `publish`, in this process; the number of the version."""
+        with inside(self.root, **environment):
+            values = params.load()
+            published = publish(params.flatten(values), lambda: served(self.root, values.preprocess.median_kernel))
+            assert published.version
+            return published.version.number
+
     def commit(self, message: str) -> str:
         """`git add`, `git commit`; the sha."""
         shell(self.root, "git", "add", "-A")
@@ -108,13 +56,34 @@ class Clone:
     def git(self, *args: str) -> str:
         return shell(self.root, "git", *args).stdout.strip()
 
-    def training(self) -> tuple[str, str]:
-        """Identity of the training in dvc.lock, and the hash of the whole lock."""
-        lock = read_lock(self.root / "dvc.lock")
+    def training(self, name: str = "dvc.lock") -> tuple[str, str]:
+        """Identity of the training in a dvc.lock, and the hash of the whole lock."""
+        lock = read_lock(self.root / name)
         return training_identity(lock), lock_hash(lock)
 
     def json(self, name: str) -> dict[str, Any]:
         return json.loads((self.root / name).read_text())
+
+    def store(self) -> Store:
+        with inside(self.root):
+            return connect()
+
+    def lose_the_store(self) -> None:
+        (self.root / "mlflow.db").unlink()
+        shutil.rmtree(self.root / "mlartifacts")
+
+
+@contextmanager
+def inside(root: Path, **environment: str) -> Iterator[None]:
+    """This process in a folder and an environment; ferops turns off telemetry for its own process, undone here."""
+    before = dict(os.environ)
+    for name in ("DVC_ROOT", "DVC_EXP_NAME", "MLFLOW_TRACKING_URI"):
+        os.environ.pop(name, None)
+    os.environ |= environment
+    with chdir(root):
+        yield
+    os.environ.clear()
+    os.environ.update(before)
 
 
 @pytest.fixture(scope="session")
@@ -123,47 +92,100 @@ def small(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("small") / "clone"
     root.mkdir()
     made = {
-        "dvc.yaml": STAGES,
-        "make.py": MAKE,
+        **{name: (HERE / name).read_text() for name in ("dvc.yaml", "make.py")},
         "data/raw/faces.csv": HAPPY,
         "src/data/readers.py": "read = 1\n",
         "src/data/splits.py": "split = 1\n",
         "src/model/network.py": "network = 1\n",
         "reports/.gitkeep": "",
         ".gitignore": "/mlflow.db*\n/mlartifacts/\n/predictions.parquet\n__pycache__/\n",
+        ".gitattributes": "reports/registry.jsonl merge=union\n",
         "requirements.lock": "keras==3\n",
-        **{f"cores/{seed}.{end}": f"{end} {seed}" for seed in (0, 1, 2, 3) for end in ("keras", "digest")},
     }
     for name, text in made.items():
         (root / name).parent.mkdir(parents=True, exist_ok=True)
         (root / name).write_text(text)
+    for seed in range(3):
+        make_core(seed, root / "cores")
     shutil.copy(ROOT / "params.yaml", root)
     params.merge({"data": {"source": "data/raw/faces.csv"}}, root / "params.yaml")
     shell(root, "git", "init", "-q", "-b", "main")
     shell(root, "dvc", "init", "-q")
     shutil.copy(ROOT / ".dvc/config", root / ".dvc/config")
     shell(root, "dvc", "add", "-q", "data/raw/faces.csv")
-    shell(root, "git", "add", "-A")
-    shell(root, "git", "commit", "-q", "-m", "start")
+    Clone(root).commit("start")
+    return root
+
+
+def make_core(seed: int, folder: Path) -> None:
+    """A Keras core of one layer, filtered uint8 (N, 48, 48) -> (N, 7), and its weights' digest."""
+    import keras
+
+    keras.utils.set_random_seed(seed)
+    faces = keras.Input((48, 48), dtype="uint8")
+    x = keras.layers.Flatten()(keras.ops.cast(faces, "float32") / 255.0)
+    core = keras.Model(faces, keras.layers.Dense(len(NAMES), activation="softmax")(x))
+    folder.mkdir(exist_ok=True)
+    core.save(folder / f"{seed}.keras")
+    content = b"".join(weight.tobytes() for weight in core.get_weights())
+    (folder / f"{seed}.digest").write_text(hashlib.sha256(content).hexdigest())
+
+
+@pytest.fixture(scope="session")
+def fresh(small: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same after `dvc repro`, published as version 1, nothing committed."""
+    root = shutil.copytree(small, tmp_path_factory.mktemp("fresh") / "clone", symlinks=True)
+    Clone(root).repro()
+    Clone(root).publish()
     return root
 
 
 @pytest.fixture(scope="session")
-def ran(small: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The same after `dvc repro`, nothing committed."""
-    root = shutil.copytree(small, tmp_path_factory.mktemp("ran") / "clone", symlinks=True)
-    Clone(root).repro()
+def lived(fresh: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same after some days.
+
+    Version 1 (seed 0) was committed and was champion, version 2 (seed 1) was committed after it and is champion,
+    version 3 (seed 2) is of the DVC experiment `lr-1e-3`; another experiment waits in the queue.
+    """
+    root = shutil.copytree(fresh, tmp_path_factory.mktemp("lived") / "clone", symlinks=True)
+    clone = Clone(root)
+    registry.promote(clone.store(), 1, instead_of=None, decision=DECISION, path=root / ledger.REGISTRY)
+    clone.commit("first")
+    clone.repro(train={"seed": 1})
+    assert clone.publish() == 2
+    registry.promote(clone.store(), 2, instead_of=1, decision=DECISION, path=root / ledger.REGISTRY)
+    clone.commit("second")
+    shell(root, "dvc", "exp", "run", "-n", "lr-1e-3", "-S", "train.seed=2", "evaluate")
+    assert clone.publish(DVC_EXP_NAME="lr-1e-3") == 3
+    clone.git("stash", "-q")
+    clone.git("stash", "drop", "-q")
+    shell(root, "dvc", "exp", "run", "--queue", "-n", "waiting", "-S", "train.seed=0", "evaluate")
+    shell(root, "dvc", "checkout", "-q")
+    with inside(root):
+        ledger.sync(connect(), root / ledger.REGISTRY)
+    clone.commit("what the store knows")
     return root
 
 
 @pytest.fixture
-def clone(ran: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Clone]:
-    """A clone after `dvc repro`, as the working directory."""
-    for name in ("DVC_ROOT", "DVC_EXP_NAME", "MLFLOW_TRACKING_URI"):
-        monkeypatch.delenv(name, raising=False)
-    root = shutil.copytree(ran, tmp_path / "clone", symlinks=True)
-    monkeypatch.chdir(root)
-    before = dict(os.environ)
-    yield Clone(root)
-    os.environ.clear()  # ferops turns off telemetry for its own process
-    os.environ.update(before)
+def new(fresh: Path, tmp_path: Path) -> Iterator[Clone]:
+    """A clone of `fresh`, as the working directory."""
+    yield from _copied(fresh, tmp_path)
+
+
+@pytest.fixture
+def clone(lived: Path, tmp_path: Path) -> Iterator[Clone]:
+    """A clone of `lived`, as the working directory."""
+    yield from _copied(lived, tmp_path)
+
+
+def _copied(source: Path, folder: Path) -> Iterator[Clone]:
+    root = shutil.copytree(source, folder / "clone", symlinks=True)
+    with inside(root):
+        yield Clone(root)
+
+
+@pytest.fixture
+def console() -> Console:
+    """As wide as a terminal; `export_text` gives what was printed."""
+    return Console(width=80, record=True, file=io.StringIO())

@@ -29,7 +29,7 @@ class NoWorktree(FeropsError):
 
 
 @contextmanager
-def worktree(commit: str, root: Path = Path(), patch: str | None = None) -> Iterator[Path]:
+def worktree(commit: str, root: Path = Path(), patch: bytes = b"") -> Iterator[Path]:
     """A commit's files in a folder of their own, until the block ends, whatever ends it.
 
     It is a git worktree: the clone's branch, index and files stay as they are. It has the clone's DVC cache, remotes
@@ -51,7 +51,7 @@ def worktree(commit: str, root: Path = Path(), patch: str | None = None) -> Iter
     try:
         _git(root, "worktree", "add", "--quiet", "--detach", str(folder), commit)
         _write_options(folder / ".dvc/config.local", options)
-        if patch and patch.strip():
+        if patch:
             _git(folder, "apply", "--whitespace=nowarn", given=patch)
         yield folder
     finally:
@@ -107,11 +107,11 @@ def _quoted(value: str) -> str:
     return f"{quote}{value}{quote}"
 
 
-def _git(folder: Path, *args: str, given: str | None = None) -> None:
+def _git(folder: Path, *args: str, given: bytes | None = None) -> None:
     try:
-        done = subprocess.run([*_GIT, *args], cwd=folder, input=given, capture_output=True, text=True, check=False)
+        done = subprocess.run([*_GIT, *args], cwd=folder, input=given, capture_output=True, check=False)
     except FileNotFoundError:
         raise NoWorktree("git is not installed, and the commits are in git") from None
     if done.returncode:
-        lines = [line for line in done.stderr.splitlines() if line.strip()] or ["no message"]
+        lines = [line for line in done.stderr.decode(errors="replace").splitlines() if line.strip()] or ["no message"]
         raise NoWorktree(f"`git {' '.join(args[:2])}` failed: {lines[-1].removeprefix('fatal: ')}")

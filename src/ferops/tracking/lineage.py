@@ -6,14 +6,22 @@ commit is found by looking for that lock in everything git keeps.
 
 import re
 import subprocess
+import tempfile
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
+from ferops.tracking import ledger, registry, tags
 from ferops.tracking.identity import NotTrained, lock_hash, training_identity
+from ferops.tracking.store import Store
+
+if TYPE_CHECKING:
+    from mlflow.entities import Run
+    from mlflow.entities.model_registry import ModelVersion
 
 LOCK: Final = "dvc.lock"
 
@@ -63,6 +71,36 @@ class Stage(NamedTuple):
     outs: tuple[File, ...]
 
 
+@dataclass(frozen=True)
+class Trace:
+    """What is known of a version.
+
+    Fields:
+        version: in the registry. aliases: that stand on it.
+        run: of its training; None where it is gone.
+        source: where its dvc.lock lies in git; None where no commit, experiment or workspace has it.
+        lock: its dvc.lock, from the run or else from git; empty where both are gone.
+        events: what happened to it, oldest first.
+    """
+
+    version: "ModelVersion"
+    aliases: tuple[str, ...]
+    run: "Run | None"
+    source: Source | None
+    lock: Mapping[str, Any]
+    events: tuple[ledger.Event, ...]
+
+    @property
+    def number(self) -> int:
+        """Of the version."""
+        return int(self.version.version)
+
+    def fact(self, name: str) -> str | None:
+        """A tag of the run, or of the version where the run is gone."""
+        found = (self.run.data.tags if self.run else self.version.tags).get(name)
+        return str(found) if found else None
+
+
 class Locks:
     """Every dvc.lock of a repository: of its commits, oldest first, of its DVC experiments, and the workspace's."""
 
@@ -104,6 +142,38 @@ class Locks:
         return Source(held.commit, held.experiment, wanted is None or lock_hash(lock) == wanted, lock)
 
 
+def trace(store: Store, reference: str, root: Path = Path()) -> Trace:
+    """Where a version comes from.
+
+    Args:
+        store: the open store.
+        reference: `fer-vgg16@ALIAS` or `fer-vgg16/NUMBER`.
+        root: the repository's root.
+
+    Raises:
+        UnknownVersion: there is none of that name.
+    """
+    version = registry.resolve(store, reference)
+    run = registry.run_of(store, version)
+    source = Locks(root).source(str(version.tags.get(tags.TRAINING)), version.tags.get(tags.LOCK))
+    kept = artifact(store, run, f"lineage/{LOCK}") if run else None
+    lock = (_parse(kept) if kept else None) or (source.lock if source else {})
+    number = int(version.version)
+    standing = tuple(sorted(alias for alias, one in registry.aliases(store).items() if one == number))
+    return Trace(version, standing, run, source, lock, tuple(ledger.history(version)))
+
+
+def artifact(store: Store, run: "Run", path: str) -> bytes | None:
+    """A file among a run's artifacts; None where it is gone."""
+    from mlflow.exceptions import MlflowException
+
+    with tempfile.TemporaryDirectory() as scratch:
+        try:
+            return Path(store.client.download_artifacts(run.info.run_id, path, scratch)).read_bytes()
+        except (MlflowException, OSError):
+            return None
+
+
 def about(commit: str, root: Path = Path()) -> About:
     """Subject, time and branches of a commit; empty where git does not know it."""
     shown = _git(root, "show", "--no-patch", "--format=%cI %s", commit).decode(errors="replace").strip()
@@ -130,7 +200,7 @@ def chain(lock: Mapping[str, Any]) -> list[Stage]:
         waiting += [
             other.name
             for other in every.values()
-            if other.name not in kept and any(_within(dep.path, out.path) for dep in stage.deps for out in other.outs)
+            if other.name not in kept and any(within(dep.path, out.path) for dep in stage.deps for out in other.outs)
         ]
     return [stage for name, stage in every.items() if name in kept]
 
@@ -148,9 +218,23 @@ def broken(stages: list[Stage]) -> list[str]:
     )
 
 
-def parse(text: str) -> dict[str, Any]:
-    """A dvc.lock as a plain mapping; empty where it is no YAML."""
-    return _parse(text.encode()) or {}
+def uncommitted(root: Path = Path()) -> bytes:
+    """How tracked files differ from the last commit, for `git apply`."""
+    prefixes = ("--src-prefix=a/", "--dst-prefix=b/")  # whatever the user's git is set to
+    return _git(root, "diff", "--binary", "--no-color", "--no-ext-diff", *prefixes, "HEAD", "--", ":/")
+
+
+def flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """A nested mapping under dotted keys, whatever is in it: parameters of other times have other sections."""
+    found: dict[str, Any] = {}
+    for key, value in values.items():
+        found |= flat(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {f"{prefix}{key}": value}
+    return found
+
+
+def within(one: str, other: str) -> bool:
+    """Whether one path is the other or lies in it, either way round."""
+    return one == other or one.startswith(f"{other}/") or other.startswith(f"{one}/")
 
 
 class _Held(NamedTuple):
@@ -196,7 +280,9 @@ def _blobs(root: Path, commits: list[str]) -> Iterator[bytes | None]:
 def _git(root: Path, *args: str, given: bytes | None = None) -> bytes:
     """What git says; nothing where it fails: outside a repository, or without git."""
     try:
-        done = subprocess.run(["git", *args], cwd=root, input=given, capture_output=True, check=False)
+        done = subprocess.run(
+            ["git", "--no-optional-locks", *args], cwd=root, input=given, capture_output=True, check=False
+        )
     except FileNotFoundError:
         return b""
     return done.stdout if done.returncode == 0 else b""
@@ -214,21 +300,9 @@ def _stage(name: str, entry: Mapping[str, Any]) -> Stage:
     cmd = entry.get("cmd", "")
     params: dict[str, Any] = {}
     for values in (entry.get("params") or {}).values():
-        params |= _flat(values or {})
+        params |= flat(values or {})
     deps, outs = (
         tuple(sorted({File(str(file["path"]), str(file.get("md5", ""))) for file in entry.get(key) or []}))
         for key in ("deps", "outs")
     )
     return Stage(name, "; ".join(cmd) if isinstance(cmd, list) else str(cmd), deps, params, outs)
-
-
-def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    flat: dict[str, Any] = {}
-    for key, value in values.items():
-        flat |= _flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}
-    return flat
-
-
-def _within(one: str, other: str) -> bool:
-    """Whether one path is the other, or lies in it, either way."""
-    return one == other or one.startswith(f"{other}/") or other.startswith(f"{one}/")
