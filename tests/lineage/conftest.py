@@ -12,13 +12,14 @@ from typing import Any
 
 import pytest
 from rich.console import Console
+from ruamel.yaml import YAML
 from support import ROOT, shell
 
 from ferops import params
 from ferops.labels import NAMES
 from ferops.stages.publish import served
 from ferops.tracking import ledger, registry
-from ferops.tracking.identity import lock_hash, read_lock, training_identity
+from ferops.tracking.identity import lock_hash, training_identity
 from ferops.tracking.publish import publish
 from ferops.tracking.store import Store, connect
 
@@ -56,9 +57,10 @@ class Clone:
     def git(self, *args: str) -> str:
         return shell(self.root, "git", *args).stdout.strip()
 
-    def training(self, name: str = "dvc.lock") -> tuple[str, str]:
-        """Identity of the training in a dvc.lock, and the hash of the whole lock."""
-        lock = read_lock(self.root / name)
+    def training(self, committed: str | None = None) -> tuple[str, str]:
+        """Identity of the training in dvc.lock, or in one that git has, and the hash of the whole lock."""
+        text = self.git("show", committed) if committed else (self.root / "dvc.lock").read_text()
+        lock = YAML(typ="safe").load(text)
         return training_identity(lock), lock_hash(lock)
 
     def json(self, name: str) -> dict[str, Any]:

@@ -9,8 +9,8 @@ from ferops.tracking.identity import read_lock
 from ferops.tracking.lineage import File, Locks, about, broken, chain
 
 
-def test_a_lock_that_was_committed_after_the_repro_is_found(new, clone) -> None:
-    source = Locks(clone.root).source(*new.training())
+def test_a_lock_that_was_committed_after_the_repro_is_found(clone) -> None:
+    source = Locks(clone.root).source(*clone.training("HEAD~2:dvc.lock"))
     assert (source.experiment, source.is_whole) == (None, True)
     known = about(source.commit, clone.root)
     assert (known.subject, known.refs) == ("first", ("main",))
@@ -25,8 +25,7 @@ def test_a_lock_that_nobody_committed_is_the_workspaces(new) -> None:
 
 def test_an_experiment_is_named_and_the_queue_is_none(clone) -> None:
     ref = clone.git("for-each-ref", "--format=%(refname)", "refs/exps/**/lr-1e-3")
-    (clone.root / "experiment.lock").write_text(clone.git("show", f"{ref}:dvc.lock"))
-    training = clone.training("experiment.lock")
+    training = clone.training(f"{ref}:dvc.lock")
     source = Locks(clone.root).source(*training)
     assert (source.experiment, source.is_whole) == ("lr-1e-3", True)
     assert source.commit == clone.git("rev-parse", ref)
@@ -37,8 +36,7 @@ def test_an_experiment_is_named_and_the_queue_is_none(clone) -> None:
 
 def test_an_experiment_that_became_a_branch_is_a_commit(clone) -> None:
     shell(clone.root, "dvc", "exp", "branch", "lr-1e-3", "kept")
-    (clone.root / "experiment.lock").write_text(clone.git("show", "kept:dvc.lock"))
-    source = Locks(clone.root).source(*clone.training("experiment.lock"))
+    source = Locks(clone.root).source(*clone.training("kept:dvc.lock"))
     assert source.experiment is None
     assert about(source.commit, clone.root).refs == ("kept",)
 
