@@ -76,7 +76,7 @@ def _lines(traced: Trace, root: Path) -> Iterator[str]:
         "data", [describe.dataset_words(dataset), f"md5 {traced.fact('ferops.data_md5')}"] if dataset else []
     )
     yield from _entry("metrics", _metrics(traced))
-    yield from _entry("history", [_happened(event) for event in traced.events])
+    yield from _entry("history", _history(traced.events))
     yield from _chain(traced.lock)
 
 
@@ -112,8 +112,12 @@ def _commit(traced: Trace, root: Path) -> list[str]:
             "git add dvc.lock params.yaml metrics reports && git commit",
         ]
     known = lineage.about(source.commit, root)
-    on = f"experiment {source.experiment}" if source.experiment else ", ".join(known.refs[:3]) or "no branch"
-    lines = [source.commit, f"{on}: {_when(datetime.fromisoformat(known.time).timestamp())} {known.subject}"]
+    when = _when(datetime.fromisoformat(known.time).timestamp())
+    if source.experiment:  # its subject is DVC's own
+        told = f"DVC experiment {source.experiment}, {when}"
+    else:
+        told = f"on {', '.join(known.refs[:3])}, {when}: {known.subject}"
+    lines = [source.commit, told]
     return lines if source.is_whole else [*lines, "its training; the evaluation in that commit is another"]
 
 
@@ -153,17 +157,34 @@ def _metrics(traced: Trace) -> list[str]:
     return lines
 
 
+def _history(events: Iterable[Event]) -> Iterator[str]:
+    for event in events:
+        yield _happened(event)
+        yield from _decided(event.get("decision") or {})
+
+
 def _happened(event: Event) -> str:
-    """One line for an event: when, what, the alias, and why."""
+    """When, what, and which alias moved."""
     words = [_when(float(event["time"])), str(event["event"])]
     if event.get("alias"):
         words.append(f"@{event['alias']}")
     if event.get("previous") is not None:
-        words.append(f"after version {event['previous']}")
+        words.append(f"in place of version {event['previous']}")
     if event.get("experiment"):
         words.append(f"by experiment {event['experiment']}")
-    decision = event.get("decision") or {}
-    return " ".join(words) + "".join(f"\n{'':<{_LABEL}}  {reason}" for reason in decision.get("reasons") or [])
+    return " ".join(words)
+
+
+def _decided(decision: Mapping[str, Any]) -> list[str]:
+    """What the gate said: its comparison, and why not."""
+    lines = [f"  {reason}" for reason in decision.get("reasons") or []]
+    if decision.get("difference") is None:
+        return lines
+    low, high = decision["interval"]
+    return [
+        f"  accuracy {decision['difference']:+.4f} to the champion's, 95% interval {low:+.4f} to {high:+.4f}",
+        *lines,
+    ]
 
 
 def _when(seconds: float) -> str:
@@ -191,7 +212,7 @@ def _grouped(files: Iterable[File]) -> Iterator[File]:
     modules = [file for file in files if file.path.startswith("src/")]
     yield from (file for file in files if file not in modules)
     if modules:
-        yield File(f"{len(modules)} modules of src", together(modules))
+        yield File(f"{len(modules)} module{'s' if len(modules) > 1 else ''} of src", together(modules))
 
 
 def together(files: Iterable[File]) -> str:
