@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 
 from ferops import paper
 from ferops.labels import NAMES
-from ferops.model import metrics
+from ferops.model import metrics, plots
 
 PICTURE = Path(__file__).parent.parent / "docs/images/paper_confusions.png"
 SHUFFLES = 1_000
@@ -66,14 +66,7 @@ def draw(path: Path, table: paper.Table) -> None:
     for axes, counts, title in zip(
         figure.subplots(1, 2), (table, once), ("labels in their own order", "labels shuffled (seed 0)"), strict=True
     ):
-        shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
-        axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
-        for (row, column), share in np.ndenumerate(shares):
-            colour = "white" if share > 0.5 else "black"
-            axes.text(column, row, f"{share:.2f}", ha="center", va="center", color=colour)
-        axes.set_xticks(range(len(NAMES)), NAMES, rotation=45, ha="right")
-        axes.set_yticks(range(len(NAMES)), NAMES)
-        axes.set_xlabel("predicted")
+        plots.confusion_axes(axes, counts, normalised=True)
         axes.set_ylabel("label that it was compared with (shares of the row)")
         axes.set_title(f"{title}\naccuracy {paper.accuracy(counts):.3f}, kappa {paper.kappa(counts):.4f}")
     figure.savefig(path, dpi=100)

@@ -41,3 +41,6 @@ OFFICIAL_COUNTS: Final = {
     "test": (491, 55, 528, 879, 594, 416, 626),
 }
 """Images per class (in code order) and split in Kaggle's original: 28,709 / 3,589 / 3,589."""
+
+MERGED_COUNTS: Final = tuple(map(sum, zip(OFFICIAL_COUNTS["validation"], OFFICIAL_COUNTS["test"], strict=True)))
+"""PublicTest and PrivateTest together: 7,178 images, in code order."""

@@ -14,7 +14,7 @@ from typing import Final, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from ferops.labels import NAMES, OFFICIAL_COUNTS
+from ferops.labels import MERGED_COUNTS, NAMES, OFFICIAL_COUNTS
 
 Table = NDArray[np.int64]
 """A confusion matrix (7, 7): rows are true classes, columns predicted ones, both in code order."""
@@ -92,10 +92,7 @@ TABLE_4_CHI_SQUARE: Final = 36.5
 TABLE_4_DEGREES: Final = 36
 """Computed from the cells of its Table 4 when the paper was read. The cells are not at hand here: these are quoted."""
 
-MERGED_COUNTS: Final = dict(
-    zip(NAMES, map(sum, zip(OFFICIAL_COUNTS["validation"], OFFICIAL_COUNTS["test"], strict=True)), strict=True)
-)
-"""Images per class of PublicTest and PrivateTest together, 7,178: the `test` folder of FER2013 as images."""
+_MERGED: Final = dict(zip(NAMES, MERGED_COUNTS, strict=True))
 
 _VGG16: Final = (
     ((3, 64), (64, 64)),
@@ -316,7 +313,7 @@ def _metric_checks() -> list[Check]:
     rounded = [(PRECISION + one, RECALL + other) for one, other in itertools.product(ends, ends)]
     binary = _between([binary_accuracy(*pair) for pair in rounded], digits=3)
     bounds = _between([bound for pair in rounded for bound in accuracy_bounds(*pair)], digits=3)
-    happy = MERGED_COUNTS["happy"] / sum(MERGED_COUNTS.values())
+    happy = _MERGED["happy"] / sum(MERGED_COUNTS)
     return [
         Check("binary accuracy, from P and R", f"{ACCURACY:.0%}", f"{binary_accuracy(PRECISION, RECALL):.4f}"),
         Check("binary accuracy, whatever P and R were rounded from", "", binary),
@@ -324,7 +321,7 @@ def _metric_checks() -> list[Check]:
         Check("accuracy, from P and R", "", _between(accuracy_bounds(PRECISION, RECALL), digits=3)),
         Check("accuracy, whatever P and R were rounded from", "", bounds),
         Check("images with no output above one half", "", f"{undecided(PRECISION, RECALL):.3f}"),
-        Check("greatest accuracy, if R were macro", "", f"{accuracy_ceiling(RECALL, MERGED_COUNTS):.3f}"),
+        Check("greatest accuracy, if R were macro", "", f"{accuracy_ceiling(RECALL, _MERGED):.3f}"),
         Check("binary accuracy of a network that never fires", "", f"{binary_accuracy(1, 0):.3f}"),
         Check('accuracy of always "happy"', "", f"{happy:.3f}"),
         Check('binary accuracy of always "happy"', "", f"{binary_accuracy(happy, happy):.3f}"),
@@ -348,7 +345,7 @@ def _table_4_checks() -> list[Check]:
     agreement = TABLE_4_TRACE / TABLE_4_TOTAL
     chance = chance_agreement(agreement, TABLE_4_KAPPA)
     rest = TABLE_4_TOTAL - sum(TABLE_4_ROWS.values())
-    merged_rest = sum(count for name, count in MERGED_COUNTS.items() if name not in TABLE_4_ROWS)
+    merged_rest = sum(count for name, count in _MERGED.items() if name not in TABLE_4_ROWS)
     return [
         Check("Table 4, accuracy", f"{TABLE_4_TRACE:,} of {TABLE_4_TOTAL:,}", f"{agreement:.3f}"),
         Check("Table 4, accuracy by chance", f"kappa {TABLE_4_KAPPA}", f"{chance:.3f}"),
@@ -360,12 +357,9 @@ def _table_4_checks() -> list[Check]:
         ),
         Check("Table 4, chi-square by chance, 95%", "", _between(chance_range(TABLE_4_DEGREES), digits=1)),
         Check("Table 4, macro recall by chance", "", f"{1 / len(NAMES):.3f}"),
-        *(
-            Check(f"Table 4, row {name}", f"{count:,}", f"{MERGED_COUNTS[name]:,}")
-            for name, count in TABLE_4_ROWS.items()
-        ),
+        *(Check(f"Table 4, row {name}", f"{count:,}", f"{_MERGED[name]:,}") for name, count in TABLE_4_ROWS.items()),
         Check("Table 4, the other four rows", f"{rest:,}", f"{merged_rest:,}"),
-        Check("Table 4, all rows", f"{TABLE_4_TOTAL:,}", f"{sum(MERGED_COUNTS.values()):,}"),
+        Check("Table 4, all rows", f"{TABLE_4_TOTAL:,}", f"{sum(MERGED_COUNTS):,}"),
     ]
 
 

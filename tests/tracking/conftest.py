@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 from ruamel.yaml import YAML
 
@@ -69,7 +70,9 @@ class Pipeline:
         }  # fmt: skip
         for split in ("val", "test"):
             self._json(f"metrics/{split}.json", scores)
-        self._write("predictions.parquet", f"predictions with {accuracy}".encode())
+        pd.concat([predictions(split, accuracy) for split in ("validation", "test")]).to_parquet(
+            self.root / "predictions.parquet", index=False
+        )
         self._lock()
 
     def registry(self) -> list[dict[str, Any]]:
@@ -104,6 +107,20 @@ class Pipeline:
         path = self.root / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(content)
+
+
+def predictions(split: str, accuracy: float, images: int = 70) -> pd.DataFrame:
+    """A table as `evaluate` writes it: the first images of each class right, the last ones taken for the next class."""
+    labels = np.arange(images) % len(NAMES)
+    right = np.arange(images) < round(accuracy * images)
+    said = np.where(right, labels, (labels + 1) % len(NAMES))
+    probabilities = np.full((images, len(NAMES)), 0.05)
+    probabilities[np.arange(images), said] = 0.7
+    columns = {name: probabilities[:, code] for code, name in enumerate(NAMES)}
+    hashes = [hashlib.sha256(f"{split} {number}".encode()).hexdigest()[:16] for number in range(images)]
+    return pd.DataFrame(
+        {"id": np.arange(images), "split": split, "label": labels, "hash": hashes, **columns, "twin_in_training": False}
+    )
 
 
 def epoch_row(number: int) -> dict[str, float]:

@@ -11,11 +11,11 @@ from rich.table import Table
 
 from ferops.data.faces import Faces
 from ferops.errors import FeropsError
-from ferops.labels import MERGED, NAMES, OFFICIAL_COUNTS, UNSPLIT, USAGES
+from ferops.labels import MERGED, MERGED_COUNTS, NAMES, OFFICIAL_COUNTS, UNSPLIT, USAGES
 
 _OFFICIAL: Final = {
     **{usage: OFFICIAL_COUNTS[split] for usage, split in USAGES.items()},
-    MERGED: tuple(map(sum, zip(OFFICIAL_COUNTS["validation"], OFFICIAL_COUNTS["test"], strict=True))),
+    MERGED: MERGED_COUNTS,
     UNSPLIT: OFFICIAL_COUNTS["train"],  # Kaggle's train.csv is Training
 }
 _WHOLE: Final = ({*USAGES}, {"Training", MERGED})

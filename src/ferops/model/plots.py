@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
@@ -32,9 +33,16 @@ def curves(path: Path, history: Sequence[dict[str, float]], best_epoch: int) -> 
 
 def confusion(path: Path, counts: NDArray[np.int64], *, normalised: bool) -> None:
     """The confusion matrix, rows true and columns predicted, as counts or as shares of the row."""
-    shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
     figure = Figure(figsize=(7, 6), layout="constrained")
     axes = figure.subplots()
+    confusion_axes(axes, counts, normalised=normalised)
+    axes.set_title(f"{'shares of the true class' if normalised else 'images'}, n = {counts.sum():,}")
+    figure.savefig(path, dpi=110)
+
+
+def confusion_axes(axes: Axes, counts: NDArray[np.int64], *, normalised: bool) -> None:
+    """The same into axes of a figure."""
+    shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
     axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
     for (row, column), share in np.ndenumerate(shares):
         text = f"{share:.2f}" if normalised else f"{counts[row, column]:,}"
@@ -43,8 +51,6 @@ def confusion(path: Path, counts: NDArray[np.int64], *, normalised: bool) -> Non
     axes.set_yticks(range(len(NAMES)), NAMES)
     axes.set_xlabel("predicted")
     axes.set_ylabel("true")
-    axes.set_title(f"{'shares of the true class' if normalised else 'images'}, n = {counts.sum():,}")
-    figure.savefig(path, dpi=110)
 
 
 def reliability(path: Path, curve: pd.DataFrame, ece: float) -> None:

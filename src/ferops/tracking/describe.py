@@ -80,28 +80,3 @@ def headline(validation: Mapping[str, Any], test: Mapping[str, Any]) -> dict[str
     """The figures to show first: `val/accuracy`, ..., and `test/...` where the test split was scored."""
     scored = {"val": validation, "test": test}
     return {f"{split}/{key}": float(scored[split][key]) for split in scored for key in HEADLINE if key in scored[split]}
-
-
-def note(flat: Mapping[str, Any], report: Mapping[str, Any], training: Mapping[str, Any], figures: Mapping[str, float],
-         data_md5: str) -> str:  # fmt: skip
-    """Description of a run or version in Markdown: what, data, headline figures."""
-    kept = report.get("kept", {})
-    counts = " / ".join(f"{sum(kept[split]):,}" for split in ("train", "validation", "test") if split in kept)
-    frozen = f"blocks 1-{flat['model.frozen_blocks']} frozen" if flat["model.frozen_blocks"] else "nothing frozen"
-    rows = [
-        f"VGG16 transfer model on {dataset_words(str(report.get('dataset')))}.",
-        "",
-        f"- base weights: {flat['model.weights']}, {frozen}; best epoch {training.get('best_epoch')} of "
-        f"{training.get('epochs')}",
-        f"- data: {counts} images (train / validation / test), split {flat['data.split']}, "
-        f"median {flat['preprocess.median_kernel']}, md5 `{data_md5[:12]}`",
-    ]
-    for split, words in (("val", "validation"), ("test", "test")):
-        if f"{split}/accuracy" in figures:
-            shown = ", ".join(
-                f"{key.replace('_', ' ')} {figures[f'{split}/{key}']:.3f}"
-                for key in HEADLINE
-                if f"{split}/{key}" in figures
-            )
-            rows.append(f"- {words}: {shown}")
-    return "\n".join(rows)

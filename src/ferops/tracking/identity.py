@@ -89,7 +89,9 @@ def current_commit(folder: Path = Path()) -> Commit | None:
     if not sha:
         return None
     outputs = [f":(exclude,top){name}" for name in _PIPELINE_OUTPUTS]
-    diff = _git(folder, "diff", "--binary", "--no-color", "--no-ext-diff", "HEAD", "--", ":/", *outputs)
+    # whatever the user's git is set to
+    how = ("--binary", "--no-color", "--no-ext-diff", "--no-textconv", "--src-prefix=a/", "--dst-prefix=b/")
+    diff = _git(folder, "diff", *how, "HEAD", "--", ":/", *outputs)
     return Commit(sha.decode().strip(), diff or b"")
 
 

@@ -39,8 +39,7 @@ def event(kind: str, version: "ModelVersion", **facts: Any) -> Event:
         "version": int(version.version),
         "weights_digest": version.tags.get(WEIGHTS_DIGEST),
         "training": version.tags.get(TRAINING),
-        **facts,
-    }
+    } | facts
 
 
 def lines(path: Path) -> list[Event]:

@@ -21,6 +21,9 @@ FINAL: Final = {"val": "val/final", "test": "test"}
 so the final figures on validation are a group of their own, `val/final/`. On test nothing else is ever scored.
 """
 
+SETTINGS: Final = "evaluation/params.json"
+"""Path among a run's artifacts: the parameters that come after training."""
+
 _FILES: Final = {
     "evaluation/predictions.parquet": "predictions.parquet",
     "evaluation/confusion.csv": "reports/evaluate/confusion.csv",
@@ -54,7 +57,8 @@ class Outputs:
         data_md5: DVC's digest of the prepared data.
         report: data/prepared/report.json. training: models/training.json.
         history: every epoch, in order.
-        metrics: final figures under their MLflow names.
+        scores: final figures of `val` and `test` as in metrics/; empty where a split stayed closed.
+        metrics: the same under their MLflow names.
         headline: the few of them to show first.
         files: path among the run's artifacts -> file.
         evaluation: flattened parameters that come after training.
@@ -69,6 +73,7 @@ class Outputs:
     report: Mapping[str, Any]
     training: Mapping[str, Any]
     history: tuple[Epoch, ...]
+    scores: Mapping[str, Mapping[str, Any]]
     metrics: Mapping[str, float]
     headline: Mapping[str, float]
     files: Mapping[str, Path]
@@ -120,6 +125,7 @@ def read_outputs(params: Mapping[str, Any], root: Path = Path()) -> Outputs:
         report=report,
         training=training,
         history=history,
+        scores=scores,
         metrics=metrics,
         headline=describe.headline(scores["val"], scores["test"]),
         files=files,
@@ -191,5 +197,5 @@ def _files(root: Path) -> dict[str, Path]:
 def _digest(files: Mapping[str, Path], lock: str, evaluation: Mapping[str, Any]) -> str:
     """Hash of what is attached."""
     parts = {name: hashlib.sha256(path.read_bytes()).hexdigest() for name, path in files.items() if name != _LOCK}
-    parts |= {_LOCK: lock, "evaluation/params.json": json.dumps(evaluation, sort_keys=True)}
+    parts |= {_LOCK: lock, SETTINGS: json.dumps(evaluation, sort_keys=True)}
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()

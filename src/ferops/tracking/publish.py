@@ -13,7 +13,7 @@ from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple, TypeVar
 
-from ferops.tracking import describe, ledger, locks, registry, store
+from ferops.tracking import describe, ledger, locks, registry, report, store
 from ferops.tracking.identity import PREPARED, current_commit, requirements_hash
 from ferops.tracking.live import (
     epoch_metrics,
@@ -23,7 +23,7 @@ from ferops.tracking.live import (
     same_attempt,
     unpublished_runs,
 )
-from ferops.tracking.outputs import Outputs, read_outputs
+from ferops.tracking.outputs import SETTINGS, Outputs, read_outputs
 from ferops.tracking.registry import Served, Version
 from ferops.tracking.store import Store
 from ferops.tracking.tags import ATTACHED, EVALUATION, EXPERIMENTS, LOCK, REBUILT, SCRATCH_KEY, TRAINING, WEIGHTS_DIGEST
@@ -101,7 +101,7 @@ def _publish(opened: Store, outputs: Outputs, serve: Callable[[], Served], path:
     if is_changed:
         _attach(opened, outputs, run, version)
         if version and run is training:
-            registry.describe_version(opened, outputs, version.number)
+            registry.describe_version(opened, outputs, run.info.run_id, version.number)
     _name_experiment(opened, run, experiment)
     if experiment is None:
         ledger.sync(opened, path)
@@ -192,9 +192,10 @@ def _is_behind(opened: Store, outputs: Outputs, run: "Run") -> bool:
     """Whether a run lacks something of the pipeline's files: it was never attached, or is gone since."""
     if run.data.tags.get(ATTACHED) != outputs.digest or run.info.status != "FINISHED":
         return True
-    folders = {str(Path(name).parent) for name in outputs.files}
+    wanted = {*outputs.files, report.REPORT, SETTINGS}
+    folders = {str(Path(name).parent) for name in wanted}
     has = {file.path for folder in folders for file in opened.client.list_artifacts(run.info.run_id, folder)}
-    return not outputs.files.keys() <= has
+    return not wanted <= has
 
 
 def _name_experiment(opened: Store, run: "Run", experiment: str | None) -> None:
@@ -266,14 +267,15 @@ def _attach(opened: Store, outputs: Outputs, run: "Run", version: Version | None
             target.parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(source, target)
         settings = json.dumps(outputs.evaluation, indent=2, sort_keys=True)
-        Path(scratch, "evaluation/params.json").write_text(f"{settings}\n", encoding="utf-8")
+        Path(scratch, SETTINGS).write_text(f"{settings}\n", encoding="utf-8")
+        Path(scratch, report.REPORT).write_text(report.page(outputs), encoding="utf-8")
         client.log_artifacts(run_id, scratch)
     if EVALUATION in run.data.tags:
         settled = [Param(key, str(value)) for key, value in outputs.evaluation.items() if key not in run.data.params]
         for some in _batches(settled, _PARAMS_AT_ONCE):
             client.log_batch(run_id, params=some)
         client.set_terminated(run_id, "FINISHED")
-    tags = {**_tags(outputs), ATTACHED: outputs.digest}
+    tags = {**_tags(opened, outputs, run_id), ATTACHED: outputs.digest}
     client.log_batch(
         run_id, tags=[RunTag(key, value) for key, value in tags.items() if run.data.tags.get(key) != value]
     )
@@ -301,7 +303,7 @@ def _log_dataset(opened: Store, outputs: Outputs, run: "Run") -> None:
     opened.client.log_inputs(run.info.run_id, [DatasetInput(dataset, [InputTag("mlflow.data.context", "training")])])
 
 
-def _tags(outputs: Outputs) -> dict[str, str]:
+def _tags(opened: Store, outputs: Outputs, run_id: str) -> dict[str, str]:
     training, base = outputs.training, outputs.training.get("base_weights") or {}
     facts: dict[str, Any] = {
         LOCK: outputs.lock,
@@ -312,9 +314,7 @@ def _tags(outputs: Outputs) -> dict[str, str]:
         "ferops.hardware": training.get("hardware"),
         "ferops.base_weights": base.get("sha256") or base.get("name"),
         "ferops.parameters": (training.get("parameters") or {}).get("total"),
-        "mlflow.note.content": describe.note(
-            outputs.params, outputs.report, training, outputs.headline, outputs.data_md5
-        ),
+        "mlflow.note.content": report.note(outputs, opened.experiment_id, run_id),
     }
     return {key: str(value) for key, value in facts.items() if value not in (None, "")}
 

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from ferops.errors import FeropsError
 from ferops.labels import NAMES, SIDE
-from ferops.tracking import describe, ledger, locks
+from ferops.tracking import describe, ledger, locks, report
 from ferops.tracking.outputs import Outputs
 from ferops.tracking.store import MODEL, Store, once
 from ferops.tracking.tags import LOCK, NOMINATED, STATE, TRAINING, WEIGHTS_DIGEST
@@ -91,6 +91,8 @@ def register(
 ) -> Version | None:
     """The version with these weights; made where the registry has none. None where the network is not a Keras graph.
 
+    Weights that came out of another training too belong to the last one: the event `reproduced`.
+
     Args:
         store: the open store.
         outputs: what the pipeline wrote.
@@ -110,20 +112,32 @@ def register(
     else:
         version = found
         _heal(store, version, run_id, serve)
-    is_pending = version.tags.get(STATE) == "pending"
-    is_nominated = nominate and NOMINATED not in version.tags
-    if is_nominated:
-        store.client.set_registered_model_alias(MODEL, CHALLENGER, version.version)
-        store.client.set_model_version_tag(MODEL, version.version, NOMINATED, "true")
-    if is_pending:
+    number = str(version.version)
+    if nominate and NOMINATED not in version.tags:
+        store.client.set_registered_model_alias(MODEL, CHALLENGER, number)
+        store.client.set_model_version_tag(MODEL, number, NOMINATED, "true")
+    for happened in _news(version, outputs, known, nominated=nominate or NOMINATED in version.tags):
+        ledger.record(store, happened, path)
+    for key, value in ((TRAINING, outputs.identity), (STATE, "registered")):
+        if version.tags.get(key) != value:
+            store.client.set_model_version_tag(MODEL, number, key, value)
+    return Version(int(number), _model_id(version), is_new=found is None)
+
+
+def _news(
+    version: "ModelVersion", outputs: Outputs, known: ledger.Event | None, *, nominated: bool
+) -> Iterator[ledger.Event]:
+    """What is to be told of a version: that it is there, that its weights came out again, that it was challenger."""
+    told = ledger.history(version)
+    if version.tags.get(STATE) == "pending":
         if known is None or known["version"] != int(version.version):
-            known = _registered(version, outputs, CHALLENGER if is_nominated or NOMINATED in version.tags else None)
-        ledger.record(store, known, path)
-    if is_nominated and not (is_pending and known and known["alias"] == CHALLENGER):
-        ledger.record(store, ledger.event("nominated", version, alias=CHALLENGER), path)
-    if is_pending:
-        store.client.set_model_version_tag(MODEL, version.version, STATE, "registered")
-    return Version(int(version.version), _model_id(version), is_new=found is None)
+            known = _registered(version, outputs, CHALLENGER if nominated else None)
+        told.append(known)
+        yield known
+    if all(line["training"] != outputs.identity for line in told):
+        yield ledger.event("reproduced", version, training=outputs.identity, lock=outputs.lock)
+    if nominated and all(line.get("alias") != CHALLENGER for line in told):
+        yield ledger.event("nominated", version, alias=CHALLENGER)
 
 
 def find(store: Store, digest: str) -> "ModelVersion | None":
@@ -132,10 +146,10 @@ def find(store: Store, digest: str) -> "ModelVersion | None":
     return min(found, key=lambda version: int(version.version), default=None)
 
 
-def describe_version(store: Store, outputs: Outputs, number: int) -> None:
+def describe_version(store: Store, outputs: Outputs, run_id: str, number: int) -> None:
     """Bring a version's description and headline figures up to date."""
     now = store.client.get_model_version(MODEL, str(number))
-    note = _note(outputs)
+    note = report.note(outputs, store.experiment_id, run_id)
     if now.description != note:
         store.client.update_model_version(MODEL, str(number), description=note)
     for key, value in _tags(outputs).items():
@@ -338,12 +352,13 @@ def _create(
     model_id = _logged_model(store, run_id, digest) or _log_model(store, serve(), run_id, digest)
     with contextlib.suppress(MlflowException):  # it exists, or the next call says what is wrong
         client.create_registered_model(MODEL, description="Expressions of gray 48x48 faces: seven probabilities.")
-    tags = {**_tags(outputs), WEIGHTS_DIGEST: digest, TRAINING: outputs.identity, STATE: "pending"}
+    tags = {**_tags(outputs), WEIGHTS_DIGEST: digest, STATE: "pending"}
+    note = report.note(outputs, store.experiment_id, run_id)
     for left in reversed(range(_TRIES)):
         try:
             with once():
                 version = client.create_model_version(
-                    MODEL, f"models:/{model_id}", run_id, tags=tags, description=_note(outputs), model_id=model_id
+                    MODEL, f"models:/{model_id}", run_id, tags=tags, description=note, model_id=model_id
                 )
         except MlflowException as error:
             if left == 0 or "Giving up" not in str(error):  # others took the number each time
@@ -397,45 +412,63 @@ def _logged_model(store: Store, run_id: str, digest: str) -> str | None:
 def _log_model(store: Store, served: Served, run_id: str, digest: str, model_id: str | None = None) -> str:
     """Log the model with signature, example and pinned requirements; its id, which is new where none is given.
 
-    `mlflow.keras.log_model` fails with an input example, and without `pip_requirements` MLflow loads the model in
-    another process for half a minute to guess them. `Model.log` is what `mlflow.tensorflow.log_model` calls: called
-    directly it takes the run's id, where the other wants an active run and would give it a new end.
+    Step by step, since `mlflow.keras.log_model` fails with an input example, `mlflow.tensorflow.log_model` wants an
+    active run and gives it a new end, and neither logs the files of a model again. Without `pip_requirements` MLflow
+    loads the model in another process for half a minute to guess them.
     """
     import mlflow.tensorflow
+    from mlflow.entities import LoggedModelOutput
     from mlflow.models import Model, ModelSignature
     from mlflow.types import Schema, TensorSpec
 
-    mlflow.set_experiment(experiment_id=store.experiment_id)
+    client = store.client
+    with once():
+        model = (
+            client.get_logged_model(model_id)
+            if model_id
+            else client.create_logged_model(
+                store.experiment_id,
+                "model",
+                run_id,
+                tags={WEIGHTS_DIGEST: digest},
+                params=client.get_run(run_id).data.params,
+            )
+        )
+        if not model_id:
+            client.log_outputs(run_id, [LoggedModelOutput(model.model_id, step=0)])
     signature = ModelSignature(
         Schema([TensorSpec(np.dtype(np.uint8), (-1, SIDE, SIDE))]),
         Schema([TensorSpec(np.dtype(np.float32), (-1, len(NAMES)))]),
     )
-    with once(), contextlib.redirect_stdout(io.StringIO()):  # Keras draws a progress bar for the one example
-        info = Model.log(
-            artifact_path=None,
-            flavor=mlflow.tensorflow,
-            name="model",
-            run_id=run_id,
-            model_id=model_id,
-            tags={WEIGHTS_DIGEST: digest},
-            metadata={"labels": list(NAMES), "input": "raw gray faces, uint8 (N, 48, 48)"},
-            model=served.model,
-            signature=signature,
-            input_example=served.example,
-            pip_requirements=[f"{name}=={importlib.metadata.version(name)}" for name in _REQUIREMENTS],
-        )
-    return str(info.model_id)
+    about = Model(
+        artifact_path=model.artifact_location,
+        model_uuid=model.model_id,
+        model_id=model.model_id,
+        run_id=run_id,
+        metadata={"labels": list(NAMES), "input": "raw gray faces, uint8 (N, 48, 48)"},
+    )
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = str(Path(scratch, "model"))
+        with contextlib.redirect_stdout(io.StringIO()):  # Keras draws a progress bar for the one example
+            mlflow.tensorflow.save_model(
+                served.model,
+                folder,
+                mlflow_model=about,
+                signature=signature,
+                input_example=served.example,
+                pip_requirements=[f"{name}=={importlib.metadata.version(name)}" for name in _REQUIREMENTS],
+            )
+        client.log_model_artifacts(model.model_id, folder)
+    client.finalize_logged_model(model.model_id, "READY")
+    return str(model.model_id)
 
 
 def _tags(outputs: Outputs) -> dict[str, str]:
     figures = {name: f"{value:.4f}" for name, value in outputs.headline.items()}
     return {
+        TRAINING: outputs.identity,
         LOCK: outputs.lock,
         "ferops.dataset": str(outputs.report.get("dataset")),
         "ferops.data_md5": outputs.data_md5,
         **figures,
     }
-
-
-def _note(outputs: Outputs) -> str:
-    return describe.note(outputs.params, outputs.report, outputs.training, outputs.headline, outputs.data_md5)

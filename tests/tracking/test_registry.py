@@ -1,0 +1,280 @@
+"""Versions, aliases and their history, over a real SQLite store."""
+
+import json
+import os
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ferops.tracking import ledger, locks, processes, registry, store
+
+
+def made(number: int) -> Any:
+    """A version without a model: what aliases and events need of it."""
+    client = store.connect().client
+    if number == 1:
+        client.create_registered_model(store.MODEL)
+    tags = {"ferops.weights_digest": f"digest {number}", "ferops.training": f"training {number}"}
+    version = client.create_model_version(store.MODEL, "mlflow-artifacts:/none", tags=tags)
+    assert int(version.version) == number
+    return version
+
+
+@pytest.fixture
+def three(pipeline: Any) -> store.Store:
+    """A registry with versions 1 to 3 and no alias."""
+    for number in (1, 2, 3):
+        made(number)
+    return store.connect()
+
+
+def events(root: Path) -> list[tuple[str, int]]:
+    return [(line["event"], line["version"]) for line in ledger.lines(root / ledger.REGISTRY)]
+
+
+def test_the_champion_before_becomes_previous_and_a_rollback_swaps_the_two(three, pipeline):
+    registry.promote(three, 1, instead_of=None, decision={"reasons": []})
+    registry.promote(three, 2, instead_of=1, decision={"reasons": []})
+    assert registry.aliases(three) == {"champion": 2, "previous": 1}
+
+    assert registry.rollback(three) == (1, 2)
+
+    assert registry.aliases(three) == {"champion": 1, "previous": 2}
+    assert events(pipeline.root) == [("promoted", 1), ("promoted", 2), ("rolled back", 1)]
+    assert [line["event"] for line in ledger.history(registry.resolve(three, "fer-vgg16/1"))] == [
+        "promoted", "rolled back",
+    ]  # fmt: skip
+    assert ledger.standing(ledger.lines(pipeline.root / ledger.REGISTRY)) == {
+        "champion": "digest 1", "previous": "digest 2",
+    }  # fmt: skip
+
+
+def test_a_promotion_that_was_overtaken_moves_nothing_and_says_so(three, pipeline):
+    registry.promote(three, 1, instead_of=None, decision={})
+    registry.promote(three, 2, instead_of=1, decision={})
+
+    with pytest.raises(registry.Overtaken, match="by now the champion is version 2"):
+        registry.promote(three, 3, instead_of=1, decision={})
+
+    assert registry.aliases(three) == {"champion": 2, "previous": 1}
+    assert ("promoted", 3) not in events(pipeline.root)
+
+
+def test_while_one_promotes_another_is_told_who_it_is(three):
+    me = f"process {os.getpid()} on {socket.gethostname()}"
+    with locks.exclusive(three, "promotion", "a promotion"), pytest.raises(registry.Overtaken, match=me):
+        registry.promote(three, 1, instead_of=None, decision={})
+    assert registry.aliases(three) == {}
+
+
+def test_a_promotion_killed_after_the_alias_moved_is_recorded_by_the_next(three, pipeline):
+    code = (
+        "import os, signal; from ferops.tracking import ledger, registry, store\n"
+        "ledger.record = lambda *_: os.kill(os.getpid(), signal.SIGKILL)\n"
+        "registry.promote(store.connect(), 1, instead_of=None, decision={'why': 'killed'})\n"
+    )
+    killed = subprocess.run([sys.executable, "-c", code], cwd=pipeline.root, check=False)
+    assert killed.returncode == -9
+    assert registry.aliases(three) == {"champion": 1} and events(pipeline.root) == []
+
+    registry.promote(three, 2, instead_of=1, decision={})
+
+    assert events(pipeline.root) == [("promoted", 1), ("promoted", 2)]
+    assert ledger.history(registry.resolve(three, "fer-vgg16/1"))[0]["decision"] == {"why": "killed"}
+    assert [model.name for model in three.client.search_registered_models()] == [store.MODEL]
+
+
+def test_the_lock_of_another_machine_is_taken_over_only_when_it_is_old(three, monkeypatch):
+    three.client.create_registered_model(f"{store.MODEL}.promotion", {"ferops.process": "elsewhere 12 1700000000"})
+
+    with pytest.raises(registry.Overtaken, match="process 12 on elsewhere"):
+        registry.promote(three, 1, instead_of=None, decision={})
+
+    later = time.time() + 700
+    monkeypatch.setattr(locks.time, "time", lambda: later)
+    registry.promote(three, 1, instead_of=None, decision={})
+    assert registry.aliases(three) == {"champion": 1}
+
+
+def test_a_process_that_is_gone_is_not_running_and_this_one_is():
+    gone = subprocess.Popen([sys.executable, "-c", ""])
+    name = processes.me().replace(f" {os.getpid()} ", f" {gone.pid} ")
+    gone.wait()
+
+    assert processes.is_running(processes.me())
+    assert not processes.is_running(name)
+    assert not processes.is_running("elsewhere 1 1700000000")
+
+
+@pytest.mark.parametrize(
+    ("reference", "message"),
+    [
+        ("fer-vgg16@winner", r"versions: 1, 2, 3; aliases: @champion \(version 1\)"),
+        ("fer-vgg16/9", "versions: 1, 2, 3"),
+        ("other@champion", "expected fer-vgg16@ALIAS or fer-vgg16/NUMBER"),
+        ("fer-vgg16", "expected fer-vgg16@ALIAS"),
+        ("fer-vgg16/99999999999", "versions: 1, 2, 3"),
+    ],
+)
+def test_an_unknown_version_names_those_that_there_are(three, reference, message):
+    registry.promote(three, 1, instead_of=None, decision={})
+
+    with pytest.raises(registry.UnknownVersion, match=message):
+        registry.resolve(three, reference)
+
+
+@pytest.mark.usefixtures("pipeline")
+def test_an_empty_registry_says_how_it_is_filled():
+    with pytest.raises(registry.UnknownVersion, match="ferops restore"):
+        registry.resolve(store.connect(), "fer-vgg16@champion")
+    with pytest.raises(registry.NothingToRollBack, match="no champion"):
+        registry.rollback(store.connect())
+
+
+def test_a_first_champion_cannot_be_rolled_back(three):
+    registry.promote(three, 1, instead_of=None, decision={})
+
+    with pytest.raises(registry.NothingToRollBack, match="only champion"):
+        registry.rollback(three)
+
+
+def test_a_version_without_its_run_or_its_predictions_is_a_clear_error(three):
+    with pytest.raises(registry.MissingArtifact, match="lost its run"):
+        registry.held(three, "fer-vgg16/1")
+    three.client.create_run(three.experiment_id, tags={"ferops.training": "training 1"})
+    with pytest.raises(registry.MissingArtifact, match=r"no evaluation/predictions\.parquet"):
+        registry.held(three, "fer-vgg16/1")
+
+
+def test_an_experiments_version_has_no_alias_until_the_workspace_publishes_it(pipeline, monkeypatch):
+    from ferops.stages.publish import main
+
+    main()
+    monkeypatch.setenv("DVC_EXP_NAME", "trial")
+    pipeline.train(seed=1)
+    main()
+    assert registry.aliases(store.connect()) == {"challenger": 1}
+    monkeypatch.delenv("DVC_EXP_NAME")
+
+    main()
+    main()
+
+    assert registry.aliases(store.connect()) == {"challenger": 2}
+    assert events(pipeline.root) == [("registered", 1), ("registered", 2), ("nominated", 2)]
+    assert pipeline.registry()[1]["experiment"] == "trial" and pipeline.registry()[1]["alias"] is None
+
+
+def test_the_same_weights_from_another_training_are_the_same_version_reproduced(pipeline):
+    from ferops.stages.publish import main
+
+    main()
+    lock = pipeline.root / "dvc.lock"
+    lock.write_text(lock.read_text().replace("train.epochs: 3", "train.epochs: 30"))
+
+    main()
+
+    opened = store.connect()
+    assert events(pipeline.root) == [("registered", 1), ("reproduced", 1)]
+    held = registry.held(opened, "fer-vgg16/1")
+    assert held.training == pipeline.registry()[1]["training"] != pipeline.registry()[0]["training"]
+    assert len(opened.client.search_runs([opened.experiment_id])) == 2
+
+
+def test_weights_that_the_ledger_knows_get_their_old_number_in_an_empty_store(pipeline, monkeypatch):
+    from ferops.stages.publish import main
+
+    main()
+    pipeline.train(seed=1)
+    main()
+    before = pipeline.registry()
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{pipeline.root}/other.db")
+
+    main()
+
+    opened = store.connect()
+    (version,) = opened.client.search_model_versions(f"name = '{store.MODEL}'")
+    assert int(version.version) == 2
+    assert ledger.history(version) == before[1:] and pipeline.registry() == before
+
+
+def test_weights_that_another_clone_had_registered_are_reproduced(pipeline):
+    from ferops.stages.publish import main
+
+    main()
+    (line,) = pipeline.registry()
+    (pipeline.root / "mlflow.db").rename(pipeline.root / "old.db")
+    (pipeline.root / ledger.REGISTRY).write_text(json.dumps({**line, "training": "theirs"}) + "\n")
+
+    subprocess.run([sys.executable, "-m", "ferops.stages", "publish"], check=True, capture_output=True)
+
+    assert [(line["event"], line["training"]) for line in pipeline.registry()] == [
+        ("registered", "theirs"), ("reproduced", line["training"]),
+    ]  # fmt: skip
+
+
+def test_a_held_version_has_its_figures_and_its_predictions(pipeline):
+    from ferops.stages.publish import main
+
+    main()
+
+    held = registry.held(store.connect(), "fer-vgg16@challenger")
+
+    assert (held.version, held.weights_digest) == (1, pipeline.training["weights_digest"])
+    assert held.aliases == ("challenger",) and held.metrics["val/accuracy"] == 0.6
+    assert len(held.predictions) == 140 and set(held.predictions["split"]) == {"validation", "test"}
+
+
+def test_events_that_the_file_lacks_come_from_the_store_in_order_and_once(three, pipeline):
+    path = pipeline.root / ledger.REGISTRY
+    registry.promote(three, 1, instead_of=None, decision={})
+    registry.promote(three, 2, instead_of=1, decision={})
+    before = path.read_text()
+    path.unlink()
+
+    ledger.sync(three, path)
+    ledger.sync(three, path)
+
+    assert path.read_text() == before
+
+
+def test_lines_of_two_branches_are_read_in_order_and_once(tmp_path):
+    lines = [{"time": float(n), "event": "promoted", "weights_digest": str(n), "version": n} for n in (2, 1, 2)]
+    path = tmp_path / "registry.jsonl"
+    path.write_text("".join(f"{json.dumps(line)}\n" for line in lines))
+
+    assert [line["version"] for line in ledger.lines(path)] == [1, 2]
+
+
+@pytest.mark.parametrize("text", ["<<<<<<< HEAD", "[1]", '{"time": 1}'])
+def test_a_line_that_is_no_event_is_named(tmp_path, text):
+    path = tmp_path / "registry.jsonl"
+    path.write_text(f"\n{text}\n")
+
+    with pytest.raises(ledger.BadLedger, match=r"registry\.jsonl: line 2"):
+        ledger.lines(path)
+
+
+def test_two_branches_of_the_ledger_merge_without_a_conflict(tmp_path):
+    def git(*args: str) -> None:
+        subprocess.run(["git", *args], cwd=tmp_path, check=True, capture_output=True)
+
+    path = tmp_path / ledger.REGISTRY
+    path.parent.mkdir()
+    root = Path(__file__).parents[2]
+    (tmp_path / ".gitattributes").write_text((root / ".gitattributes").read_text())
+    path.write_text("first\n")
+    git("init", "-b", "main")
+    git("add", "-A")
+    git("commit", "-m", "first")
+    for branch in ("mine", "theirs"):
+        git("checkout", "-b", branch, "main")
+        path.write_text(f"first\n{branch}\n")
+        git("commit", "-am", branch)
+    git("merge", "mine", "-m", "both")
+
+    assert sorted(path.read_text().split()) == ["first", "mine", "theirs"]
