@@ -11,6 +11,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from mlflow.store.model_registry import sqlalchemy_store as registry_store
+from mlflow.store.tracking import sqlalchemy_store as tracking_store
 from rich.console import Console
 from ruamel.yaml import YAML
 from support import ROOT, shell
@@ -59,9 +61,13 @@ class Clone:
 
     def training(self, committed: str | None = None) -> tuple[str, str]:
         """Identity of the training in dvc.lock, or in one that git has, and the hash of the whole lock."""
-        text = self.git("show", committed) if committed else (self.root / "dvc.lock").read_text()
-        lock = YAML(typ="safe").load(text)
+        lock = {"stages": self.lock(committed)}
         return training_identity(lock), lock_hash(lock)
+
+    def lock(self, committed: str | None = None) -> dict[str, Any]:
+        """The stages of dvc.lock, or of one that git has."""
+        text = self.git("show", committed) if committed else (self.root / "dvc.lock").read_text()
+        return YAML(typ="safe").load(text)["stages"]
 
     def json(self, name: str) -> dict[str, Any]:
         return json.loads((self.root / name).read_text())
@@ -73,6 +79,9 @@ class Clone:
     def lose_the_store(self) -> None:
         (self.root / "mlflow.db").unlink()
         shutil.rmtree(self.root / "mlartifacts")
+        for kind in (tracking_store.SqlAlchemyStore, registry_store.SqlAlchemyStore):
+            if engine := kind._engine_map.get(f"sqlite:///{self.root / 'mlflow.db'}"):
+                engine.dispose()  # it holds the deleted file open
 
 
 @contextmanager

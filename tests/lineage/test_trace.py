@@ -1,4 +1,5 @@
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -23,14 +24,8 @@ def told(console):
 
 def entry(text: str, label: str) -> str:
     """The lines of an entry, as one."""
-    lines = iter(text.splitlines())
-    found = [line for line in lines if line.startswith(f"{label} ")]
-    assert len(found) == 1, text
-    for line in lines:
-        pass
-    after = text.splitlines()[text.splitlines().index(found[0]) + 1 :]
-    more = [*after, "end"]
-    return " ".join([found[0], *(line.strip() for line in more[: next(i for i, x in enumerate(more) if x[:1] != " ")])])
+    (found,) = re.findall(rf"^{label} .*(?:\n .*)*", text, flags=re.MULTILINE)
+    return " ".join(found.split())
 
 
 def test_a_committed_model_is_traced_to_commit_data_weights_figures_and_history(clone, told) -> None:

@@ -8,7 +8,6 @@ import pytest
 from support import shell
 
 from ferops.commands.worktree import FOLDER, NoWorktree, environment, worktree
-from ferops.tracking.lineage import uncommitted
 
 
 def untouched(root: Path) -> tuple[str, ...]:
@@ -71,7 +70,7 @@ def test_passwords_and_the_place_of_the_cache_are_known_there_too(clone, tmp_pat
 def test_a_patch_is_applied_to_it(clone) -> None:
     sha = clone.commit("reproduced")
     (clone.root / "make.py").write_text("print('another method')\n")
-    patch = uncommitted(clone.root)
+    patch = shell(clone.root, "git", "diff", "--binary", "HEAD").stdout.encode()
     with worktree(sha, patch=patch) as folder:
         assert (folder / "make.py").read_text() == "print('another method')\n"
     with pytest.raises(NoWorktree, match="git apply"), worktree(sha, patch=patch.replace(b"-import", b"-export")):

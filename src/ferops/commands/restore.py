@@ -14,8 +14,9 @@ from rich.console import Console
 from ruamel.yaml import YAML
 
 from ferops import params
-from ferops.commands.worktree import environment, worktree
+from ferops.commands.worktree import NoWorktree, environment, worktree
 from ferops.errors import FeropsError
+from ferops.params import BadParams
 from ferops.stages.publish import served
 from ferops.tracking import ledger, lineage, registry, store, tags
 from ferops.tracking.ledger import Event
@@ -29,6 +30,12 @@ _NEEDED: Final = ("models/core.keras", "models/training.json", "predictions.parq
 
 _WANTED: Final = "reports/validate/"
 """What it also takes where it is there."""
+
+_TRAININGS: Final = ("registered", "reproduced")
+"""Events that name a training and its dvc.lock."""
+
+_LEDGER: Final = Path(".dvc/tmp/registry.jsonl")
+"""What publish is told of the version, and writes to; the clone's own ledger knows all of it."""
 
 
 class CannotRestore(FeropsError):
@@ -56,53 +63,92 @@ def restore(console: Console, root: Path = Path()) -> bool:
     params.load(root / "params.yaml")  # elsewhere MLflow would make an empty store
     path = root / ledger.REGISTRY
     events = ledger.lines(path)
-    registered: dict[str, Event] = {}
+    told: dict[str, list[Event]] = {}
     for event in events:
-        if event["event"] == "registered":
-            registered.setdefault(str(event["weights_digest"]), event)
-    if not registered:
+        told.setdefault(str(event["weights_digest"]), []).append(event)
+    if not told:
         _say(console, f"{path} names no version: there is nothing to restore")
         return True
     locks = Locks(root)
     is_whole = True
     with store.session() as opened:
-        for digest, event in registered.items():
-            name = f"version {event['version']}"
-            with console.status(f"{name} of {len(registered)} in {path}"):
+        for digest, own in told.items():
+            name = f"version {own[0]['version']}"
+            with console.status(f"{name}, {len(told)} in all"):
                 try:
-                    how = _version(opened, locks, event, root)
+                    how = _version(opened, locks, own, root)
                 except TrackingUnreachable:
                     raise
                 except FeropsError as error:
                     how, is_whole = f"cannot be brought back: {error}", False
                 else:
-                    _remember(opened, digest, [one for one in events if one["weights_digest"] == digest])
+                    _remember(opened, digest, own)
             _say(console, f"{name:<12}{how}")
         for line in _aliases(opened, events):
             _say(console, line)
+        ledger.sync(opened, path)
     return is_whole
 
 
-def _version(opened: Store, locks: Locks, event: Event, root: Path) -> str:
-    """Bring one version back where it is not there in full; how, in words."""
-    found = registry.find(opened, str(event["weights_digest"]))
+def _version(opened: Store, locks: Locks, events: Sequence[Event], root: Path) -> str:
+    """Bring the version of these events back where it is not there in full; how, in words.
+
+    Raises:
+        CannotRestore: for each training that led to its weights, why not.
+    """
+    number, digest = int(events[0]["version"]), str(events[0]["weights_digest"])
+    found = registry.find(opened, digest)
     if found is not None and _is_in_full(opened, found):
-        return "there already" + _as_number(int(found.version), event)
-    source = locks.source(str(event["training"]), event.get("lock"))
-    if source is None:
-        raise CannotRestore("no commit, no DVC experiment and not the workspace holds its dvc.lock")
-    with worktree(source.commit or "HEAD", root, b"" if source.commit else lineage.uncommitted(root)) as folder:
+        return "there already" + _if_another(int(found.version), number)
+    # weights may have come out of several trainings: it is the first that they were registered from
+    trainings = [event for event in events if event["event"] in _TRAININGS]
+    failed = []
+    for training in (*trainings[:1], *reversed(trainings[1:])):
+        source = locks.source(str(training["training"]), training.get("lock"))
+        try:
+            if source is None:
+                raise CannotRestore("no commit, no DVC experiment and not the workspace holds its dvc.lock")
+            version = _publish({**trainings[0], "training": training["training"]}, source, root)
+        except (CannotRestore, NoWorktree) as error:
+            failed.append(str(error))
+        else:
+            return f"back as before, from {_words(source)}{_if_another(version, number)}"
+    raise CannotRestore("; ".join(dict.fromkeys(failed)) or f"{ledger.REGISTRY} does not say what registered it")
+
+
+def _publish(registered: Event, source: Source, root: Path) -> int:
+    """Publish what a commit holds as it was registered the first time; the number of the version."""
+    with worktree(source.commit, root) as folder:
         _bring_files(folder, source)
-        values = lineage.flat(YAML(typ="safe", pure=True).load((folder / "params.yaml").read_text(encoding="utf-8")))
-        with _as_experiment(event.get("experiment")):
+        values = _params(folder, source)
+        ledger.append(folder / _LEDGER, [registered])
+        with _as_experiment(registered.get("experiment")):
             serve = partial(served, folder, values["preprocess.median_kernel"])
-            published = publish(values, serve, folder, path=root / ledger.REGISTRY, nominate=False)
-    of = f"experiment {source.experiment}" if source.experiment else f"commit {(source.commit or 'workspace')[:12]}"
-    return f"back as before, from {of}" + (_as_number(published.version.number, event) if published.version else "")
+            published = publish(values, serve, folder, path=folder / _LEDGER, nominate=False)
+    if published.version is None:
+        raise CannotRestore("its network is not a Keras graph")
+    return published.version.number
 
 
-def _as_number(number: int, event: Event) -> str:
-    return "" if number == event["version"] else f", as version {number}: its number is another's"
+def _params(folder: Path, source: Source) -> dict[str, Any]:
+    """The flattened parameters of a commit, those of its dvc.lock above all; of another time they may not be valid."""
+    path = folder / "params.yaml"
+    try:
+        values = params.flatten(params.load(path))
+    except BadParams:
+        values = lineage.flat(YAML(typ="safe", pure=True).load(path.read_text(encoding="utf-8")))
+    used = {key: value for stage in lineage.chain(source.lock) for key, value in stage.params.items()}
+    return values | {key: value for key, value in used.items() if values.get(key) != value}
+
+
+def _words(source: Source) -> str:
+    if source.commit is None:
+        return "the workspace"
+    return f"experiment {source.experiment}" if source.experiment else f"commit {source.commit[:12]}"
+
+
+def _if_another(number: int, before: int) -> str:
+    return "" if number == before else f", as version {number}: {before} is another now"
 
 
 def _is_in_full(opened: Store, version: Any) -> bool:
@@ -151,13 +197,13 @@ def _as_experiment(name: str | None) -> Iterator[None]:
 
 
 def _remember(opened: Store, digest: str, events: Sequence[Event]) -> None:
-    """Put what happened to a version back on it."""
+    """Put what happened to a version back on it; that it was restored is no event."""
     version = registry.find(opened, digest)
     if version is None:
         return
-    has = {(event["time"], event["event"]) for event in ledger.history(version)}
+    has = {(event["time"], event["event"]): event for event in ledger.history(version)}
     for event in events:
-        if (event["time"], event["event"]) not in has:
+        if has.get((event["time"], event["event"])) != event:
             ledger.tag(opened, int(version.version), event)
     if tags.NOMINATED not in version.tags and any(event.get("alias") == CHALLENGER for event in events):
         opened.client.set_model_version_tag(MODEL, version.version, tags.NOMINATED, "true")

@@ -52,9 +52,9 @@ class CannotRebuild(FeropsError):
 
 
 class Origin(NamedTuple):
-    """What a version is rebuilt from: a commit, a patch to it, and the record where MLflow has it, file by file."""
+    """What a version is rebuilt from: a commit (None: the workspace), a patch to it, and the record that MLflow has."""
 
-    commit: str
+    commit: str | None
     patch: bytes
     record: Mapping[str, bytes]
 
@@ -96,7 +96,7 @@ def origin(store: Store, traced: Trace) -> Origin:
         if patch is not None:
             return Origin(commit, patch, record)
     if source:
-        return Origin("HEAD", lineage.uncommitted(), record)
+        return Origin(None, b"", record)
     raise CannotRebuild(
         f"{MODEL} version {traced.number} cannot be rebuilt: no commit holds its dvc.lock, and MLflow does not have "
         "what was checked out and changed when it was trained"
@@ -115,6 +115,7 @@ def rebuild(traced: Trace, source: Origin, root: Path = Path()) -> list[Row]:
         NoWorktree: its commit cannot be checked out.
         CannotRebuild: its data are gone, or its pipeline fails.
     """
+    where = f"commit {source.commit[:12]}" if source.commit else "the workspace"
     with worktree(source.commit, root, source.patch) as folder:
         for name, content in source.record.items():
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
@@ -124,12 +125,12 @@ def rebuild(traced: Trace, source: Origin, root: Path = Path()) -> list[Row]:
         recorded = _left(folder)
         _bring_data(folder, recorded.chain)
         took = f"; its training took {recorded.training['seconds'] / 60:.1f} minutes" if recorded.training else ""
-        print(f"\nrebuilding version {traced.number} from {source.commit[:12]} in a worktree of its own{took}\n",
+        print(f"\nrebuilding version {traced.number} from {where} in a worktree of its own{took}\n",
               file=sys.stderr, flush=True)  # fmt: skip
         status = _run(folder)
         if status:
             raise CannotRebuild(
-                f"{MODEL} version {traced.number}: `dvc repro` of {source.commit[:12]} ended with status {status}; "
+                f"{MODEL} version {traced.number}: `dvc repro` of {where} ended with status {status}; "
                 "what it said is above"
             )
         return compare(recorded, _left(folder))

@@ -20,6 +20,8 @@ FOLDER: Final = Path(".dvc/tmp/ferops")
 
 # as after a clone: no hook runs, `dvc checkout` of post-checkout above all
 _GIT: Final = ("git", "-c", f"core.hooksPath={os.devnull}")
+# whatever the user's git is set to
+_WHOLE: Final = ("--binary", "--no-color", "--no-ext-diff", "--no-textconv", "--src-prefix=a/", "--dst-prefix=b/")
 _OF_DVC: Final = ("DVC_ROOT", "DVC_STAGE", "DVC_EXP_")
 _OPTION: Final = re.compile(r"(?:(?P<top>remote|db)\.)?(?P<section>.+?)\.(?P<option>[^.=]+)=(?P<value>.*)")
 
@@ -29,14 +31,14 @@ class NoWorktree(FeropsError):
 
 
 @contextmanager
-def worktree(commit: str, root: Path = Path(), patch: bytes = b"") -> Iterator[Path]:
+def worktree(commit: str | None, root: Path = Path(), patch: bytes = b"") -> Iterator[Path]:
     """A commit's files in a folder of their own, until the block ends, whatever ends it.
 
     It is a git worktree: the clone's branch, index and files stay as they are. It has the clone's DVC cache, remotes
     and credentials as they are now, not as that commit had them.
 
     Args:
-        commit: anything git knows as a commit.
+        commit: anything git knows as a commit; None: the workspace as it is, but for what git ignores.
         root: the clone.
         patch: a `git diff` to apply to it.
 
@@ -49,8 +51,14 @@ def worktree(commit: str, root: Path = Path(), patch: bytes = b"") -> Iterator[P
     (root / FOLDER).mkdir(parents=True, exist_ok=True)
     folder = Path(tempfile.mkdtemp(prefix=f"{os.getpid()}-", dir=root / FOLDER))
     try:
-        _git(root, "worktree", "add", "--quiet", "--detach", str(folder), commit)
+        _git(root, "worktree", "add", "--quiet", "--detach", str(folder), commit or "HEAD")
         _write_options(folder / ".dvc/config.local", options)
+        if commit is None:
+            patch = _git(root, "diff", *_WHOLE, "HEAD")
+            for name in filter(None, _git(root, "ls-files", "-z", "--others", "--exclude-standard").split(b"\0")):
+                target = folder / os.fsdecode(name)
+                target.parent.mkdir(parents=True, exist_ok=True)
+                shutil.copy2(root / os.fsdecode(name), target, follow_symlinks=False)
         if patch:
             _git(folder, "apply", "--whitespace=nowarn", given=patch)
         yield folder
@@ -107,7 +115,7 @@ def _quoted(value: str) -> str:
     return f"{quote}{value}{quote}"
 
 
-def _git(folder: Path, *args: str, given: bytes | None = None) -> None:
+def _git(folder: Path, *args: str, given: bytes | None = None) -> bytes:
     try:
         done = subprocess.run([*_GIT, *args], cwd=folder, input=given, capture_output=True, check=False)
     except FileNotFoundError:
@@ -115,3 +123,4 @@ def _git(folder: Path, *args: str, given: bytes | None = None) -> None:
     if done.returncode:
         lines = [line for line in done.stderr.decode(errors="replace").splitlines() if line.strip()] or ["no message"]
         raise NoWorktree(f"`git {' '.join(args[:2])}` failed: {lines[-1].removeprefix('fatal: ')}")
+    return done.stdout

@@ -218,12 +218,6 @@ def broken(stages: list[Stage]) -> list[str]:
     )
 
 
-def uncommitted(root: Path = Path()) -> bytes:
-    """How tracked files differ from the last commit, for `git apply`."""
-    prefixes = ("--src-prefix=a/", "--dst-prefix=b/")  # whatever the user's git is set to
-    return _git(root, "diff", "--binary", "--no-color", "--no-ext-diff", *prefixes, "HEAD", "--", ":/")
-
-
 def flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     """A nested mapping under dotted keys, whatever is in it: parameters of other times have other sections."""
     found: dict[str, Any] = {}

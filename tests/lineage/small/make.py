@@ -1,4 +1,4 @@
-"""Writes what the stage named would; LUCK and HARDWARE stand for the machine, HANG for a training of an hour."""
+"""Writes what the stage named would; LUCK, HARDWARE and FULL_DISK stand for the machine, HANG for an hour."""
 
 import json
 import os
@@ -25,6 +25,8 @@ if sys.argv[1] == "preprocess":
     write("data/prepared/report.json", json.dumps({**report, "kept": kept}))
     write("data/prepared/manifest.txt", Path("data/raw/faces.csv").read_text())
 if sys.argv[1] == "train":
+    if "FULL_DISK" in os.environ:
+        sys.exit("no space left on device")
     print("an epoch of training", flush=True)
     time.sleep(3600 if "HANG" in os.environ else 0)
     Path("models").mkdir(exist_ok=True)
