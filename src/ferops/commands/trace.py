@@ -153,7 +153,7 @@ def _metrics(traced: Trace) -> list[str]:
     for split, name in (("val", "validation"), ("test", "test")):
         found = {key: traced.version.tags.get(f"{split}/{key}") for key in describe.HEADLINE}
         if figures := ", ".join(f"{key.replace('_', ' ')} {value}" for key, value in found.items() if value):
-            lines.append(f"{name:<12}{figures}")
+            lines.append(f"{name:<11}{figures}")
     return lines
 
 
