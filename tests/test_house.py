@@ -26,10 +26,11 @@ ROOMS = {
     "model": GROUND,
     "quality": GROUND,
     "paper": GROUND | {"model"},
+    "promotion": GROUND | {"model"},
     "tracking": GROUND,
     "stages": GROUND | {"data", "model", "quality", "tracking"},
-    "commands": GROUND | {"data", "model", "quality", "tracking", "stages", "paper"},
-    "cli": GROUND | {"data", "model", "quality", "tracking", "stages", "paper", "commands"},
+    "commands": GROUND | {"data", "model", "quality", "tracking", "stages", "paper", "promotion"},
+    "cli": GROUND | {"data", "model", "quality", "tracking", "stages", "paper", "promotion", "commands"},
 }
 ONLY_IN = {
     "mlflow": {"tracking"},

@@ -61,6 +61,31 @@ def results() -> None:
     show(Console())
 
 
+@app.command(epilog="Examples:  ferops promote  |  ferops promote fer-vgg16/3")
+def promote(
+    model: Annotated[
+        str | None, typer.Argument(help="fer-vgg16@ALIAS or fer-vgg16/NUMBER; by default fer-vgg16@challenger.")
+    ] = None,
+) -> None:
+    """Hold a version against the rules and the champion on validation; promote it, or say why not."""
+    from rich.console import Console
+
+    from ferops.commands.promote import promote
+
+    if not promote(model, Console()):
+        raise typer.Exit(1)
+
+
+@app.command(epilog="Example:  ferops rollback")
+def rollback() -> None:
+    """Make the champion before this one champion again."""
+    from rich.console import Console
+
+    from ferops.commands.promote import rollback
+
+    rollback(Console())
+
+
 @app.command(
     epilog="Examples:  ferops trace  |  ferops trace fer-vgg16/3 --verify  |  ferops trace --json > lineage.json",
 )

@@ -45,6 +45,7 @@ class Instead(NamedTuple):
 
 
 NEEDS_TRAINING = "the recipe trains for minutes or hours: what comes before the training is run"
+REFUSED = "two epochs on 140 faces stay below the floors: refused, exit status 1"
 INSTEAD = {
     "make setup": Instead(f"{NO_SETUP} setup", "installs for minutes; it is what this environment came from"),
     "make demo": Instead(f"{NO_SETUP} demo", "without the set-up"),
@@ -55,6 +56,11 @@ INSTEAD = {
     "dvc queue start": Instead(None, "works in the background, after the page's end; --run-all runs the same queue"),
     "make docs": Instead(None, "tests/docs/test_site.py builds the site"),
     "make ui": Instead(None, "serves until it is ended: test_make_ui_answers_and_shows_the_runs"),
+    "ferops promote": Instead("ferops promote | grep refused", REFUSED),
+    "ferops promote fer-vgg16/3": Instead(
+        "ferops promote fer-vgg16/1 | grep refused", f"the number is an example; {REFUSED}"
+    ),
+    "ferops rollback": Instead("ferops rollback 2>&1 | grep 'no champion'", "there has been no champion: it says so"),
     "ferops data use": Instead("ferops data use --help", "named in a sentence, without its arguments"),
     "mlflow models serve": Instead(None, "names a command, without its arguments; the sentence is about its input"),
     "python flows/training.py": Instead(None, "starts a Prefect server: tests/flows/test_training.py runs this flow"),

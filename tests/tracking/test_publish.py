@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from ferops import params
-from ferops.tracking import store
+from ferops.tracking import registry, store
 from ferops.tracking.artifacts import FOLDER
 from ferops.tracking.identity import NotTrained
 from ferops.tracking.live import Epoch, LiveRun
@@ -258,20 +258,21 @@ def test_a_publish_cut_off_before_the_alias_is_finished_by_the_next(pipeline, mo
     assert len(runs()) == len(versions()) == challenger() == len(pipeline.registry()) == 1
 
 
-def test_the_registered_model_in_a_moved_clone_gives_the_cores_probabilities(pipeline, faces, monkeypatch):
+def test_the_champion_of_a_moved_clone_gives_the_cores_probabilities(pipeline, faces, monkeypatch):
     import keras
     import mlflow
 
     from ferops.data.filters import median
 
     publish()
+    registry.promote(store.connect(), 1, instead_of=None, decision={})
     core = keras.models.load_model(pipeline.root / "models/core.keras", compile=False)
     moved = pipeline.root.with_name("moved")
     shutil.move(pipeline.root, moved)
     monkeypatch.chdir(moved)
     store.connect()
 
-    loaded = mlflow.pyfunc.load_model(f"models:/{store.MODEL}@challenger")
+    loaded = mlflow.pyfunc.load_model(f"models:/{store.MODEL}@champion")
 
     expected = core.predict(median(faces, 3), verbose=0)
     np.testing.assert_allclose(loaded.predict(faces), expected, atol=1e-6)

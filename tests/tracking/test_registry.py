@@ -72,21 +72,55 @@ def test_while_one_promotes_another_is_told_who_it_is(three):
     assert registry.aliases(three) == {}
 
 
-def test_a_promotion_killed_after_the_alias_moved_is_recorded_by_the_next(three, pipeline):
+def test_a_promotion_killed_half_way_is_ended_by_the_next(three, pipeline):
+    registry.promote(three, 1, instead_of=None, decision={})
+    registry.promote(three, 2, instead_of=1, decision={})
     code = (
-        "import os, signal; from ferops.tracking import ledger, registry, store\n"
-        "ledger.record = lambda *_: os.kill(os.getpid(), signal.SIGKILL)\n"
-        "registry.promote(store.connect(), 1, instead_of=None, decision={'why': 'killed'})\n"
+        "import os, signal; from mlflow import MlflowClient; from ferops.tracking import registry, store\n"
+        "move = MlflowClient.set_registered_model_alias\n"
+        "def killed(client, name, alias, version):\n"
+        "    if alias == 'previous': os.kill(os.getpid(), signal.SIGKILL)\n"
+        "    move(client, name, alias, version)\n"
+        "MlflowClient.set_registered_model_alias = killed\n"
+        "registry.promote(store.connect(), 3, instead_of=2, decision={'why': 'killed'})\n"
     )
     killed = subprocess.run([sys.executable, "-c", code], cwd=pipeline.root, check=False)
     assert killed.returncode == -9
-    assert registry.aliases(three) == {"champion": 1} and events(pipeline.root) == []
+    assert registry.aliases(three) == {"champion": 3, "previous": 1}
 
-    registry.promote(three, 2, instead_of=1, decision={})
+    with pytest.raises(registry.Overtaken, match="aliases have moved"):
+        registry.rollback(three)
 
-    assert events(pipeline.root) == [("promoted", 1), ("promoted", 2)]
-    assert ledger.history(registry.resolve(three, "fer-vgg16/1"))[0]["decision"] == {"why": "killed"}
+    assert registry.aliases(three) == {"champion": 3, "previous": 2}
+    assert events(pipeline.root) == [("promoted", 1), ("promoted", 2), ("promoted", 3)]
+    assert ledger.history(registry.resolve(three, "fer-vgg16/3"))[0]["decision"] == {"why": "killed"}
     assert [model.name for model in three.client.search_registered_models()] == [store.MODEL]
+    assert registry.rollback(three) == (2, 3)
+
+
+def test_a_damaged_ledger_is_found_before_an_alias_moves(three, pipeline):
+    path = pipeline.root / ledger.REGISTRY
+    path.parent.mkdir(exist_ok=True)
+    path.write_text("<<<<<<< HEAD\n")
+
+    with pytest.raises(ledger.BadLedger, match="line 1"):
+        registry.promote(three, 1, instead_of=None, decision={})
+
+    assert registry.aliases(three) == {}
+    assert [model.name for model in three.client.search_registered_models()] == [store.MODEL]
+
+
+def test_a_ledger_that_cannot_be_written_is_filled_later(three, pipeline):
+    path = pipeline.root / ledger.REGISTRY
+    path.parent.rename(pipeline.root / "aside")
+    path.parent.write_text("in the way")
+
+    with pytest.raises(ledger.LedgerNotWritten, match="MLflow has the event"):
+        registry.promote(three, 1, instead_of=None, decision={})
+
+    path.parent.unlink()
+    ledger.sync(three, path)
+    assert events(pipeline.root) == [("promoted", 1)]
 
 
 def test_the_lock_of_another_machine_is_taken_over_only_when_it_is_old(three, monkeypatch):
@@ -200,6 +234,19 @@ def test_weights_that_the_ledger_knows_get_their_old_number_in_an_empty_store(pi
     (version,) = opened.client.search_model_versions(f"name = '{store.MODEL}'")
     assert int(version.version) == 2
     assert ledger.history(version) == before[1:] and pipeline.registry() == before
+
+
+def test_new_weights_in_an_empty_store_do_not_take_a_number_that_the_ledger_has_used(pipeline, monkeypatch):
+    from ferops.stages.publish import main
+
+    main()
+    pipeline.train(seed=1)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{pipeline.root}/other.db")
+
+    main()
+
+    assert events(pipeline.root) == [("registered", 1), ("registered", 2)]
+    assert registry.aliases(store.connect()) == {"challenger": 2}
 
 
 def test_weights_that_another_clone_had_registered_are_reproduced(pipeline):

@@ -35,7 +35,9 @@ def run_params(flat: Mapping[str, Any]) -> dict[str, str]:
 
 
 def run_name(flat: Mapping[str, Any], started: float) -> str:
-    """A name to tell runs apart by: the DVC experiment's, else data, base weights, rate and start (UTC).
+    """A name to tell runs apart by: the DVC experiment's, else data, start (UTC), rate and base weights.
+
+    MLflow's table shows the first eighteen letters or so.
 
     Args:
         flat: flattened parameters.
@@ -46,7 +48,7 @@ def run_name(flat: Mapping[str, Any], started: float) -> str:
     weights = str(flat.get("model.weights", "none"))
     base = "scratch" if weights == "none" else f"{Path(weights).name.partition('.')[0]}-f{flat['model.frozen_blocks']}"
     when = datetime.fromtimestamp(started, UTC)
-    return f"{flat['data.dataset']} {base} lr{flat['train.learning_rate']:g} {when:%Y-%m-%d %H:%M}"
+    return f"{flat['data.dataset']} {when:%m-%d %H:%M} lr{flat['train.learning_rate']:g} {base}"
 
 
 def run_tags(commit: Commit | None, requirements: str | None) -> dict[str, str]:

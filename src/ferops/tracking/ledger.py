@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from ferops.errors import FeropsError
+from ferops.errors import FeropsError, of_the_machine
 from ferops.tracking.store import MODEL, Store
 from ferops.tracking.tags import TRAINING, WEIGHTS_DIGEST
 
@@ -28,6 +28,10 @@ _SAME: Final = ("time", "event", "weights_digest")
 
 class BadLedger(FeropsError):
     """A line of registry.jsonl is not an event."""
+
+
+class LedgerNotWritten(FeropsError):
+    """registry.jsonl cannot be written."""
 
 
 def event(kind: str, version: "ModelVersion", **facts: Any) -> Event:
@@ -97,14 +101,24 @@ def tag(store: Store, version: int, happened: Event) -> None:
 
 
 def append(path: Path, events: Iterable[Event]) -> None:
-    """Add the events that the file lacks, in one write: several processes may do so at once."""
+    """Add the events that the file lacks, in one write: several processes may do so at once.
+
+    Raises:
+        BadLedger: the file has a line that is no event.
+        LedgerNotWritten: disk full, no permission.
+    """
     has = {_key(line) for line in lines(path)}
     missing = [happened for happened in events if _key(happened) not in has]
     if not missing:
         return
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("a", encoding="utf-8") as stream:
-        stream.write("".join(f"{json.dumps(happened)}\n" for happened in missing))
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with path.open("a", encoding="utf-8") as stream:
+            stream.write("".join(f"{json.dumps(happened)}\n" for happened in missing))
+    except OSError as error:
+        raise LedgerNotWritten(
+            f"MLflow has the event, {path} has not, and gets it later: {of_the_machine(error)}"
+        ) from None
 
 
 def sync(store: Store, path: Path) -> None:

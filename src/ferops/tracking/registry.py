@@ -98,17 +98,20 @@ def register(
         outputs: what the pipeline wrote.
         run_id: the run of these weights.
         serve: gives the model; called only where it has to be logged, so that Keras is imported only then.
-        path: of registry.jsonl; weights that it knows get their old number, where that is free.
+        path: of registry.jsonl; weights that it knows get their old number, where that is free, and new ones a number
+            that it has not used: fer-vgg16/3 means the same weights before and after a store was lost.
         nominate: give the alias `challenger` to a version that has never had it. Old weights that come back do not
             take it, nor do a DVC experiment's: of fifty trials the last is not the one to promote.
     """
     if not outputs.is_served:
         return None
     digest = outputs.weights_digest
-    known = _known(path, digest)
+    told = ledger.lines(path)
+    known = next((line for line in told if line["event"] == "registered" and line["weights_digest"] == digest), None)
     found = find(store, digest)
     if found is None:
-        version = _create(store, outputs, run_id, digest, serve, int(known["version"]) if known else 1)
+        used = max((int(line["version"]) for line in told), default=0)
+        version = _create(store, outputs, run_id, digest, serve, int(known["version"]) if known else used + 1)
     else:
         version = found
         _heal(store, version, run_id, serve)
@@ -292,29 +295,31 @@ def rollback(store: Store, path: Path = ledger.REGISTRY) -> tuple[int, int]:
     back = resolve(store, f"{MODEL}/{previous}")
     happened = ledger.event("rolled back", back, alias=CHAMPION, previous=champion)
     with _moving(store, happened, path):
-        if aliases(store).get(CHAMPION) != champion:
-            raise Overtaken("the champion is another by now: look at it, and run `ferops rollback` again if need be")
+        now = aliases(store)
+        if (now.get(CHAMPION), now.get(PREVIOUS)) != (champion, previous):
+            raise Overtaken("the aliases have moved by now: look at them, and run `ferops rollback` again if need be")
         _move(store, happened, path)
     return previous, champion
 
 
 @contextlib.contextmanager
 def _moving(store: Store, happened: ledger.Event, path: Path) -> Iterator[None]:
-    """The only process that moves the champion; what a killed one had moved is recorded first."""
+    """The only process that moves the champion; what a killed one had begun is ended first."""
+    ledger.lines(path)  # a damaged file is found before anything has moved
     try:
         with locks.exclusive(store, _PROMOTION, "a promotion", note=happened) as left:
             if left and aliases(store).get(CHAMPION) == left["version"]:
-                ledger.record(store, left, path)
+                _move(store, left, path)
             yield
     except locks.Busy as busy:
         raise Overtaken(str(busy)) from None
 
 
 def _move(store: Store, happened: ledger.Event, path: Path) -> None:
-    """`previous` first: the champion changes in one step, and at no moment is there none."""
+    """The champion changes in one step, and at no moment is there none; can be done again."""
+    store.client.set_registered_model_alias(MODEL, CHAMPION, str(happened["version"]))
     if happened["previous"] is not None:
         store.client.set_registered_model_alias(MODEL, PREVIOUS, str(happened["previous"]))
-    store.client.set_registered_model_alias(MODEL, CHAMPION, str(happened["version"]))
     ledger.record(store, happened, path)
 
 
@@ -331,14 +336,6 @@ def _registered(version: "ModelVersion", outputs: Outputs, alias: str | None) ->
         lock=outputs.lock,
         metrics=dict(outputs.headline),
         dataset={"name": outputs.report.get("dataset"), "md5": outputs.data_md5},
-    )
-
-
-def _known(path: Path, digest: str) -> ledger.Event | None:
-    """The line with which weights were registered before, in a store that was lost or in a clone of this repository."""
-    return next(
-        (line for line in ledger.lines(path) if line["event"] == "registered" and line["weights_digest"] == digest),
-        None,
     )
 
 

@@ -11,6 +11,9 @@ from ferops.tracking.outputs import Outputs
 REPORT: Final = "evaluation/report.html"
 """Path among a run's artifacts."""
 
+_CLASSIC: Final = "workflowType=machine_learning"
+"""Without it MLflow's UI shows its pages for language models."""
+
 _FIGURES: Final = {
     "figures/train/curves.png": "Curves",
     "figures/evaluate/confusion_normalised.png": "Confusion matrix, shares of the true class",
@@ -101,23 +104,30 @@ def note(outputs: Outputs, experiment_id: str, run_id: str) -> str:
     kept = outputs.report.get("kept", {})
     counts = " / ".join(f"{sum(kept[split]):,}" for split in ("train", "validation", "test") if split in kept)
     frozen = f"blocks 1-{flat['model.frozen_blocks']} frozen" if flat["model.frozen_blocks"] else "nothing frozen"
+    scored = {words: f"{split}/" for split, words in (("val", "validation"), ("test", "test"))}
+    accuracies = [
+        f"{figures[f'{prefix}accuracy']:.3f} on {words}"
+        for words, prefix in scored.items()
+        if f"{prefix}accuracy" in figures
+    ]
     rows = [
-        f"VGG16 transfer model on {describe.dataset_words(str(outputs.report.get('dataset')))}.",
+        # MLflow's list of versions shows the first words
+        f"Accuracy {', '.join(accuracies)}: {describe.dataset_words(str(outputs.report.get('dataset')))}.",
         "",
-        f"- base weights: {flat['model.weights']}, {frozen}; best epoch {training.get('best_epoch')} of "
-        f"{training.get('epochs')}",
+        f"- VGG16 transfer model; base weights: {flat['model.weights']}, {frozen}; best epoch "
+        f"{training.get('best_epoch')} of {training.get('epochs')}",
         f"- data: {counts} images (train / validation / test), split {flat['data.split']}, "
         f"median {flat['preprocess.median_kernel']}, md5 `{outputs.data_md5[:12]}`",
     ]
-    for split, words in (("val", "validation"), ("test", "test")):
-        if f"{split}/accuracy" in figures:
-            shown = ", ".join(
-                f"{key.replace('_', ' ')} {figures[f'{split}/{key}']:.3f}"
-                for key in describe.HEADLINE
-                if f"{split}/{key}" in figures
-            )
-            rows.append(f"- {words}: {shown}")
-    rows.append(f"- [the whole evaluation](#/experiments/{experiment_id}/runs/{run_id}/artifacts/{REPORT})")
+    for words, prefix in scored.items():
+        shown = [
+            f"{key.replace('_', ' ')} {figures[prefix + key]:.3f}"
+            for key in describe.HEADLINE
+            if prefix + key in figures
+        ]
+        if shown:
+            rows.append(f"- {words}: {', '.join(shown)}")
+    rows.append(f"- [the whole evaluation](#/experiments/{experiment_id}/runs/{run_id}/artifacts/{REPORT}?{_CLASSIC})")
     return "\n".join(rows)
 
 
