@@ -59,6 +59,10 @@ class Clone:
     def git(self, *args: str) -> str:
         return shell(self.root, "git", *args).stdout.strip()
 
+    def experiment(self, name: str) -> str:
+        """The git ref in which DVC keeps an experiment."""
+        return self.git("for-each-ref", "--format=%(refname)", f"refs/exps/**/{name}")
+
     def training(self, committed: str | None = None) -> tuple[str, str]:
         """Identity of the training in dvc.lock, or in one that git has, and the hash of the whole lock."""
         lock = {"stages": self.lock(committed)}

@@ -3,7 +3,6 @@ import time
 from pathlib import Path
 
 import pytest
-from support import shell
 
 from ferops.tracking.identity import read_lock
 from ferops.tracking.lineage import File, Locks, about, broken, chain
@@ -24,7 +23,7 @@ def test_a_lock_that_nobody_committed_is_the_workspaces(new) -> None:
 
 
 def test_an_experiment_is_named_and_the_queue_is_none(clone) -> None:
-    ref = clone.git("for-each-ref", "--format=%(refname)", "refs/exps/**/lr-1e-3")
+    ref = clone.experiment("lr-1e-3")
     training = clone.training(f"{ref}:dvc.lock")
     source = Locks(clone.root).source(*training)
     assert (source.experiment, source.is_whole) == ("lr-1e-3", True)
@@ -35,7 +34,7 @@ def test_an_experiment_is_named_and_the_queue_is_none(clone) -> None:
 
 
 def test_an_experiment_that_became_a_branch_is_a_commit(clone) -> None:
-    shell(clone.root, "dvc", "exp", "branch", "lr-1e-3", "kept")
+    clone.git("branch", "kept", clone.experiment("lr-1e-3"))
     source = Locks(clone.root).source(*clone.training("kept:dvc.lock"))
     assert source.experiment is None
     assert about(source.commit, clone.root).refs == ("kept",)

@@ -92,7 +92,7 @@ def test_an_experiments_version_is_traced_to_the_experiment(clone, told) -> None
     text = told("fer-vgg16/3")
     assert "(no alias)" in text.splitlines()[0]
     assert "DVC experiment lr-1e-3" in entry(text, "commit")
-    assert clone.git("for-each-ref", "--format=%(objectname)", "refs/exps/**/lr-1e-3") in entry(text, "commit")
+    assert clone.git("rev-parse", clone.experiment("lr-1e-3")) in entry(text, "commit")
     assert "registered by experiment lr-1e-3" in entry(text, "history")
 
 
@@ -112,7 +112,7 @@ def test_a_run_deleted_by_hand_leaves_a_version_that_is_traced_by_git_and_a_way_
 def test_a_version_that_nobody_holds_any_more_says_so(clone, told) -> None:
     store = clone.store()
     store.client.delete_run(registry.resolve(store, "fer-vgg16/3").run_id)
-    shell(clone.root, "dvc", "exp", "remove", "lr-1e-3")
+    clone.git("update-ref", "-d", clone.experiment("lr-1e-3"))
     text = told("fer-vgg16/3")
     assert "no commit, no experiment and not the workspace" in entry(text, "commit")
     assert "neither MLflow nor git has its dvc.lock" in entry(text, "chain")

@@ -6,7 +6,6 @@ import time
 
 import psutil
 import pytest
-from support import shell
 
 from ferops.commands.trace import trace
 from ferops.commands.verify import CannotRebuild, Left, compare
@@ -92,7 +91,7 @@ def test_a_pipeline_that_fails_is_one_line_after_what_it_said(clone, console, ca
 
 
 def test_a_version_that_nothing_leads_to_cannot_be_rebuilt(clone, console) -> None:
-    shell(clone.root, "dvc", "exp", "remove", "-q", "lr-1e-3")
+    clone.git("update-ref", "-d", clone.experiment("lr-1e-3"))
     with pytest.raises(CannotRebuild, match="version 3 cannot be rebuilt: no commit holds its dvc.lock"):
         trace("fer-vgg16/3", console, rebuild=True)
 

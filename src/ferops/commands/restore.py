@@ -4,7 +4,7 @@ import hashlib
 import os
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -72,7 +72,8 @@ def restore(console: Console, root: Path = Path()) -> bool:
     locks = Locks(root)
     is_whole = True
     with store.session() as opened:
-        for digest, own in told.items():
+        for digest in _in_order(opened, told):
+            own = told[digest]
             name = f"version {own[0]['version']}"
             with console.status(f"{name}, {len(told)} in all"):
                 try:
@@ -90,6 +91,23 @@ def restore(console: Console, root: Path = Path()) -> bool:
     return is_whole
 
 
+def _in_order(opened: Store, told: Mapping[str, Sequence[Event]]) -> list[str]:
+    """Digests by their numbers, which MLflow only counts upwards; last those whose number is not to be had."""
+    taken = set(range(_highest(opened) + 1))
+    free: list[str] = []
+    late: list[str] = []
+    for digest, events in sorted(told.items(), key=lambda item: int(item[1][0]["version"])):
+        number = int(events[0]["version"])
+        (late if number in taken else free).append(digest)
+        taken.add(number)
+    return free + late
+
+
+def _highest(opened: Store) -> int:
+    versions = opened.client.search_model_versions(f"name = '{MODEL}'")
+    return max((int(version.version) for version in versions), default=0)
+
+
 def _version(opened: Store, locks: Locks, events: Sequence[Event], root: Path) -> str:
     """Bring the version of these events back where it is not there in full; how, in words.
 
@@ -105,10 +123,13 @@ def _version(opened: Store, locks: Locks, events: Sequence[Event], root: Path) -
     failed = []
     for training in (*trainings[:1], *reversed(trainings[1:])):
         source = locks.source(str(training["training"]), training.get("lock"))
+        known: list[Event] = [{**trainings[0], "training": training["training"]}]
+        if found is None and number <= _highest(opened):  # then one that the ledger has not used
+            known = [event for event in ledger.lines(root / ledger.REGISTRY) if event["weights_digest"] != digest]
         try:
             if source is None:
                 raise CannotRestore("no commit, no DVC experiment and not the workspace holds its dvc.lock")
-            version = _publish({**trainings[0], "training": training["training"]}, source, root)
+            version = _publish(source, known, trainings[0].get("experiment"), root)
         except (CannotRestore, NoWorktree) as error:
             failed.append(str(error))
         else:
@@ -116,13 +137,13 @@ def _version(opened: Store, locks: Locks, events: Sequence[Event], root: Path) -
     raise CannotRestore("; ".join(dict.fromkeys(failed)) or f"{ledger.REGISTRY} does not say what registered it")
 
 
-def _publish(registered: Event, source: Source, root: Path) -> int:
-    """Publish what a commit holds as it was registered the first time; the number of the version."""
+def _publish(source: Source, known: Sequence[Event], experiment: str | None, root: Path) -> int:
+    """Publish what a commit holds, with a ledger of its own that knows only so much; the number of the version."""
     with worktree(source.commit, root) as folder:
         _bring_files(folder, source)
         values = _params(folder, source)
-        ledger.append(folder / _LEDGER, [registered])
-        with _as_experiment(registered.get("experiment")):
+        ledger.append(folder / _LEDGER, known)
+        with _as_experiment(experiment):
             serve = partial(served, folder, values["preprocess.median_kernel"])
             published = publish(values, serve, folder, path=folder / _LEDGER, nominate=False)
     if published.version is None:
