@@ -10,10 +10,10 @@ export DO_NOT_TRACK := true
 export PREFECT_SERVER_ANALYTICS_ENABLED := false
 export GX_ANALYTICS_ENABLED := false
 
-.PHONY: help setup demo test fuzz lint ui docs bench clean lock
+.PHONY: help setup demo test test-services fuzz lint ui docs bench clean lock
 
 help: ## show these words
-	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/  make \1\t\2/' | expand -t 16
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 24
 
 setup: $(STAMP) ## make .venv from requirements.lock
 
@@ -40,6 +40,9 @@ demo: setup ## the whole pipeline on the drawn sample, then its figures
 test: setup ## the tests
 	@python -m pytest
 
+test-services: setup ## the same code on PostgreSQL, S3 and an MLflow server, all started and stopped here
+	@python -m pytest -m services
+
 fuzz: setup ## 50 random kills, broken servers, 10,000 mutated inputs: about an hour
 	@python -m pytest -m fuzz -s
 
@@ -61,7 +64,7 @@ bench: setup ## the figures of docs/results.md that are about speed
 
 lock: setup ## resolve requirements.lock anew
 	@$(BIN)/python -m pip install --quiet "$(UV)"
-	@uv pip compile pyproject.toml --group dev --universal --generate-hashes --no-emit-index-url \
+	@uv pip compile pyproject.toml --extra team --group dev --universal --generate-hashes --no-emit-index-url \
 		--python-version 3.11 --no-header --quiet --output-file requirements.lock
 
 clean: ## remove what can be made again; data, models and the MLflow store stay

@@ -1,5 +1,6 @@
 """A real MLflow server, and a gateway before it that can be told to misbehave."""
 
+import base64
 import http.client
 import os
 import signal
@@ -23,14 +24,16 @@ Mood = Literal["well", "dead", "silent", "error", "lost"]
 class Gateway:
     """An HTTP proxy on a port of its own."""
 
-    def __init__(self, server: str) -> None:
+    def __init__(self, server: str, user: str = "", password: str = "") -> None:
+        """Stand before a server; for whoever has user and password, where a user is given."""
+        asked = base64.b64encode(f"{user}:{password}".encode()).decode() if user else ""
         self.server = server
         """Address of the server behind: always well."""
         self.requests = 0
         """How many were made since `be` was called."""
         self.first_fault = 0.0
         """When, on the monotonic clock, the first request was treated otherwise than well since `be` was called."""
-        self._be_from: tuple[Mood, int] = ("well", 0)
+        self._be_from: tuple[Mood, int, str] = ("well", 0, "")
         self._changed = threading.Event()
         gateway = self
 
@@ -43,7 +46,10 @@ class Gateway:
 
             def do(self) -> None:
                 body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
-                mood, changed = gateway._next()
+                if asked and self.headers.get("Authorization") != f"Basic {asked}":
+                    self._answer(401, {"WWW-Authenticate": "Basic"}, b"who are you?")
+                    return
+                mood, changed = gateway._next(self.path)
                 if mood == "error":
                     self._answer(500, {}, b"all is not well")
                     return
@@ -84,47 +90,76 @@ class Gateway:
         self.uri = f"http://127.0.0.1:{self._http.server_port}"
         threading.Thread(target=self._http.serve_forever, daemon=True).start()
 
-    def be(self, mood: Mood, *, after: int = 0) -> None:
-        """Change the mood, once so many more requests were treated well."""
+    def be(self, mood: Mood, *, after: int = 0, at: str = "") -> None:
+        """Change the mood, once so many more requests were treated well, and from one on whose path holds `at`."""
         self._changed.set()
         self._changed = threading.Event()
-        self.requests, self.first_fault, self._be_from = 0, 0.0, (mood, after)
+        self.requests, self.first_fault, self._be_from = 0, 0.0, (mood, after, at)
 
     def close(self) -> None:
         self._changed.set()
         self._http.shutdown()
         self._http.server_close()
 
-    def _next(self) -> tuple[Mood, threading.Event]:
+    def _next(self, path: str) -> tuple[Mood, threading.Event]:
         self.requests += 1
-        mood, after = self._be_from
-        if mood == "well" or self.requests <= after:
+        mood, after, at = self._be_from
+        if mood == "well" or self.requests <= after or (not self.first_fault and at not in path):
             return "well", self._changed
         self.first_fault = self.first_fault or time.monotonic()
         return mood, self._changed
 
 
-@contextmanager
-def mlflow_server(folder: Path) -> Iterator[str]:
-    """A server with its store in a folder; gives its address."""
+def free_port() -> int:
+    """A port of 127.0.0.1 that nobody listens on."""
     with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
-    process = subprocess.Popen(
-        ["mlflow", "server", "--workers", "1", "--host", "127.0.0.1", "--port", str(port),
-         "--backend-store-uri", f"sqlite:///{folder / 'server.db'}", "--artifacts-destination", str(folder / "models")],
-        cwd=folder, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True,
-        env={**os.environ, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"},
-    )  # fmt: skip
-    address = f"http://127.0.0.1:{port}"
+        return int(free.getsockname()[1])
+
+
+@contextmanager
+def server(command: list[str], health: str, log: Path, **environment: str) -> Iterator[subprocess.Popen[bytes]]:
+    """A command that serves until the block ends, from the moment on that the address `health` is answered."""
+    with log.open("w") as stream:
+        process = subprocess.Popen(
+            command, cwd=log.parent, stdout=stream, stderr=subprocess.STDOUT, start_new_session=True,
+            env={**os.environ, **environment},
+        )  # fmt: skip
 
     def answers() -> bool:
-        with suppress(OSError), urllib.request.urlopen(f"{address}/health", timeout=5) as answer:
+        assert process.poll() is None, f"{command[0]} ended\n{log.read_text()[-3000:]}"
+        with suppress(OSError), urllib.request.urlopen(health, timeout=5) as answer:
             return answer.status == 200
         return False
 
     try:
-        eventually(answers, 120, lambda: "an answer of `mlflow server`")
-        yield address
+        eventually(answers, 180, lambda: f"an answer of {command[0]}\n{log.read_text()[-3000:]}")
+        yield process
     finally:
-        os.killpg(process.pid, signal.SIGKILL)
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
         process.wait()
+
+
+@contextmanager
+def mlflow_server(
+    folder: Path, store: str | None = None, artifacts: str | None = None, workers: int = 1, **environment: str
+) -> Iterator[str]:
+    """MLflow's own server; gives its address.
+
+    Args:
+        folder: where its log is, and without `store` and `artifacts` everything else.
+        store: URI of the database.
+        artifacts: URI of the folder or bucket that the server keeps artifacts in.
+        workers: how many processes answer.
+        environment: of the server.
+    """
+    port = free_port()
+    command = [
+        "mlflow", "server", "--workers", str(workers), "--host", "127.0.0.1", "--port", str(port),
+        "--backend-store-uri", store or f"sqlite:///{folder / 'server.db'}",
+        "--artifacts-destination", artifacts or str(folder / "models"),
+    ]  # fmt: skip
+    address = f"http://127.0.0.1:{port}"
+    environment["MLFLOW_SERVER_ENABLE_JOB_EXECUTION"] = "false"
+    with server(command, f"{address}/health", folder / "mlflow.log", **environment):
+        yield address

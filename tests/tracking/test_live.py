@@ -107,6 +107,22 @@ def test_a_run_is_left_to_the_process_that_writes_to_it_but_not_to_another_with_
     assert len(runs()) == count
 
 
+@pytest.mark.parametrize("epochs", [0, 3])
+def test_the_same_training_on_another_machine_is_another_run_and_neither_disturbs_the_other(epochs, monkeypatch):
+    with monkeypatch.context() as elsewhere:
+        elsewhere.setattr(socket, "gethostname", lambda: "elsewhere")
+        theirs = LiveRun.open("key", FLAT, history=())
+        for number in range(1, epochs + 1):
+            theirs.log_epoch(*epoch(number))
+        assert theirs.flush()
+
+    train(1, 2, offset=5000.0)
+    assert [(run.info.status, len(steps(run))) for run in runs()] == [("RUNNING", epochs), ("FINISHED", 2)]
+
+    theirs.finish("their digest")
+    assert [run.info.status for run in runs()] == ["FINISHED", "FINISHED"]
+
+
 def test_a_finished_run_of_the_same_key_is_left_alone():
     train(1, 2)
 

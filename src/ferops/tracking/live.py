@@ -66,7 +66,8 @@ class LiveRun:
             params_flat: flattened parameters; those up to `train` are logged.
             history: epochs, as `log_epoch` takes them, that the checkpoint holds; `()`: a training from its start.
                 An unfinished run is taken up only where its epochs are these, and gets those that it lacks; any other
-                is an attempt that was given up and is closed as KILLED. None takes up any unfinished run of the key.
+                is an attempt that was given up and is closed as KILLED, unless it is of another machine, which may
+                be training still. None takes up any unfinished run of the key on this machine.
             warn: where the one line of warning goes; stderr by default.
         """
         live = cls(warn or _to_stderr)
@@ -171,15 +172,18 @@ class LiveRun:
         client = opened.client
         mine = None
         for run in unpublished_runs(opened, scratch_key):
-            if _is_another(run.data.tags.get(PROCESS, "")):
+            process = run.data.tags.get(PROCESS, "")
+            if _is_another(process):
                 continue
             # a finished one too: its `dvc` was killed before dvc.lock knew of it, so its checkpoint is at its end
             is_finished = WEIGHTS_DIGEST in run.data.tags
             logged = logged_epochs(client, run)
             is_same = history is None or same_attempt(logged, history)
-            if mine is None and is_same and (history or not is_finished):
+            is_here = processes.is_here(process)
+            # of another machine's process nothing is known: its run is taken up by its epochs alone, and never closed
+            if mine is None and is_same and (history or (is_here and not is_finished)):
                 mine, self._logged = run, set(logged)
-            elif not is_finished:
+            elif is_here and not is_finished:
                 client.set_terminated(run.info.run_id, status=GIVEN_UP)
         return mine
 

@@ -56,7 +56,7 @@ def exclusive(store: Store, name: str, what: str, *, wait: float = 0, note: Any 
     try:
         yield left
     finally:
-        store.client.delete_registered_model(lock)
+        _drop(store, lock)
 
 
 def _take(store: Store, lock: str, what: str, deadline: float, note: Any) -> Any:
@@ -72,7 +72,8 @@ def _take(store: Store, lock: str, what: str, deadline: float, note: Any) -> Any
                     description=f"A lock, gone in a moment: {what}.",
                 )
         except MlflowException as error:
-            if error.error_code != "RESOURCE_ALREADY_EXISTS":
+            # MLflow looks at the one that has the name before it says so, and by then it may be gone
+            if error.error_code not in ("RESOURCE_ALREADY_EXISTS", "RESOURCE_DOES_NOT_EXIST"):
                 raise
         else:
             return left
@@ -81,8 +82,16 @@ def _take(store: Store, lock: str, what: str, deadline: float, note: Any) -> Any
             continue
         holder = found.tags.get(_HOLDER, "")
         if _is_abandoned(found, holder):
-            left = json.loads(found.tags.get(_NOTE, "null"))
-            _drop(store, lock)
+            # one alone may take it away: two that saw the same dead process would drop each other's new lock
+            taking = f"{lock}.{found.creation_timestamp}"
+            _take(store, taking, what, deadline, None)
+            try:
+                again = _look(store, lock)
+                if again is not None and again.creation_timestamp == found.creation_timestamp:
+                    left = json.loads(found.tags.get(_NOTE, "null"))
+                    _drop(store, lock)
+            finally:
+                _drop(store, taking)
         elif time.monotonic() >= deadline:
             raise Busy(what, holder)
         else:
