@@ -157,7 +157,7 @@ def _params(folder: Path, source: Source) -> dict[str, Any]:
     try:
         values = params.flatten(params.load(path))
     except BadParams:
-        values = lineage.flat(YAML(typ="safe", pure=True).load(path.read_text(encoding="utf-8")))
+        values = params.flat(YAML(typ="safe", pure=True).load(path.read_text(encoding="utf-8")))
     used = {key: value for stage in lineage.chain(source.lock) for key, value in stage.params.items()}
     return values | {key: value for key, value in used.items() if values.get(key) != value}
 

@@ -249,7 +249,7 @@ def _compare_metrics(recorded: Left, rebuilt: Left) -> Iterator[Row]:
             yield _row(
                 f"{split} accuracy", *_accuracies(before, after), _is_close(before["accuracy"], after["accuracy"])
             )
-            figures, others = lineage.flat(before), lineage.flat(after)
+            figures, others = flat(before), flat(after)
             apart = [key for key in figures if not _is_close(figures[key], others.get(key))]
             now = f"{len(apart)} differ" if apart else f"{len(others)} figures"
             yield _row(f"{split} metrics", f"{len(figures)} figures", now, not apart)

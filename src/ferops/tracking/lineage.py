@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
+from ferops.params import flat
 from ferops.tracking import ledger, registry, tags
 from ferops.tracking.identity import NotTrained, lock_hash, training_identity
 from ferops.tracking.store import Store
@@ -216,14 +217,6 @@ def broken(stages: list[Stage]) -> list[str]:
             if written.get(dep.path, dep.md5) != dep.md5
         }
     )
-
-
-def flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """A nested mapping under dotted keys, whatever is in it: parameters of other times have other sections."""
-    found: dict[str, Any] = {}
-    for key, value in values.items():
-        found |= flat(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {f"{prefix}{key}": value}
-    return found
 
 
 def within(one: str, other: str) -> bool:
