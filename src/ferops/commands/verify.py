@@ -17,6 +17,7 @@ from rich.table import Table
 
 from ferops.commands.worktree import environment, worktree
 from ferops.errors import FeropsError
+from ferops.params import flat
 from ferops.tracking import describe, lineage, tags
 from ferops.tracking.identity import read_lock
 from ferops.tracking.lineage import LOCK, Stage, Trace
