@@ -3,7 +3,9 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 from support import shell
+from typer.testing import CliRunner
 
+from ferops.cli import app
 from ferops.commands.restore import restore
 from ferops.tracking import ledger, registry
 from ferops.tracking.store import Store
@@ -100,13 +102,14 @@ def test_in_a_store_that_has_something_only_what_is_missing_comes_and_no_alias_o
     assert [event["event"] for event in events] == ["registered", "promoted", "registered"]
 
 
-def test_weights_or_commits_that_are_gone_are_named_and_the_others_come_back(clone, console) -> None:
+def test_weights_or_commits_that_are_gone_are_named_and_the_others_come_back(clone) -> None:
     (md5,) = [out["md5"] for out in clone.lock("HEAD~2:dvc.lock")["train"]["outs"] if out["path"].endswith(".keras")]
     (clone.root / ".dvc/cache/files/md5" / md5[:2] / md5[2:]).unlink()
     clone.git("update-ref", "-d", clone.experiment("lr-1e-3"))
     clone.lose_the_store()
-    assert not restore(console)
-    said = " ".join(console.export_text().split())
+    done = CliRunner().invoke(app, ["restore"])
+    assert done.exit_code == 1
+    said = " ".join(done.stdout.split())
     assert "version 1 cannot be brought back: models/core.keras: neither in DVC's cache nor in a default remote" in said
     assert "version 3 cannot be brought back: no commit, no DVC experiment and not the workspace holds" in said
     assert "@previous stood on weights" in said

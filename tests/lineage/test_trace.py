@@ -146,13 +146,6 @@ def test_json_has_every_md5_in_full_and_nothing_else_is_printed(clone) -> None:
     assert [event["event"] for event in told["events"]] == ["registered", "promoted"]
 
 
-def test_a_mistake_on_the_command_line_is_one_line_and_status_1(clone) -> None:
-    done = shell(clone.root, "ferops", "trace", "fer-vgg16@nobody", check=False)
-    assert done.returncode == 1
-    assert done.stderr.count("\n") == 1
-    assert "@champion (version 2)" in done.stderr
-
-
 def test_elsewhere_no_store_is_made(tmp_path: Path, console, monkeypatch) -> None:
     monkeypatch.chdir(tmp_path)
     with pytest.raises(BadParams, match="params.yaml is missing"):

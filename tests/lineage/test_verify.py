@@ -1,3 +1,4 @@
+import json
 import os
 import shutil
 import signal
@@ -6,7 +7,9 @@ import time
 
 import psutil
 import pytest
+from typer.testing import CliRunner
 
+from ferops.cli import app
 from ferops.commands.trace import trace
 from ferops.commands.verify import CannotRebuild, Left, compare
 from ferops.tracking import registry
@@ -63,13 +66,15 @@ def test_what_was_not_committed_when_it_trained_is_rebuilt_too(new, console) -> 
     assert outside(new) == before
 
 
-def test_figures_that_do_not_come_out_again_are_said_and_the_status_is_1(clone, console, monkeypatch) -> None:
+def test_figures_that_do_not_come_out_again_are_said_with_status_1(clone, monkeypatch) -> None:
     monkeypatch.setenv("LUCK", "0.05")
-    assert not trace("fer-vgg16@champion", console, rebuild=True)
-    said = console.export_text()
-    assert verdicts(said)["validation accuracy"] == verdicts(said)["test accuracy"] == "different"
-    assert verdicts(said)["weights"] == "equal"
-    assert "different: validation accuracy, validation metrics, test accuracy, test metrics" in said
+    done = CliRunner().invoke(app, ["trace", "--verify", "--json"])
+    assert done.exit_code == 1
+    rows = {row["what"]: row for row in json.loads(done.stdout)["verified"]}
+    for split in ("validation", "test"):
+        assert rows[f"{split} accuracy"]["verdict"] == rows[f"{split} metrics"]["verdict"] == "different"
+    assert (rows["validation accuracy"]["recorded"], rows["validation accuracy"]["rebuilt"]) == ("0.6250", "0.6750")
+    assert rows["weights"]["passed"] is True
 
 
 def test_data_that_are_gone_are_said_before_anything_is_trained(clone, console, capfd) -> None:
@@ -96,7 +101,7 @@ def test_a_version_that_nothing_leads_to_cannot_be_rebuilt(clone, console) -> No
         trace("fer-vgg16/3", console, rebuild=True)
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=["ctrl-c", "terminated"])
+@pytest.mark.parametrize("number", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.services)])
 def test_ended_in_the_middle_it_leaves_no_process_and_no_worktree(clone, number) -> None:
     before = outside(clone)
     process = subprocess.Popen(

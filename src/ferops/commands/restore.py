@@ -199,7 +199,7 @@ def _bring_files(folder: Path, source: Source) -> None:
 
 
 def _is_another(path: Path, md5: str) -> bool:
-    """Whether a file is there and is not the one that dvc.lock names; of folders DVC sees to it."""
+    """Whether a file is there and is not the one that dvc.lock names; folders are not asked."""
     return path.is_file() and hashlib.md5(path.read_bytes(), usedforsecurity=False).hexdigest() != md5
 
 

@@ -55,7 +55,8 @@ def trace(
         console.print("\n".join(_lines(traced, root)), markup=False, highlight=False, soft_wrap=True)
     rows = verify.rebuild(traced, origin, root) if origin else []
     if as_json:
-        console.print_json(data={**_as_json(traced, root), "verified": [row._asdict() for row in rows]})
+        verified = [row._asdict() for row in rows] if origin else None
+        console.print_json(data={**_as_json(traced, root), "verified": verified})
     elif origin:
         verify.show(rows, console)
     return all(row.passed is not False for row in rows)

@@ -3,6 +3,7 @@
 import os
 import re
 import shutil
+import socket
 import subprocess
 import sys
 import tempfile
@@ -49,7 +50,7 @@ def worktree(commit: str | None, root: Path = Path(), patch: bytes = b"") -> Ite
     options = _dvc_options(root)
     _sweep(root)
     (root / FOLDER).mkdir(parents=True, exist_ok=True)
-    folder = Path(tempfile.mkdtemp(prefix=f"{os.getpid()}-", dir=root / FOLDER))
+    folder = Path(tempfile.mkdtemp(prefix=f"{socket.gethostname()}.{os.getpid()}.", dir=root / FOLDER))
     try:
         _git(root, "worktree", "add", "--quiet", "--detach", str(folder), commit or "HEAD")
         _write_options(folder / ".dvc/config.local", options)
@@ -78,9 +79,10 @@ def environment(folder: Path) -> dict[str, str]:
 
 
 def _sweep(root: Path) -> None:
-    """Remove what processes left that were killed."""
-    for folder in (root / FOLDER).glob("*-*"):
-        owner = folder.name.partition("-")[0]
+    """Remove what processes of this machine left that were killed; of others nothing can be known."""
+    here = f"{socket.gethostname()}."
+    for folder in (root / FOLDER).glob(f"{here}*"):
+        owner = folder.name.removeprefix(here).partition(".")[0]
         if owner.isdigit() and not psutil.pid_exists(int(owner)):
             shutil.rmtree(folder, ignore_errors=True)
 

@@ -177,12 +177,10 @@ def artifact(store: Store, run: "Run", path: str) -> bytes | None:
 
 def about(commit: str, root: Path = Path()) -> About:
     """Subject, time and branches of a commit; empty where git does not know it."""
-    shown = _git(root, "show", "--no-patch", "--format=%cI %s", commit).decode(errors="replace").strip()
+    shown = _git(root, "log", "-1", "--no-show-signature", "--format=%cI %s", commit).decode(errors="replace").strip()
     time, _, subject = shown.partition(" ")
-    refs = _git(
-        root, "for-each-ref", "--contains", commit, "--format=%(refname:short)",
-        "refs/heads", "refs/remotes", "refs/tags",
-    )  # fmt: skip
+    name = "--format=%(if)%(symref)%(then)%(else)%(refname:short)%(end)"  # origin/HEAD is no branch of its own
+    refs = _git(root, "for-each-ref", "--contains", commit, name, "refs/heads", "refs/remotes", "refs/tags")
     return About(subject, time, tuple(refs.decode(errors="replace").split()))
 
 
@@ -233,8 +231,8 @@ class _Held(NamedTuple):
 def _committed(root: Path) -> Iterator[_Held]:
     # an experiment's ref leads to one commit of its own; the user's stash is nobody's history
     listed = _git(
-        root, "log", "--exclude=refs/exps/*", "--exclude=refs/stash", "--all", "--full-history", "--date-order",
-        "--reverse", "--format=%H", "--", LOCK,
+        root, "rev-list", "--exclude=refs/exps/*", "--exclude=refs/stash", "--all", "--full-history", "--date-order",
+        "--reverse", "--", LOCK,
     )  # fmt: skip
     places: list[tuple[str, str | None]] = [(commit, None) for commit in listed.decode().split()]
     refs = _git(root, "for-each-ref", "--sort=creatordate", "--format=%(objectname) %(refname)", "refs/exps")
