@@ -5,7 +5,6 @@ commit is found by looking for that lock in everything git keeps.
 """
 
 import re
-import subprocess
 import tempfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -16,7 +15,7 @@ from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
 from ferops.params import flat
-from ferops.tracking import ledger, registry, tags
+from ferops.tracking import git, ledger, registry, tags
 from ferops.tracking.identity import NotTrained, lock_hash, training_identity
 from ferops.tracking.store import Store
 
@@ -263,14 +262,7 @@ def _blobs(root: Path, commits: list[str]) -> Iterator[bytes | None]:
 
 
 def _git(root: Path, *args: str, given: bytes | None = None) -> bytes:
-    """What git says; nothing where it fails: outside a repository, or without git."""
-    try:
-        done = subprocess.run(
-            ["git", "--no-optional-locks", *args], cwd=root, input=given, capture_output=True, check=False
-        )
-    except FileNotFoundError:
-        return b""
-    return done.stdout if done.returncode == 0 else b""
+    return git.ask(root, *args, given=given) or b""
 
 
 def _parse(content: bytes) -> dict[str, Any] | None:
