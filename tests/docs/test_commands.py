@@ -79,6 +79,9 @@ INSTEAD = {
     ),
 }
 INSTEAD_ON = {
+    ("docs/guide/troubleshooting.md", "git checkout -- reports/registry.jsonl"): Instead(
+        "git add reports/registry.jsonl && git checkout -- reports/registry.jsonl", "here it is not in git yet"
+    ),
     ("README.md", "dvc repro"): Instead(
         None, "`make demo` of this page runs it; here the recipe would train for minutes"
     ),
