@@ -38,7 +38,7 @@ demo: setup ## the whole pipeline on the drawn sample, then its figures
 	@ferops results
 
 test: setup ## the tests
-	@python -m pytest
+	@python -m pytest --numprocesses 2 --dist worksteal
 
 test-services: setup ## the same code on PostgreSQL, S3 and an MLflow server, all started and stopped here
 	@python -m pytest -m services

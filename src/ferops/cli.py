@@ -1,5 +1,6 @@
 """`ferops`: the commands beside `dvc repro`."""
 
+import signal
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -85,6 +86,36 @@ def rollback() -> None:
     rollback(Console())
 
 
+@app.command(
+    epilog="Examples:  ferops trace  |  ferops trace fer-vgg16/3 --verify  |  ferops trace --json > lineage.json",
+)
+def trace(
+    model: Annotated[str, typer.Argument(help="fer-vgg16@ALIAS or fer-vgg16/NUMBER.")] = "fer-vgg16@champion",
+    verify: Annotated[
+        bool, typer.Option("--verify", help="Rebuild it in a worktree of its commit and compare. Trains again.")
+    ] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object, with every md5 in full.")] = False,
+) -> None:
+    """Where a model comes from: commit or experiment, data, parameters, weights, figures, and what happened to it."""
+    from rich.console import Console
+
+    from ferops.commands.trace import trace
+
+    if not trace(model, Console(), rebuild=verify, as_json=as_json):
+        raise typer.Exit(1)
+
+
+@app.command(epilog="Example:  rm -r mlflow.db mlartifacts && ferops restore")
+def restore() -> None:
+    """Rebuild an empty or lost registry from reports/registry.jsonl, git and DVC's cache or remote."""
+    from rich.console import Console
+
+    from ferops.commands.restore import restore
+
+    if not restore(Console()):
+        raise typer.Exit(1)
+
+
 @app.command(epilog="Example:  ferops summary")
 def summary() -> None:
     """The network of params.yaml, layer by layer, with the paper's three counts."""
@@ -104,6 +135,7 @@ def summary() -> None:
 
 def main() -> None:
     """Run a command; a user's mistake is one line on stderr and exit status 1."""
+    signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))  # what was begun is put away
     try:
         app()
     except FeropsError as error:

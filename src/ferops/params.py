@@ -1,5 +1,6 @@
 """params.yaml as a strict, frozen model: the only source of parameters."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
@@ -204,15 +205,15 @@ def load_recipe(name: str, folder: Path = Path("recipes")) -> dict[str, Any]:
 
 def flatten(params: Params) -> dict[str, Any]:
     """Every parameter under its dotted key, as in params.yaml."""
+    return flat(params.model_dump(by_alias=True))
 
-    def walk(prefix: str, node: dict[str, Any]) -> dict[str, Any]:
-        flat: dict[str, Any] = {}
-        for key, value in node.items():
-            name = f"{prefix}{key}"
-            flat |= walk(f"{name}.", value) if isinstance(value, dict) else {name: value}
-        return flat
 
-    return walk("", params.model_dump(by_alias=True))
+def flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """A nested mapping under dotted keys, whatever is in it: parameters of other times have other sections."""
+    found: dict[str, Any] = {}
+    for key, value in values.items():
+        found |= flat(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {f"{prefix}{key}": value}
+    return found
 
 
 def _yaml() -> YAML:

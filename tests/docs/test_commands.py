@@ -47,6 +47,7 @@ class Instead(NamedTuple):
 STARTED_THERE = "tests/services/servers.py starts it, on loopback"
 NEEDS_TRAINING = "the recipe trains for minutes or hours: what comes before the training is run"
 REFUSED = "two epochs on 140 faces stay below the floors: refused, exit status 1"
+NO_CHAMPION = "there has been no champion"
 INSTEAD = {
     "make setup": Instead(f"{NO_SETUP} setup", "installs for minutes; it is what this environment came from"),
     "make demo": Instead(f"{NO_SETUP} demo", "without the set-up"),
@@ -74,6 +75,13 @@ INSTEAD = {
         "ferops promote fer-vgg16/1 | grep refused", f"the number is an example; {REFUSED}"
     ),
     "ferops rollback": Instead("ferops rollback 2>&1 | grep 'no champion'", "there has been no champion: it says so"),
+    "ferops trace fer-vgg16@champion": Instead("ferops trace fer-vgg16@challenger", NO_CHAMPION),
+    "ferops trace --json > lineage.json": Instead(
+        "ferops trace fer-vgg16@challenger --json > lineage.json", NO_CHAMPION
+    ),
+    "ferops trace fer-vgg16@champion --verify": Instead(
+        None, "trains again: tests/lineage/test_rebuild.py runs it, with the tests of the servers"
+    ),
     "ferops data use": Instead("ferops data use --help", "named in a sentence, without its arguments"),
     "mlflow models serve": Instead(None, "names a command, without its arguments; the sentence is about its input"),
     "python flows/training.py": Instead(None, "starts a Prefect server: tests/flows/test_training.py runs this flow"),
@@ -84,6 +92,9 @@ INSTEAD = {
     ),
 }
 INSTEAD_ON = {
+    ("docs/guide/troubleshooting.md", "git checkout -- reports/registry.jsonl"): Instead(
+        "git add reports/registry.jsonl && git checkout -- reports/registry.jsonl", "here it is not in git yet"
+    ),
     ("README.md", "dvc repro"): Instead(
         None, "`make demo` of this page runs it; here the recipe would train for minutes"
     ),

@@ -165,6 +165,7 @@ def said() -> dict[str, str]:
         "Data": ours,
         "Network and weights": ours,
         "MLflow": ours + "\n" + sentences(Path(asyncio.base_events.__file__)),
+        "Registry": ours,
         "DVC": sentences(library("dvc")),
         "Prefect": sentences(library("prefect") / "server/api/server.py", ROOT / "flows"),
     }

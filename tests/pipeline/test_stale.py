@@ -14,6 +14,9 @@ from ferops import params
 KEYS = params.flatten(params.load(ROOT / "params.yaml"))
 STAGES: dict[str, Any] = YAML(typ="safe").load(ROOT / "dvc.yaml")["stages"]
 
+NOT_OF_A_STAGE = "promotion."
+"""`ferops promote` reads it: a rule that changed makes nothing stale."""
+
 
 def readers(key: str) -> set[str]:
     """The stages that list a key or a section of it; tests/test_house.py holds the lists to what the code reads."""
@@ -59,4 +62,4 @@ def test_a_key_makes_the_stages_stale_that_read_it_and_no_other(
     finally:
         file.write_bytes(before)
     assert stale == readers(key)
-    assert stale, "a parameter that nothing reads"
+    assert stale or key.startswith(NOT_OF_A_STAGE), "a parameter that nothing reads"

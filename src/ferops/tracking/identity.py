@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import subprocess
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final, NamedTuple
@@ -10,6 +9,7 @@ from typing import Any, Final, NamedTuple
 from ruamel.yaml import YAML
 
 from ferops.errors import FeropsError
+from ferops.tracking import git
 
 PREPARED: Final = "data/prepared"
 
@@ -85,13 +85,13 @@ def current_commit(folder: Path = Path()) -> Commit | None:
     dvc.lock, metrics/ and reports/ are left out of the difference: the pipeline rewrites them before anyone can commit
     them.
     """
-    sha = _git(folder, "rev-parse", "HEAD")
+    sha = git.ask(folder, "rev-parse", "HEAD")
     if not sha:
         return None
     outputs = [f":(exclude,top){name}" for name in _PIPELINE_OUTPUTS]
     # whatever the user's git is set to
     how = ("--binary", "--no-color", "--no-ext-diff", "--no-textconv", "--src-prefix=a/", "--dst-prefix=b/")
-    diff = _git(folder, "diff", *how, "HEAD", "--", ":/", *outputs)
+    diff = git.ask(folder, "diff", *how, "HEAD", "--", ":/", *outputs)
     return Commit(sha.decode().strip(), diff or b"")
 
 
@@ -103,14 +103,3 @@ def requirements_hash(folder: Path = Path()) -> str | None:
 
 def _stage(lock: Mapping[str, Any], name: str) -> Mapping[str, Any]:
     return (lock.get("stages") or {}).get(name) or {}
-
-
-def _git(folder: Path, *args: str) -> bytes | None:
-    try:
-        # a git that is killed while it refreshes the index would leave .git/index.lock
-        done = subprocess.run(
-            ["git", "--no-optional-locks", *args], cwd=folder, capture_output=True, timeout=20, check=False
-        )
-    except (OSError, subprocess.TimeoutExpired):
-        return None
-    return done.stdout if done.returncode == 0 else None

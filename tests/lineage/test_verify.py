@@ -1,0 +1,182 @@
+import json
+import os
+import shutil
+import signal
+import subprocess
+import time
+
+import psutil
+import pytest
+from typer.testing import CliRunner
+
+from ferops.cli import app
+from ferops.commands.trace import trace
+from ferops.commands.verify import CannotRebuild, Left, compare
+from ferops.tracking import registry
+from ferops.tracking.lineage import File, Stage
+
+
+def outside(clone) -> dict[str, object]:
+    """All that a rebuild must leave alone: git, DVC's cache, the store."""
+    store = clone.store()
+    return {
+        "status": clone.git("status", "--porcelain"),
+        "diff": clone.git("diff", "HEAD"),
+        "worktrees": clone.git("worktree", "list"),
+        "left": [path.name for path in (clone.root / ".dvc/tmp/ferops").glob("*")],
+        "cache": sorted(path.name for path in (clone.root / ".dvc/cache").rglob("*")),
+        "runs": [(run.info.run_id, run.data.tags) for run in store.client.search_runs([store.experiment_id])],
+    }
+
+
+def verdicts(text: str) -> dict[str, str]:
+    """What -> verdict, of the table that is printed last."""
+    rows = [line.split("  ") for line in text[text.index("recorded") :].splitlines()[2:]]
+    cells = [[cell.strip() for cell in row if cell.strip()] for row in rows]
+    return {row[0]: row[-1] for row in cells if len(row) > 2}
+
+
+def test_a_commit_is_rebuilt_to_the_same_and_nothing_of_it_stays(clone, console, capfd) -> None:
+    before = outside(clone)
+    assert trace("fer-vgg16@previous", console, rebuild=True)
+    said = console.export_text()
+    assert set(verdicts(said).values()) == {"equal"}
+    assert {"data/raw/faces.csv", "data/prepared", "code", "params", "validation accuracy", "weights"} <= set(
+        verdicts(said)
+    )
+    assert "everything that was compared agrees" in said
+    assert "an epoch of training" in capfd.readouterr().err, "what it does is seen while it does it"
+    assert outside(clone) == before
+
+
+def test_what_was_not_committed_when_it_trained_is_rebuilt_too(new, console) -> None:
+    """Trained with a change that no commit has, and that the workspace has no longer."""
+    (new.root / "src/data/splits.py").write_text("split = 2\n")
+    new.repro(train={"seed": 1})
+    assert new.publish() == 2
+    store = new.store()
+    run = registry.run_of(store, registry.resolve(store, "fer-vgg16/2"))
+    store.client.delete_tag(run.info.run_id, "ferops.rebuilt")  # as one that was logged while it trained
+    new.git("reset", "-q", "--hard")
+    before = outside(new)
+    assert trace("fer-vgg16/2", console, rebuild=True)
+    said = console.export_text()
+    assert "no commit, no experiment and not the workspace" in said
+    assert set(verdicts(said).values()) == {"equal"}
+    assert outside(new) == before
+
+
+def test_figures_that_do_not_come_out_again_are_said_with_status_1(clone, monkeypatch) -> None:
+    monkeypatch.setenv("LUCK", "0.05")
+    done = CliRunner().invoke(app, ["trace", "--verify", "--json"])
+    assert done.exit_code == 1
+    rows = {row["what"]: row for row in json.loads(done.stdout)["verified"]}
+    for split in ("validation", "test"):
+        assert rows[f"{split} accuracy"]["verdict"] == rows[f"{split} metrics"]["verdict"] == "different"
+    assert (rows["validation accuracy"]["recorded"], rows["validation accuracy"]["rebuilt"]) == ("0.6250", "0.6750")
+    assert rows["weights"]["passed"] is True
+
+
+def test_data_that_are_gone_are_said_before_anything_is_trained(clone, console, capfd) -> None:
+    before = outside(clone)["left"]
+    shutil.rmtree(clone.root / ".dvc/cache")
+    with pytest.raises(CannotRebuild, match=r"data/raw/faces.csv, which the pipeline starts from, is neither in DVC"):
+        trace("fer-vgg16@champion", console, rebuild=True)
+    assert "Running stage" not in capfd.readouterr().err
+    assert outside(clone)["left"] == before
+
+
+def test_a_pipeline_that_fails_is_one_line_after_what_it_said(clone, console, capfd, monkeypatch) -> None:
+    monkeypatch.setenv("FULL_DISK", "yes")
+    with pytest.raises(CannotRebuild, match=r"`dvc repro` of commit [0-9a-f]{12} ended with status") as error:
+        trace("fer-vgg16@champion", console, rebuild=True)
+    assert "\n" not in str(error.value)
+    assert "no space left on device" in capfd.readouterr().err
+    assert outside(clone)["left"] == []
+
+
+def test_a_version_that_nothing_leads_to_cannot_be_rebuilt(clone, console) -> None:
+    clone.git("update-ref", "-d", clone.experiment("lr-1e-3"))
+    with pytest.raises(CannotRebuild, match="version 3 cannot be rebuilt: no commit holds its dvc.lock"):
+        trace("fer-vgg16/3", console, rebuild=True)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.services)])
+def test_ended_in_the_middle_it_leaves_no_process_and_no_worktree(clone, number) -> None:
+    before = outside(clone)
+    process = subprocess.Popen(
+        ["ferops", "trace", "--verify"], cwd=clone.root, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
+        env={**os.environ, "HANG": "yes"},
+    )  # fmt: skip
+    assert any("an epoch of training" in line for line in process.stderr)
+    children = psutil.Process(process.pid).children(recursive=True)
+    assert any("make.py" in " ".join(child.cmdline()) for child in children)
+    process.send_signal(number)
+    assert process.wait(60) != 0
+    deadline = time.monotonic() + 60
+    while any(child.is_running() and child.status() != psutil.STATUS_ZOMBIE for child in children):
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    assert outside(clone) == before
+
+
+RAW, PREPARED, CODE = File("data/raw/x.csv", "a" * 32), File("data/prepared", "b" * 32), File("src/x.py", "c" * 32)
+HERE = {"keras": "3", "backend": "tensorflow", "backend_version": "2", "hardware": "this", "weights_digest": "d" * 64}
+
+
+def left(*, prepared: File = PREPARED, code: File = CODE, epochs: int = 8, accuracy: float = 0.6, **training) -> Left:
+    """What a pipeline of two stages left."""
+    stages = [
+        Stage("preprocess", "p", (RAW, code), {}, (prepared, File("data/times.json", str(accuracy)))),
+        Stage("train", "t", (prepared,), {"train.epochs": epochs}, (File("models/core.keras", str(accuracy)),)),
+        Stage("evaluate", "e", (prepared, File("models/core.keras", str(accuracy))), {}, ()),
+    ]
+    figures = {"accuracy": accuracy, "accuracy_interval": [accuracy - 0.05, accuracy + 0.05], "n": 400}
+    return Left(stages, HERE | training, {"validation": figures, "test": {}})
+
+
+def verdict(recorded: Left, rebuilt: Left) -> dict[str, tuple[str, bool | None]]:
+    return {row.what: (row.verdict, row.passed) for row in compare(recorded, rebuilt)}
+
+
+def test_the_same_is_equal_and_files_that_only_carry_times_are_not_asked() -> None:
+    found = verdict(left(), left())
+    assert set(found) == {
+        "data/raw/x.csv", "data/prepared", "code", "params", "validation accuracy", "validation metrics", "weights",
+    }  # fmt: skip
+    assert set(found.values()) == {("equal", True)}
+
+
+def test_other_data_code_and_parameters_are_named() -> None:
+    rebuilt = left(prepared=File("data/prepared", "e" * 32), code=File("src/x.py", "f" * 32), epochs=9)
+    found = verdict(left(), rebuilt)
+    for what in ("data/prepared", "code", "train.epochs"):
+        assert found[what] == ("different", False)
+    assert found["data/raw/x.csv"] == ("equal", True)
+
+
+def test_on_this_hardware_a_millionth_is_a_difference_and_less_is_not() -> None:
+    assert verdict(left(), left(accuracy=0.6 + 1e-9))["validation accuracy"] == ("equal", True)
+    assert verdict(left(), left(accuracy=0.6 + 1e-5))["validation accuracy"] == ("different", False)
+    assert verdict(left(), left(accuracy=0.6 + 1e-5))["validation metrics"] == ("different", False)
+
+
+@pytest.mark.parametrize("other", ["keras", "backend", "backend_version", "hardware"])
+def test_elsewhere_accuracy_is_held_to_its_interval_and_weights_to_nothing(other) -> None:
+    near = verdict(left(), left(accuracy=0.66, weights_digest="e" * 64, **{other: "another"}))
+    assert near["validation accuracy"] == ("95% intervals overlap", True)
+    assert near["weights"] == (f"not compared: other {other.replace('_', ' ')}", None)
+    assert "validation metrics" not in near
+    far = verdict(left(), left(accuracy=0.71, **{other: "another"}))
+    assert far["validation accuracy"] == ("95% intervals apart", False)
+
+
+def test_where_nobody_knows_what_it_trained_on_weights_are_not_compared() -> None:
+    unknown = left()._replace(training={})
+    assert verdict(unknown, left())["weights"] == ("not compared: unknown hardware", None)
+
+
+def test_a_split_that_was_closed_stays_out_and_one_that_was_scored_must_be() -> None:
+    opened = left()._replace(metrics={name: left().metrics["validation"] for name in ("validation", "test")})
+    assert verdict(left(), opened)["test metrics"] == ("not compared: none recorded", None)
+    assert verdict(opened, left())["test metrics"] == ("different", False)
