@@ -82,6 +82,8 @@ INSTEAD_ON = {
     ("docs/guide/troubleshooting.md", "git checkout -- reports/registry.jsonl"): Instead(
         "git add reports/registry.jsonl && git checkout -- reports/registry.jsonl", "here it is not in git yet"
     ),
+    ("docs/guide/troubleshooting.md", "ferops trace"): Instead("ferops trace --help", "named in a sentence"),
+    ("docs/guide/troubleshooting.md", "ferops trace --verify"): Instead("ferops trace --help", "named in a sentence"),
     ("README.md", "dvc repro"): Instead(
         None, "`make demo` of this page runs it; here the recipe would train for minutes"
     ),
