@@ -44,6 +44,7 @@ class Instead(NamedTuple):
     reason: str
 
 
+STARTED_THERE = "tests/services/servers.py starts it, on loopback"
 NEEDS_TRAINING = "the recipe trains for minutes or hours: what comes before the training is run"
 REFUSED = "two epochs on 140 faces stay below the floors: refused, exit status 1"
 NO_CHAMPION = "there has been no champion"
@@ -54,6 +55,18 @@ INSTEAD = {
     "make lint": Instead(f"{NO_SETUP} --dry-run lint", "a check of its own, on the checkout"),
     "make lock": Instead(f"{NO_SETUP} --dry-run lock", "resolves from a package index"),
     "make fuzz": Instead(f"{NO_SETUP} --dry-run fuzz", "takes minutes"),
+    "make test-services": Instead(f"{NO_SETUP} --dry-run test-services", "takes minutes"),
+    'pip install -e ".[team]"': Instead(None, "installs from a package index"),
+    "sudo apt-get install postgresql": Instead(None, "installs from Debian"),
+    "sudo -u postgres createuser --pwprompt mlflow": Instead(None, STARTED_THERE),
+    "sudo -u postgres createdb --owner mlflow mlflow": Instead(None, STARTED_THERE),
+    "mlflow server": Instead(None, "names a command, without its arguments"),
+    "mlflow server --artifacts-destination s3://ferops-mlflow --host 127.0.0.1 --port 5000 --workers 2": Instead(
+        None, STARTED_THERE
+    ),
+    "export MLFLOW_TRACKING_URI=https://mlflow.example.org": Instead(
+        "export MLFLOW_TRACKING_URI=sqlite:///team.db", "an empty database file stands for an empty server"
+    ),
     "dvc queue start": Instead(None, "works in the background, after the page's end; --run-all runs the same queue"),
     "make docs": Instead(None, "tests/docs/test_site.py builds the site"),
     "make ui": Instead(None, "serves until it is ended: test_make_ui_answers_and_shows_the_runs"),
@@ -87,6 +100,8 @@ INSTEAD_ON = {
     ("README.md", "dvc repro"): Instead(
         None, "`make demo` of this page runs it; here the recipe would train for minutes"
     ),
+    ("docs/guide/team.md", "dvc push"): Instead(None, "to a server; tests/services/test_team.py pushes to one"),
+    ("docs/guide/team.md", "dvc pull"): Instead(None, "the same"),
     ("docs/guide/real-data.md", "dvc repro"): Instead("dvc repro validate@augmented", NEEDS_TRAINING),
 }
 """The same for one page."""

@@ -141,25 +141,22 @@ def server(command: list[str], health: str, log: Path, **environment: str) -> It
 
 
 @contextmanager
-def mlflow_server(
-    folder: Path, store: str | None = None, artifacts: str | None = None, workers: int = 1, **environment: str
-) -> Iterator[str]:
-    """MLflow's own server; gives its address.
+def mlflow_server(folder: Path, **environment: str) -> Iterator[str]:
+    """MLflow's own server with one worker, and its store and log in a folder; gives its address.
 
     Args:
-        folder: where its log is, and without `store` and `artifacts` everything else.
-        store: URI of the database.
-        artifacts: URI of the folder or bucket that the server keeps artifacts in.
-        workers: how many processes answer.
-        environment: of the server.
+        folder: for all that it writes.
+        environment: what it is to do otherwise: each option of `mlflow server` has a variable.
     """
     port = free_port()
-    command = [
-        "mlflow", "server", "--workers", str(workers), "--host", "127.0.0.1", "--port", str(port),
-        "--backend-store-uri", store or f"sqlite:///{folder / 'server.db'}",
-        "--artifacts-destination", artifacts or str(folder / "models"),
-    ]  # fmt: skip
     address = f"http://127.0.0.1:{port}"
-    environment["MLFLOW_SERVER_ENABLE_JOB_EXECUTION"] = "false"
-    with server(command, f"{address}/health", folder / "mlflow.log", **environment):
+    settings = {
+        "MLFLOW_BACKEND_STORE_URI": f"sqlite:///{folder / 'server.db'}",
+        "MLFLOW_ARTIFACTS_DESTINATION": str(folder / "models"),
+        "MLFLOW_WORKERS": "1",
+        "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
+        **environment,
+    }
+    command = ["mlflow", "server", "--host", "127.0.0.1", "--port", str(port)]
+    with server(command, f"{address}/health", folder / "mlflow.log", **settings):
         yield address

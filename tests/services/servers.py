@@ -46,9 +46,13 @@ class Team:
 
     def empty(self) -> None:
         """As on their first day, while they run."""
+        self.lose()
+        self._bucket("data").objects.all().delete()
+
+    def lose(self) -> None:
+        """Take everything from MLflow's server, while it runs: its database and its bucket."""
         _recreate(self.database, "mlflow", template="first_day")
-        for bucket in BUCKETS:
-            self._bucket(bucket).objects.all().delete()
+        self._bucket("mlflow").objects.all().delete()
 
     def _bucket(self, name: str) -> Any:
         return _s3(self.s3).Bucket(name)
@@ -61,11 +65,13 @@ def team(folder: Path) -> Iterator[Team]:
         _recreate(database, "first_day")
         mlflow.MlflowClient(_named(database, "first_day")).search_experiments()  # makes the tables
         _recreate(database, "mlflow", template="first_day")
-        opened = mlflow_server(
-            folder, store=_named(database, "mlflow"), artifacts="s3://mlflow", workers=2,
-            MLFLOW_S3_ENDPOINT_URL=s3, **KEYS,
-        )  # fmt: skip
-        with opened as address:
+        settings = {
+            "MLFLOW_BACKEND_STORE_URI": _named(database, "mlflow"),
+            "MLFLOW_ARTIFACTS_DESTINATION": "s3://mlflow",
+            "MLFLOW_S3_ENDPOINT_URL": s3,
+            "MLFLOW_WORKERS": "2",
+        }
+        with mlflow_server(folder, **settings, **KEYS) as address:
             yield Team(address, s3, database)
 
 
