@@ -166,6 +166,9 @@ def place(repro: Path, tmp_path: Path) -> Path:
     (folder / ".venv").mkdir()
     for part in Path(sys.prefix).iterdir():
         (folder / ".venv" / part.name).symlink_to(part)
+    # a `make` word that was forgotten in INSTEAD must not set up anew: it would point this very environment elsewhere
+    (folder / ".venv/.synced").unlink(missing_ok=True)
+    (folder / ".venv/.synced").touch()
     downloads = tmp_path / "home/Downloads"
     downloads.mkdir(parents=True)
     shutil.copy(repro / "data/sample/fer2013.csv", downloads)

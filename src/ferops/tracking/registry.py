@@ -1,4 +1,4 @@
-"""The registered model `fer-vgg16`: its versions, found by weights, number or alias, and the champion moved among them."""
+"""The registered model `fer-vgg16`: versions, found by weights, number or alias, and the champion among them."""
 
 import contextlib
 import re
