@@ -95,6 +95,8 @@ INSTEAD_ON = {
     ("docs/guide/troubleshooting.md", "git checkout -- reports/registry.jsonl"): Instead(
         "git add reports/registry.jsonl && git checkout -- reports/registry.jsonl", "here it is not in git yet"
     ),
+    ("docs/guide/troubleshooting.md", "ferops trace"): Instead("ferops trace --help", "named in a sentence"),
+    ("docs/guide/troubleshooting.md", "ferops trace --verify"): Instead("ferops trace --help", "named in a sentence"),
     ("README.md", "dvc repro"): Instead(
         None, "`make demo` of this page runs it; here the recipe would train for minutes"
     ),
@@ -164,6 +166,9 @@ def place(repro: Path, tmp_path: Path) -> Path:
     (folder / ".venv").mkdir()
     for part in Path(sys.prefix).iterdir():
         (folder / ".venv" / part.name).symlink_to(part)
+    # a `make` word that was forgotten in INSTEAD must not set up anew: it would point this very environment elsewhere
+    (folder / ".venv/.synced").unlink(missing_ok=True)
+    (folder / ".venv/.synced").touch()
     downloads = tmp_path / "home/Downloads"
     downloads.mkdir(parents=True)
     shutil.copy(repro / "data/sample/fer2013.csv", downloads)

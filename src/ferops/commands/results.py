@@ -58,7 +58,7 @@ def show(console: Console, root: Path = Path()) -> None:
         f"base         {training['base_weights']['name']}; {training['epochs']} epochs, the best was "
         f"{training['best_epoch']}; {training['seconds'] / 60:.1f} minutes on {training['hardware']}",
         f"model        {_version(root, training['weights_digest'])}",
-        "next         make ui    and    ferops data use ~/Downloads/fer2013.csv --recipe paper && dvc repro",
+        "next         make ui    ferops promote    ferops data use ~/Downloads/fer2013.csv --recipe paper && dvc repro",
     ]
     console.print(Group(table, *lines), highlight=False, soft_wrap=True)
 

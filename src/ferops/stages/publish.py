@@ -10,7 +10,7 @@ from ferops.stages import SCRATCH
 from ferops.stages.quiet import quiet_imports
 from ferops.tracking.outputs import MissingOutput
 from ferops.tracking.publish import Published, publish
-from ferops.tracking.registry import Served
+from ferops.tracking.registration import Served
 from ferops.tracking.store import MODEL, TrackingUnreachable, how_to_see
 
 CORE = Path("models/core.keras")

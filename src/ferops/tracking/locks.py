@@ -56,7 +56,8 @@ def exclusive(store: Store, name: str, what: str, *, wait: float = 0, note: Any 
     try:
         yield left
     finally:
-        _drop(store, lock)
+        with once():  # where no server answers, whoever comes next finds that this process is gone
+            _drop(store, lock)
 
 
 def _take(store: Store, lock: str, what: str, deadline: float, note: Any) -> Any:

@@ -13,7 +13,7 @@ from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple, TypeVar
 
-from ferops.tracking import describe, ledger, locks, registry, report, store
+from ferops.tracking import describe, ledger, locks, registration, registry, report, store
 from ferops.tracking.identity import PREPARED, current_commit, requirements_hash
 from ferops.tracking.live import (
     epoch_metrics,
@@ -24,7 +24,7 @@ from ferops.tracking.live import (
     unpublished_runs,
 )
 from ferops.tracking.outputs import SETTINGS, Outputs, read_outputs
-from ferops.tracking.registry import Served, Version
+from ferops.tracking.registration import Served, Version
 from ferops.tracking.store import Store
 from ferops.tracking.tags import ATTACHED, EVALUATION, EXPERIMENTS, LOCK, REBUILT, SCRATCH_KEY, TRAINING, WEIGHTS_DIGEST
 
@@ -95,13 +95,13 @@ def _publish(opened: Store, outputs: Outputs, serve: Callable[[], Served], path:
         is_changed = _is_behind(opened, outputs, run)
         if is_changed:
             _complete(opened, outputs, training)
-        version = registry.register(
+        version = registration.register(
             opened, outputs, training.info.run_id, serve, path, nominate=nominate and experiment is None
         )
     if is_changed:
         _attach(opened, outputs, run, version)
         if version and run is training:
-            registry.describe_version(opened, outputs, run.info.run_id, version.number)
+            registration.describe_version(opened, outputs, run.info.run_id, version.number)
     _name_experiment(opened, run, experiment)
     if experiment is None:
         ledger.sync(opened, path)
