@@ -100,6 +100,7 @@ INSTEAD_ON = {
     ("README.md", "dvc repro"): Instead(
         None, "`make demo` of this page runs it; here the recipe would train for minutes"
     ),
+    ("docs/guide/team.md", "dvc repro"): Instead(None, "so that the page's restore finds an empty store"),
     ("docs/guide/team.md", "dvc push"): Instead(None, "to a server; tests/services/test_team.py pushes to one"),
     ("docs/guide/team.md", "dvc pull"): Instead(None, "the same"),
     ("docs/guide/real-data.md", "dvc repro"): Instead("dvc repro validate@augmented", NEEDS_TRAINING),
