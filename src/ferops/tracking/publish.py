@@ -283,6 +283,7 @@ def _attach(opened: Store, outputs: Outputs, run: "Run", version: Version | None
 
 def _log_dataset(opened: Store, outputs: Outputs, run: "Run") -> None:
     from mlflow.entities import Dataset, DatasetInput, InputTag
+    from mlflow.exceptions import MlflowException
 
     name = str(outputs.report.get("dataset"))
     has = {(item.dataset.name, item.dataset.digest) for item in (run.inputs.dataset_inputs if run.inputs else [])}
@@ -300,7 +301,14 @@ def _log_dataset(opened: Store, outputs: Outputs, run: "Run") -> None:
             {"num_rows": images, **{key: outputs.report.get(key) for key in ("source", "split", "kept")}}
         ),
     )
-    opened.client.log_inputs(run.info.run_id, [DatasetInput(dataset, [InputTag("mlflow.data.context", "training")])])
+    inputs = [DatasetInput(dataset, [InputTag("mlflow.data.context", "training")])]
+    try:
+        opened.client.log_inputs(run.info.run_id, inputs)
+    except MlflowException as error:
+        # another training on the same data was faster: MLflow looks, then inserts, and the row is there now
+        if "unique" not in str(error).lower():
+            raise
+        opened.client.log_inputs(run.info.run_id, inputs)
 
 
 def _tags(opened: Store, outputs: Outputs, run_id: str) -> dict[str, str]:
