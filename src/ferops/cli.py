@@ -15,7 +15,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
     help="Facial-expression recognition on FER2013 as an honest pipeline.",
-    epilog="Examples:  ferops data use ~/Downloads/fer2013.csv --recipe paper  |  dvc repro  |  ferops results",
+    epilog="Examples:  ferops data use ~/Downloads/fer2013.csv --recipe paper  |  dvc repro  |  ferops promote",
 )
 data_app = typer.Typer(no_args_is_help=True, help="Choose the data of the pipeline.")
 app.add_typer(data_app, name="data")
