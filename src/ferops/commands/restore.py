@@ -2,8 +2,6 @@
 
 import hashlib
 import os
-import subprocess
-import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
@@ -14,7 +12,7 @@ from rich.console import Console
 from ruamel.yaml import YAML
 
 from ferops import params
-from ferops.commands.worktree import NoWorktree, environment, worktree
+from ferops.commands.worktree import NoWorktree, dvc, worktree
 from ferops.errors import FeropsError
 from ferops.params import BadParams
 from ferops.stages.publish import served
@@ -188,10 +186,7 @@ def _bring_files(folder: Path, source: Source) -> None:
     wanted = [*_NEEDED, *(path for path in outs if path.startswith(_WANTED))]
     for word in ("checkout", "pull"):
         if missing := [name for name in wanted if not (folder / name).exists()]:
-            subprocess.run(
-                [sys.executable, "-m", "dvc", word, *missing],
-                cwd=folder, env=environment(folder), capture_output=True, check=False,
-            )  # fmt: skip
+            dvc(folder, word, *missing)
     if missing := [name for name in _NEEDED if not (folder / name).exists()]:
         raise CannotRestore(f"{', '.join(missing)}: neither in DVC's cache nor in a default remote")
     if strange := [path for path, md5 in outs.items() if _is_another(folder / path, md5)]:

@@ -15,7 +15,7 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from ferops.commands.worktree import environment, worktree
+from ferops.commands.worktree import dvc, environment, worktree
 from ferops.errors import FeropsError
 from ferops.params import flat
 from ferops.tracking import describe, lineage, tags
@@ -122,7 +122,7 @@ def rebuild(traced: Trace, source: Origin, root: Path = Path()) -> list[Row]:
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
             (folder / name).write_bytes(content)
         if not (folder / _TRAINING).is_file():
-            _dvc(folder, "checkout", _TRAINING)
+            dvc(folder, "checkout", _TRAINING)
         recorded = _left(folder)
         _bring_data(folder, recorded.chain)
         took = f"; its training took {recorded.training['seconds'] / 60:.1f} minutes" if recorded.training else ""
@@ -177,19 +177,12 @@ def _bring_data(folder: Path, stages: list[Stage]) -> None:
             continue
         for word in ("checkout", "pull"):
             if not (folder / path).exists():
-                _dvc(folder, word, path)
+                dvc(folder, word, path)
         if not (folder / path).exists():
             raise CannotRebuild(
                 f"{path}, which the pipeline starts from, is neither in DVC's cache nor in a remote; bring it back by "
                 "`dvc pull`, or `ferops data use` the same copy"
             )
-
-
-def _dvc(folder: Path, *args: str) -> None:
-    """A DVC command that may fail: what it was to bring is looked for afterwards."""
-    subprocess.run(
-        [sys.executable, "-m", "dvc", *args], cwd=folder, env=environment(folder), capture_output=True, check=False
-    )
 
 
 def _run(folder: Path) -> int:

@@ -15,14 +15,13 @@ from typing import Final
 import psutil
 
 from ferops.errors import FeropsError
+from ferops.tracking.git import WHOLE_DIFF
 
 FOLDER: Final = Path(".dvc/tmp/ferops")
 """Ignored by git and DVC, and on the disk of DVC's cache, so that DVC can link files instead of copying them."""
 
 # as after a clone: no hook runs, `dvc checkout` of post-checkout above all
 _GIT: Final = ("git", "-c", f"core.hooksPath={os.devnull}")
-# whatever the user's git is set to
-_WHOLE: Final = ("--binary", "--no-color", "--no-ext-diff", "--no-textconv", "--src-prefix=a/", "--dst-prefix=b/")
 _OF_DVC: Final = ("DVC_ROOT", "DVC_STAGE", "DVC_EXP_")
 _OPTION: Final = re.compile(r"(?:(?P<top>remote|db)\.)?(?P<section>.+?)\.(?P<option>[^.=]+)=(?P<value>.*)")
 
@@ -55,7 +54,7 @@ def worktree(commit: str | None, root: Path = Path(), patch: bytes = b"") -> Ite
         _git(root, "worktree", "add", "--quiet", "--detach", str(folder), commit or "HEAD")
         _write_options(folder / ".dvc/config.local", options)
         if commit is None:
-            patch = _git(root, "diff", *_WHOLE, "HEAD")
+            patch = _git(root, *WHOLE_DIFF, "HEAD")
             for name in filter(None, _git(root, "ls-files", "-z", "--others", "--exclude-standard").split(b"\0")):
                 target = folder / os.fsdecode(name)
                 target.parent.mkdir(parents=True, exist_ok=True)
@@ -76,6 +75,13 @@ def environment(folder: Path) -> dict[str, str]:
         "PYTHONPATH": os.pathsep.join(filter(None, [str(folder / "src"), os.environ.get("PYTHONPATH")])),
         "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)]),
     }
+
+
+def dvc(folder: Path, *args: str) -> None:
+    """A DVC command in a worktree that may fail: what it was to bring is looked for afterwards."""
+    subprocess.run(
+        [sys.executable, "-m", "dvc", *args], cwd=folder, env=environment(folder), capture_output=True, check=False
+    )
 
 
 def _sweep(root: Path) -> None:

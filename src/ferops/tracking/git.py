@@ -4,6 +4,11 @@ import subprocess
 from pathlib import Path
 from typing import Final
 
+WHOLE_DIFF: Final = (
+    "diff", "--binary", "--no-color", "--no-ext-diff", "--no-textconv", "--src-prefix=a/", "--dst-prefix=b/",
+)  # fmt: skip
+"""A difference that `git apply` takes, whatever the user's git is set to."""
+
 _PATIENCE: Final = 60.0
 
 

@@ -89,9 +89,7 @@ def current_commit(folder: Path = Path()) -> Commit | None:
     if not sha:
         return None
     outputs = [f":(exclude,top){name}" for name in _PIPELINE_OUTPUTS]
-    # whatever the user's git is set to
-    how = ("--binary", "--no-color", "--no-ext-diff", "--no-textconv", "--src-prefix=a/", "--dst-prefix=b/")
-    diff = git.ask(folder, "diff", *how, "HEAD", "--", ":/", *outputs)
+    diff = git.ask(folder, *git.WHOLE_DIFF, "HEAD", "--", ":/", *outputs)
     return Commit(sha.decode().strip(), diff or b"")
 
 

@@ -158,8 +158,7 @@ def trace(store: Store, reference: str, root: Path = Path()) -> Trace:
     source = Locks(root).source(str(version.tags.get(tags.TRAINING)), version.tags.get(tags.LOCK))
     kept = artifact(store, run, f"lineage/{LOCK}") if run else None
     lock = (_parse(kept) if kept else None) or (source.lock if source else {})
-    number = int(version.version)
-    standing = tuple(sorted(alias for alias, one in registry.aliases(store).items() if one == number))
+    standing = registry.aliases_of(store, int(version.version))
     return Trace(version, standing, run, source, lock, tuple(ledger.history(version)))
 
 

@@ -105,14 +105,13 @@ def _publish(opened: Store, outputs: Outputs, serve: Callable[[], Served], path:
     _name_experiment(opened, run, experiment)
     if experiment is None:
         ledger.sync(opened, path)
-    standing = registry.aliases(opened)
     return Published(
         run_id=run.info.run_id,
         run_name=str(run.info.run_name),
         how=how,
         is_changed=is_changed,
         version=version,
-        aliases=tuple(sorted(alias for alias, number in standing.items() if version and number == version.number)),
+        aliases=registry.aliases_of(opened, version.number) if version else (),
         headline=outputs.headline,
         dataset=describe.dataset_words(str(outputs.report.get("dataset"))),
         address=opened.address,

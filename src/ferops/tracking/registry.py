@@ -81,6 +81,11 @@ def aliases(store: Store) -> dict[str, int]:
     return {str(alias): int(number) for alias, number in model.aliases.items()}
 
 
+def aliases_of(store: Store, number: int) -> tuple[str, ...]:
+    """The aliases that stand on a version."""
+    return tuple(sorted(alias for alias, other in aliases(store).items() if other == number))
+
+
 def resolve(store: Store, reference: str) -> "ModelVersion":
     """The version that `fer-vgg16@ALIAS` or `fer-vgg16/NUMBER` names.
 
@@ -148,7 +153,7 @@ def held(store: Store, reference: str) -> Held:
         training=str(version.tags.get(TRAINING)),
         metrics=metrics,
         run_id=str(run.info.run_id),
-        aliases=tuple(sorted(alias for alias, number in aliases(store).items() if number == int(version.version))),
+        aliases=aliases_of(store, int(version.version)),
         predictions=predictions,
     )
 

@@ -30,6 +30,7 @@ _ROWS: Final = {
     "ece": "calibration error",
     "n": "images",
 }
+_SPLITS: Final = {"val": "validation", "test": "test"}
 _MEASURES: Final = ("precision", "recall", "f1", "specificity", "support")
 _STYLE: Final = """
 body { font: 15px/1.5 system-ui, sans-serif; color: #1f272d; max-width: 60rem; margin: 2rem auto; padding: 0 1rem }
@@ -46,7 +47,7 @@ def page(outputs: Outputs) -> str:
     flat, training = outputs.params, outputs.training
     dataset = describe.dataset_words(str(outputs.report.get("dataset")))
     scores = outputs.scores
-    shown = {name: scores[key] for key, name in (("val", "validation"), ("test", "test")) if scores[key]}
+    shown = {name: scores[key] for key, name in _SPLITS.items() if scores[key]}
     headline = [
         [label, *(_figure(split.get(key)) for split in shown.values())]
         for key, label in _ROWS.items()
@@ -104,7 +105,7 @@ def note(outputs: Outputs, experiment_id: str, run_id: str) -> str:
     kept = outputs.report.get("kept", {})
     counts = " / ".join(f"{sum(kept[split]):,}" for split in ("train", "validation", "test") if split in kept)
     frozen = f"blocks 1-{flat['model.frozen_blocks']} frozen" if flat["model.frozen_blocks"] else "nothing frozen"
-    scored = {words: f"{split}/" for split, words in (("val", "validation"), ("test", "test"))}
+    scored = {words: f"{split}/" for split, words in _SPLITS.items()}
     accuracies = [
         f"{figures[f'{prefix}accuracy']:.3f} on {words}"
         for words, prefix in scored.items()
