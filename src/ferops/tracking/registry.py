@@ -158,6 +158,16 @@ def held(store: Store, reference: str) -> Held:
     )
 
 
+def artifact(store: Store, one: Held, name: str, folder: Path) -> Path | None:
+    """A file of a version's run, brought into a folder; None where MLflow does not have it."""
+    from mlflow.exceptions import MlflowException
+
+    try:
+        return Path(store.client.download_artifacts(one.run_id, name, str(folder)))
+    except (MlflowException, OSError):
+        return None
+
+
 def promote(
     store: Store,
     version: int,
