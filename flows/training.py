@@ -39,13 +39,13 @@ def reproduce(folder: Folder, stage: str, *, is_stale: bool) -> State:
     return Completed(name=how.title(), data=address)
 
 
-@task(name="pull", cache_policy=NO_CACHE)
+@task(name="pull", task_run_name="pull", cache_policy=NO_CACHE)
 def bring(folder: Folder) -> State:
     """Bring what dvc.lock names from DVC's cache, and from its remote where there is one."""
     return _state(lambda: pipeline.pull(folder, get_run_logger().info))
 
 
-@task(name="push", cache_policy=NO_CACHE)
+@task(name="push", task_run_name="push", cache_policy=NO_CACHE)
 def send(folder: Folder, branch: str | None) -> State:
     """Commit the results, of a worktree as a branch of its own, and send DVC's files to the remote."""
     return _state(lambda: pipeline.push(folder, branch, get_run_logger().info))
@@ -151,9 +151,9 @@ def main(
     push: Annotated[bool, typer.Option("--push", help="Commit the results and `dvc push` them.")] = False,
 ) -> None:
     """Bring the pipeline up to date in this workspace, as a Prefect flow. No server is needed."""
-    terminal.main(
-        training, recipe=recipe, overrides=terminal.assignments(overrides or []), targets=targets or [], push=push
-    )
+    values = terminal.assignments(overrides or [])
+    folders.settings(recipe, values)  # a mistake is told before a server starts
+    terminal.main(training, recipe=recipe, overrides=values, targets=targets or [], push=push)
 
 
 if __name__ == "__main__":
