@@ -36,6 +36,7 @@ GLANCE = 2
 """Seconds between two looks at whether a paused run was resumed."""
 
 RESUME = "prefect api POST /flow_runs/{}/resume"
+"""Prefect has no shorter command for it."""
 
 
 class NotDone(FeropsError):
@@ -86,7 +87,9 @@ def promotion(
         seen = None
         while require_approval and asked.outcome == "promoted" and asked.recorded != seen:
             waits = f"{asked.name} passes the gate and waits for a person to approve it"
-            _show(asked, f"{waits}: resume this run, here or by `{RESUME.format(runtime.flow_run.id)}`, or cancel it.")
+            _show(
+                asked, f"{waits}: resume or cancel the run in Prefect's UI, or `{RESUME.format(runtime.flow_run.id)}`."
+            )
             notifications.tell(notify, waits)
             if ended := _approval(asked, approval_hours):
                 return ended
@@ -128,7 +131,7 @@ def _show(asked: Verdict, says: str) -> None:
     with store.session() as opened, tempfile.TemporaryDirectory() as scratch:
         confusion = registry.artifact(opened, asked.challenger, verdict.CONFUSION, Path(scratch))
         page = verdict.page(opened, asked, says, confusion)
-    create_markdown_artifact(page, key="promotion-decision", description=says)
+    create_markdown_artifact(page, key="promotion-decision", description="What the gate says, and why")
 
 
 def main(

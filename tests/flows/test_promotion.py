@@ -112,6 +112,8 @@ def test_a_better_challenger_is_promoted_and_the_artifact_says_why(
     shown = page(client, state.state_details.flow_run_id)
     assert "| floors.accuracy | >= 0.5 | 0.7000 | 0.8000 | ok |" in shown
     assert "Accuracy: +0.1000 against the champion, 95% interval +0.0" in shown
+    assert "confusion matrix" in shown
+    assert "data:image/png;base64,iVBORyA=" in shown
     assert "make ui" in shown
 
 
