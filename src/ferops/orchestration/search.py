@@ -11,8 +11,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final, Literal, NamedTuple
 
+import pandas as pd
+from ruamel.yaml import YAML
+
 from ferops import params
 from ferops.errors import FeropsError
+from ferops.orchestration import folders
 from ferops.params import Params
 from ferops.tracking import git
 
@@ -99,13 +103,25 @@ def plan(
     return [Trial(f"{name}-{_digest([common, values])}", values) for values in checked.values()]
 
 
-def finished(root: Path, name: str) -> Mapping[str, Any] | None:
+def base(values: Mapping[str, Any]) -> Params:
+    """The parameters that every trial starts from: those of the clone's commit, with values merged into them.
+
+    Args:
+        values: nested, of recipe and overrides.
+
+    Raises:
+        BadParams: they would not be valid.
+        NoWorktree: this is no git repository.
+    """
+    committed = git.ask(Path(), "show", f"{folders.head()}:params.yaml") or b""
+    whole = YAML(typ="safe", pure=True).load(committed.decode()) or {}
+    return params.check(_with(whole, params.flat(values)), "params.yaml with the changes asked for")
+
+
+def finished(name: str) -> Mapping[str, Any] | None:
     """metrics/val.json of the DVC experiment of this name on the clone's commit; None where there is none."""
-    commit = git.ask(root, "rev-parse", "HEAD")
-    if not commit:
-        return None
-    sha = commit.decode().strip()
-    found = git.ask(root, "show", f"refs/exps/{sha[:2]}/{sha[2:]}/{name}:metrics/val.json")
+    commit = folders.head()
+    found = git.ask(Path(), "show", f"refs/exps/{commit[:2]}/{commit[2:]}/{name}:metrics/val.json")
     return dict(json.loads(found)) if found else None
 
 
@@ -114,21 +130,33 @@ def ranked(outcomes: Sequence[Outcome]) -> list[Outcome]:
     return sorted(outcomes, key=lambda outcome: (outcome.scores is None, -outcome.accuracy if outcome.scores else 0))
 
 
-def rows(outcomes: Sequence[Outcome]) -> list[dict[str, str]]:
-    """A table of the outcomes, in their order: values, accuracy and its 95% interval, macro F1, images, failures."""
-    table = []
+def table(outcomes: Sequence[Outcome]) -> pd.DataFrame:
+    """A row for each outcome, in their order: values, accuracy on validation and its 95% interval, macro F1, images."""
+    rows = []
     for outcome in outcomes:
         scores = outcome.scores or {}
         low, high = scores.get("accuracy_interval", (math.nan, math.nan))
-        shown = {
-            "accuracy": f"{outcome.accuracy:.4f}",
-            "95% interval": f"{low:.4f} to {high:.4f}",
-            "F1, macro": f"{scores['f1_macro']:.4f}",
-            "images": f"{scores['n']}",
-        } if scores else dict.fromkeys(("accuracy", "95% interval", "F1, macro", "images"), "-")  # fmt: skip
-        values = {key: _short(value) for key, value in outcome.trial.values.items()}
-        table.append({**values, **shown, "experiment": outcome.trial.name, "failed": outcome.reason})
-    return table
+        rows.append(
+            {
+                **outcome.trial.values, "accuracy": outcome.accuracy, "low": low, "high": high,
+                "f1_macro": scores.get("f1_macro", math.nan), "images": scores.get("n", 0),
+                "experiment": outcome.trial.name, "run": outcome.run_id, "failed": outcome.reason,
+            }
+        )  # fmt: skip
+    return pd.DataFrame(rows)
+
+
+def shown(outcomes: Sequence[Outcome]) -> list[list[str]]:
+    """The same for people, the names of its columns first."""
+    keys = list(outcomes[0].trial.values)
+    lines = [[*keys, "accuracy", "95% interval", "F1, macro", "images", "experiment", "failed"]]
+    for outcome in outcomes:
+        figures = ["-"] * 4
+        if scores := outcome.scores:
+            low, high = scores["accuracy_interval"]
+            figures = [f"{outcome.accuracy:.4f}", f"{low:.4f} to {high:.4f}", f"{scores['f1_macro']:.4f}", str(scores["n"])]
+        lines.append([*(_short(outcome.trial.values[key]) for key in keys), *figures, outcome.trial.name, outcome.reason])
+    return lines
 
 
 def read(assignment: str) -> tuple[str, Any]:
@@ -220,13 +248,17 @@ def _drawn(choices: Any, current: Any, draw: random.Random) -> Any:
 
 def _checked(base: Params, values: Mapping[str, Any]) -> dict[str, Any]:
     """The values as the parameters have them: 1 and 1.0 are one learning rate."""
-    whole = base.model_dump(by_alias=True)
-    for key, value in values.items():
-        *sections, last = key.split(".")
-        functools.reduce(lambda section, name: section[name], sections, whole)[last] = value
+    whole = _with(base.model_dump(by_alias=True), values)
     said = ", ".join(f"{key}={value}" for key, value in values.items())
     checked = params.flatten(params.check(whole, f"trial {said}"))
     return {key: checked[key] for key in sorted(values)}
+
+
+def _with(whole: dict[str, Any], dotted: Mapping[str, Any]) -> dict[str, Any]:
+    for key, value in dotted.items():
+        *sections, last = key.split(".")
+        functools.reduce(lambda section, name: section[name], sections, whole)[last] = value
+    return whole
 
 
 def _like(key: str, known: Mapping[str, Any]) -> str:

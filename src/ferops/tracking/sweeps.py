@@ -3,7 +3,7 @@
 import time
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from ferops.tracking import describe, locks, store
 from ferops.tracking.identity import current_commit
@@ -21,17 +21,23 @@ _PATIENCE: Final = 30.0  # seconds to wait for another process that opens the sa
 _MOST: Final = 500  # characters of a param: MLflow's oldest limit
 
 
-def begin(name: str, key: str, settings: Mapping[str, Any], root: Path = Path()) -> str:
+class Begun(NamedTuple):
+    """The open run of a sweep: its id, and the address of its page."""
+
+    run_id: str
+    page: str
+
+
+def begin(name: str, key: str, settings: Mapping[str, Any]) -> Begun:
     """Open the run of a sweep: a new one, or the one that the same sweep began before.
 
     Args:
         name: of the sweep.
         key: what tells it from a sweep of the same name: hash of search and commit.
         settings: what is searched and how; the run's params.
-        root: the clone.
 
     Returns:
-        Its id, which `describe.SWEEP_RUN` hands to the stages of each trial.
+        Its id, which the environment variable `describe.SWEEP_RUN` hands to the stages of each trial, and its page.
 
     Raises:
         TrackingUnreachable, TrackingFailed: the store does not answer, or refuses it.
@@ -43,9 +49,9 @@ def begin(name: str, key: str, settings: Mapping[str, Any], root: Path = Path())
         found = _search(opened, f"tags.`{SWEEP_KEY}` = '{key}'")
         if found:
             opened.client.update_run(found[0].info.run_id, status="RUNNING")
-            return str(found[0].info.run_id)
+            return _begun(opened, found[0])
         tags = {
-            **describe.run_tags(current_commit(root), None),
+            **describe.run_tags(current_commit(), None),
             "mlflow.source.name": "flows/sweep.py",
             SWEEP: name,
             SWEEP_KEY: key,
@@ -54,7 +60,7 @@ def begin(name: str, key: str, settings: Mapping[str, Any], root: Path = Path())
             run = opened.client.create_run(opened.experiment_id, milliseconds(time.time()), tags, name)
         values = [Param(setting, str(value)[:_MOST]) for setting, value in settings.items()]
         opened.client.log_batch(run.info.run_id, params=values)
-        return str(run.info.run_id)
+        return _begun(opened, run)
 
 
 def runs(experiments: Iterable[str]) -> dict[str, str]:
@@ -86,6 +92,10 @@ def end(run_id: str, files: Iterable[Path], note: str, best: float | None, faile
         if best is not None:
             client.log_metric(run_id, BEST, best)
         client.set_terminated(run_id, "FAILED" if best is None else "FINISHED")
+
+
+def _begun(opened: Store, run: "Run") -> Begun:
+    return Begun(str(run.info.run_id), store.page(opened, run.info.run_id))
 
 
 def _search(opened: Store, filter_string: str) -> "list[Run]":
