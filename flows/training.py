@@ -39,13 +39,13 @@ def reproduce(folder: Folder, stage: str, *, is_stale: bool) -> State:
     return Completed(name=how.title(), data=address)
 
 
-@task(name="pull", cache_policy=NO_CACHE)
+@task(name="pull", task_run_name="pull", cache_policy=NO_CACHE)
 def bring(folder: Folder) -> State:
     """Bring what dvc.lock names from DVC's cache, and from its remote where there is one."""
     return _state(lambda: pipeline.pull(folder, get_run_logger().info))
 
 
-@task(name="push", cache_policy=NO_CACHE)
+@task(name="push", task_run_name="push", cache_policy=NO_CACHE)
 def send(folder: Folder, branch: str | None) -> State:
     """Commit the results, of a worktree as a branch of its own, and send DVC's files to the remote."""
     return _state(lambda: pipeline.push(folder, branch, get_run_logger().info))

@@ -1,12 +1,13 @@
 """What a flow shows of a run, as Markdown: stages, gates, figures beside the champion's and the paper's, pictures."""
 
 import base64
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 from ferops.commands.results import PAPER
 from ferops.tracking import describe, ledger
+from ferops.tracking.ledger import Event
 from ferops.tracking.outputs import read_json
 from ferops.tracking.registry import CHAMPION
 
@@ -43,23 +44,25 @@ def figures(folder: Path) -> str:
     """
     scores = {split: read_json(folder / f"metrics/{split}.json") for split in _SPLITS}
     report = read_json(folder / "data/prepared/report.json")
-    events = ledger.lines(folder / ledger.REGISTRY)
-    champion = ledger.standing(events).get(CHAMPION)
-    named = next((event for event in events if champion and event["weights_digest"] == champion), None)
-    theirs: Mapping[str, float] = named["metrics"] if named else {}
+    columns = {
+        f"{name}, n = {scores[split]['n']:,}" if scores[split] else f"{name}: closed": scores[split]
+        for split, name in _SPLITS.items()
+    }
+    if champion := _champion(folder):
+        columns |= {
+            f"champion (version {champion['version']}), {name}": {
+                key: champion["metrics"].get(f"{split}/{key}") for key in _FIGURES
+            }
+            for split, name in _SPLITS.items()
+        }
     rows = [
-        [label, *(_figure(scores[split].get(key)) for split in _SPLITS),
-         *(_figure(theirs.get(f"{split}/{key}")) for split in _SPLITS), PAPER[key]]
+        [label, *(_figure(column.get(key)) for column in columns.values()), PAPER[key]]
         for key, label in _FIGURES.items()
-    ]  # fmt: skip
-    sizes = [
-        f"{name}, n = {scores[split]['n']:,}" if scores[split] else f"{name}: closed" for split, name in _SPLITS.items()
     ]
-    who = f"champion (version {named['version']})" if named else "no champion yet"
     low, high = scores["val"]["accuracy_interval"]
     return "\n\n".join(
         [
-            table(["", *sizes, *(f"{who}, {name}" for name in _SPLITS.values()), "paper (FER2013)"], rows),
+            table(["", *columns, "paper (FER2013)"], rows),
             f"Measured on {describe.dataset_words(str(report.get('dataset')))}. "
             f"Accuracy on validation: {low:.1%} to {high:.1%} (95%). The paper's 90% is a binary accuracy.",
         ]
@@ -99,6 +102,13 @@ def table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     """A Markdown table; a bar in a cell is not taken for a column."""
     lines = [list(header), ["---"] * len(header), *rows]
     return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines)
+
+
+def _champion(folder: Path) -> Event | None:
+    """The event that registered the champion, by reports/registry.jsonl."""
+    events = ledger.lines(folder / ledger.REGISTRY)
+    digest = ledger.standing(events).get(CHAMPION)
+    return next((event for event in events if digest and event["weights_digest"] == digest), None)
 
 
 def _figure(value: Any) -> str:

@@ -70,7 +70,7 @@ def stages(folder: Path, targets: Sequence[str] = ()) -> dict[str, set[str]]:
     try:
         with Repo(str(folder)) as repo:
             graph = repo.index.graph
-            pipeline = {stage: stage.addressing for stage in graph if isinstance(stage, PipelineStage)}
+            pipeline = {stage: stage.name for stage in graph if isinstance(stage, PipelineStage)}
             reads = {
                 name: {pipeline[other] for other in graph.successors(stage) if other in pipeline}
                 for stage, name in pipeline.items()
@@ -94,7 +94,7 @@ def stale(folder: Folder) -> set[str]:
     found: list[str] = []
     dvc(folder, found.append, "status", "--json")
     changed: dict[str, Any] = next((json.loads(line) for line in found if line.startswith("{")), {})
-    return {name.removeprefix("dvc.yaml:") for name in changed}
+    return set(changed)
 
 
 def reproduce(folder: Folder, stage: str, on_line: OnLine) -> Reproduced:

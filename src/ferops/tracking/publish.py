@@ -52,7 +52,7 @@ _Item = TypeVar("_Item")
 
 
 class Published(NamedTuple):
-    """What a publish did: the run and how it was come by, the version and its aliases, and where to see them: the store, the run's page."""
+    """What a publish did: the run and how it was come by, the version and its aliases, the store and the run's page."""
 
     run_id: str
     run_name: str
