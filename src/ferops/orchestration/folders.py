@@ -84,11 +84,15 @@ def apart(values: Mapping[str, Any], name: str, *, is_experiment: bool = False) 
     with worktree(commit, patch=results or b"") as folder:
         if values:
             params.merge(dict(values), folder / "params.yaml")
-        (clone / SCRATCH).mkdir(exist_ok=True)
-        (folder / SCRATCH).symlink_to(clone / SCRATCH)
+        scratch = clone / SCRATCH
         if is_experiment:
             around["DVC_EXP_NAME"] = name
+            scratch /= name  # experiments side by side may train the same network
+        scratch.mkdir(parents=True, exist_ok=True)
+        (folder / SCRATCH).symlink_to(scratch)
         yield Folder(folder, environment(folder) | around)
+        if is_experiment and not any(scratch.iterdir()):
+            scratch.rmdir()
 
 
 def name_of(prefix: str, values: Mapping[str, Any]) -> str:

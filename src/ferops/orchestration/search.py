@@ -61,7 +61,22 @@ class Outcome(NamedTuple):
 
 def sweep_name(space: Space, *common: Any) -> str:
     """The name of a sweep that was given none: the same for the same search."""
-    return f"sweep-{_digest([space, *common])}"
+    return f"sweep-{digest([space, *common])}"
+
+
+def common(space: Space, recipe: str | None, overrides: Mapping[str, Any]) -> dict[str, Any]:
+    """What all trials share, nested as in params.yaml: recipe, overrides, and a test split that stays closed.
+
+    Raises:
+        BadSpace: an override opens the test split, or fixes what is searched.
+        BadParams: there is no such recipe or key.
+    """
+    for key in overrides:
+        if key == CLOSED:
+            raise BadSpace(f"{CLOSED} cannot be set: it is false in every trial, a sweep chooses on validation")
+        if key in space:
+            raise BadSpace(f"{key} is in the space and among the overrides; it can only be one")
+    return folders.settings(recipe, {**overrides, CLOSED: False})
 
 
 def plan(
@@ -100,7 +115,7 @@ def plan(
     else:
         found = _random(space, known, trials, random.Random(seed))  # noqa: S311 # a search, not a secret
     checked = {_canonical(values): values for values in (_checked(base, values) for values in found)}
-    return [Trial(f"{name}-{_digest([common, values])}", values) for values in checked.values()]
+    return [Trial(f"{name}-{digest([common, values])}", values) for values in checked.values()]
 
 
 def base(values: Mapping[str, Any]) -> Params:
@@ -150,12 +165,13 @@ def shown(outcomes: Sequence[Outcome]) -> list[list[str]]:
     """The same for people, the names of its columns first."""
     keys = list(outcomes[0].trial.values)
     lines = [[*keys, "accuracy", "95% interval", "F1, macro", "images", "experiment", "failed"]]
-    for outcome in outcomes:
+    for trial, scores, reason, _ in outcomes:
         figures = ["-"] * 4
-        if scores := outcome.scores:
+        if scores:
             low, high = scores["accuracy_interval"]
-            figures = [f"{outcome.accuracy:.4f}", f"{low:.4f} to {high:.4f}", f"{scores['f1_macro']:.4f}", str(scores["n"])]
-        lines.append([*(_short(outcome.trial.values[key]) for key in keys), *figures, outcome.trial.name, outcome.reason])
+            figures = [f"{scores['accuracy']:.4f}", f"{low:.4f} to {high:.4f}", f"{scores['f1_macro']:.4f}"]
+            figures.append(f"{scores['n']:,}")
+        lines.append([*(_short(trial.values[key]) for key in keys), *figures, trial.name, reason])
     return lines
 
 
@@ -181,6 +197,11 @@ def value(text: str) -> Any:
         return json.loads(text)
     except ValueError:
         return text.strip()
+
+
+def digest(value: Any) -> str:
+    """Eight letters that tell a JSON value from others."""
+    return hashlib.sha256(_canonical(value).encode()).hexdigest()[:_LETTERS]
 
 
 def _check(space: Space, known: Mapping[str, Any]) -> None:
@@ -276,7 +297,3 @@ def _short(value: Any) -> str:
 
 def _canonical(value: Any) -> str:
     return json.dumps(value, sort_keys=True)
-
-
-def _digest(value: Any) -> str:
-    return hashlib.sha256(_canonical(value).encode()).hexdigest()[:_LETTERS]
