@@ -151,9 +151,9 @@ def main(
     push: Annotated[bool, typer.Option("--push", help="Commit the results and `dvc push` them.")] = False,
 ) -> None:
     """Bring the pipeline up to date in this workspace, as a Prefect flow. No server is needed."""
-    terminal.main(
-        training, recipe=recipe, overrides=terminal.assignments(overrides or []), targets=targets or [], push=push
-    )
+    values = terminal.assignments(overrides or [])
+    folders.settings(recipe, values)  # a mistake is told before a server starts
+    terminal.main(training, recipe=recipe, overrides=values, targets=targets or [], push=push)
 
 
 if __name__ == "__main__":

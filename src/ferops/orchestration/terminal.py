@@ -1,6 +1,7 @@
 """A flow run from the terminal: no server needed, and a user's mistake is one line."""
 
 import socket
+import subprocess
 import sys
 from collections.abc import Callable, Iterable
 from typing import Any, Final
@@ -24,11 +25,14 @@ def main(flow: Flow[..., State], **parameters: Any) -> None:
 
     Exits with status 1, after one line, where the flow does not complete or the server does not answer.
     """
-    if (url := PREFECT_API_URL.value()) and (why := _unreachable(url)):
+    url = PREFECT_API_URL.value()
+    if url and (why := _unreachable(url)):
         sys.exit(
             f"{flow.name}: no Prefect server at {address(url)}: {why}; `make server` starts one, and without "
             "PREFECT_API_URL none is needed"
         )
+    if not url:
+        subprocess.Popen([sys.executable, "-m", "ferops.orchestration.reaper"], start_new_session=True)
     try:
         state = flow(**parameters, return_state=True)
     except KeyboardInterrupt:
