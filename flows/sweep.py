@@ -6,6 +6,7 @@ Every trial starts from the clone's commit, in a git worktree of its own, and is
 one is found by its name and not run again. Trials run in turn, or side by side as tasks of a Dask cluster.
 """
 
+import logging
 import os
 import sys
 import tempfile
@@ -18,6 +19,8 @@ import typer
 from prefect import State, flow, get_run_logger, runtime, task
 from prefect.artifacts import create_link_artifact, create_markdown_artifact
 from prefect.cache_policies import NO_CACHE
+from prefect.client.orchestration import get_client
+from prefect.settings import PREFECT_API_URL, temporary_settings
 from prefect.states import Completed, Failed
 from prefect.task_runners import TaskRunner
 from rich.console import Console
@@ -37,9 +40,10 @@ class NoDask(FeropsError):
 
 
 @task(task_run_name="{name}", cache_policy=NO_CACHE)
-def run_trial(name: str, values: dict[str, Any], clone: str, sweep_run: str) -> State:
+def run_trial(name: str, said: str, values: dict[str, Any], clone: str, sweep_run: str) -> State:
     """Run the pipeline with these parameters apart from the workspace, and keep the results as a DVC experiment."""
     log = get_run_logger().info
+    log(said)
     os.chdir(clone)  # a Dask worker was started elsewhere
     try:
         with folders.apart(values, name, is_experiment=True) as place:
@@ -109,6 +113,7 @@ def _run(
     given = [
         {
             "name": trial.name,
+            "said": ", ".join(f"{key}={value}" for key, value in trial.values.items()),
             "values": folders.settings(recipe, {**overrides, **trial.values, search.CLOSED: False}),
             "clone": str(Path.cwd()),
             "sweep_run": sweep_run,
@@ -118,7 +123,10 @@ def _run(
     if runner is None:
         states = [run_trial(**parameters, return_state=True) for parameters in given]
     else:
-        with runner:
+        # a server that this process started is unknown to other processes, and each would start one of its own
+        with get_client(sync_client=True) as client:
+            url = str(client.api_url)
+        with temporary_settings({PREFECT_API_URL: url}), runner:
             futures = [runner.submit(run_trial, parameters) for parameters in given]
             for future in futures:
                 future.wait()
@@ -175,6 +183,7 @@ def _runner(dask: int | str | None) -> TaskRunner | None:
         from prefect_dask import DaskTaskRunner
     except ImportError:
         raise NoDask("prefect-dask is not installed: pip install prefect-dask (it is in the extra `team`)") from None
+    logging.getLogger("distributed").setLevel(logging.WARNING)
     # a worker imports what it is sent by name, and this file is on no path there
     cloudpickle.register_pickle_by_value(sys.modules[__name__])
     if "://" in str(dask):
@@ -186,13 +195,15 @@ def _runner(dask: int | str | None) -> TaskRunner | None:
     # nothing is heard beyond loopback; a trial is a process of its own, whose memory Dask does not see
     local = {
         "n_workers": int(dask), "threads_per_worker": 1, "processes": True, "host": "127.0.0.1",
-        "dashboard_address": None, "memory_limit": 0,
+        "dashboard_address": "127.0.0.1:0", "memory_limit": 0,
     }  # fmt: skip
     return DaskTaskRunner(cluster_kwargs=local)
 
 
 def _print(header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    table = Table(*header)
+    table = Table()
+    for title in header:
+        table.add_column(title, overflow="fold", no_wrap=title == "experiment")
     for row in rows:
         table.add_row(*row)
     Console().print(table)
