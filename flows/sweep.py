@@ -14,7 +14,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
-import cloudpickle
 import typer
 from prefect import State, flow, get_run_logger, runtime, task
 from prefect.artifacts import create_link_artifact, create_markdown_artifact
@@ -180,6 +179,7 @@ def _runner(dask: int | str | None) -> TaskRunner | None:
     if dask is None:
         return None
     try:
+        import cloudpickle
         from prefect_dask import DaskTaskRunner
     except ImportError:
         raise NoDask("prefect-dask is not installed: pip install prefect-dask (it is in the extra `team`)") from None
