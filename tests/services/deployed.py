@@ -1,9 +1,10 @@
-"""A Prefect server, a process worker and the deployments of a clone: all on loopback, none of it with the user's settings."""
+"""A Prefect server, a process worker and the deployments of a clone; on loopback, with settings of their own."""
 
 import json
 import os
 import signal
 import subprocess
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
@@ -76,6 +77,7 @@ class Deployed:
         """The run, once its state has one of these names; fails where it ends in another one."""
 
         def found() -> FlowRun | None:
+            time.sleep(0.5)  # the server has more to do than to answer this
             seen = self.client.read_flow_run(run)
             if seen.state and seen.state.name in names:
                 return seen

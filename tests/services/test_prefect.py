@@ -1,4 +1,4 @@
-"""What README promises of Prefect: real server, real worker, real deployments, in a clone whose files nobody touches."""
+"""What README promises of Prefect: real server, worker and deployments, in a clone whose files nobody touches."""
 
 import csv
 import hashlib
