@@ -22,6 +22,7 @@ def histograms(path: Path, shifts: Sequence[Shift]) -> None:
         shifts: of `drift.compare`.
     """
     from matplotlib.figure import Figure
+    from matplotlib.ticker import MaxNLocator
 
     path.parent.mkdir(parents=True, exist_ok=True)
     columns = 2
@@ -33,9 +34,14 @@ def histograms(path: Path, shifts: Sequence[Shift]) -> None:
         axes.bar(places - width / 2, shift.reference, width * 0.94, color=BLUE, label="reference")
         axes.bar(places + width / 2, shift.latest, width * 0.94, color=ORANGE, label="latest")
         axes.set_xticks(
-            places, [name.replace(" to ", " to\n").replace(" and above", "\nand over") for name in shift.bins]
+            places,
+            [
+                name.replace(" to ", " to\n").replace("below ", "below\n").replace(" and", "\nand")
+                for name in shift.bins
+            ],
         )
         axes.tick_params(axis="x", length=0, labelsize=7)
+        axes.yaxis.set_major_locator(MaxNLocator(5, steps=[1, 2, 5, 10]))
         axes.yaxis.set_major_formatter("{x:.0%}")
         axes.set_xlabel(_UNITS.get(shift.column, "grey levels"), fontsize=8)
         verdict = "drift" if shift.has_drifted else "ok"
