@@ -1,72 +1,160 @@
 """Flow `training`: the stages of dvc.yaml as Prefect tasks, in DVC's own order.
 
     python flows/training.py
+    python flows/training.py --recipe demo --set train.epochs=3
 
-What has to run is DVC's decision; Prefect shows each stage as ran, cached or failed.
+What has to run is DVC's decision; Prefect shows each stage as ran, cached or failed. From a terminal it runs in the
+workspace, as `dvc repro` does. As a deployment it runs in a git worktree of its own and keeps what came of it as a DVC
+experiment, so that nobody's files are touched and nothing is lost.
 """
 
-import subprocess
-import sys
-from graphlib import TopologicalSorter
+import time
+from collections.abc import Callable, Mapping
+from typing import Annotated, Any
 
-from dvc.repo import Repo
-from dvc.stage import PipelineStage
-from prefect import flow, get_run_logger, task
+import typer
+from prefect import State, Task, flow, get_run_logger, runtime, task
+from prefect.artifacts import create_link_artifact, create_markdown_artifact
 from prefect.cache_policies import NO_CACHE
+from prefect.states import Completed, Failed
 
+from ferops.errors import FeropsError
+from ferops.orchestration import artifacts, folders, pipeline, terminal
+from ferops.orchestration.artifacts import Done
+from ferops.orchestration.folders import Folder
 
-class StageFailed(Exception):
-    """A stage ended with an error; its lines are in the task's log."""
-
-
-def stages() -> list[str]:
-    """Names of dvc.yaml's stages, each after those whose outputs it reads."""
-    with Repo() as repo:
-        graph = repo.index.graph
-        pipeline = [stage for stage in graph if isinstance(stage, PipelineStage)]
-        reads = {
-            stage.addressing: {other.addressing for other in graph.successors(stage) if other in pipeline}
-            for stage in pipeline
-        }
-    return list(TopologicalSorter(reads).static_order())
+WAITS = [10, 30, 90]
+"""Seconds before each retry of what may fail for a while: a remote, a server."""
 
 
 @task(task_run_name="{stage}", cache_policy=NO_CACHE)
-def reproduce(stage: str) -> str:
-    """Bring one stage up to date, its lines streamed into the log.
+def reproduce(folder: Folder, stage: str, *, is_stale: bool) -> State:
+    """Bring one stage up to date, its lines streamed into the log; the state's data are the address that it named."""
+    if not is_stale:
+        return Completed(name="Cached", message="nothing to do")
+    try:
+        how, address = pipeline.reproduce(folder, stage, get_run_logger().info)
+    except FeropsError as error:
+        return Failed(message=str(error))
+    return Completed(name=how.title(), data=address)
 
-    Returns:
-        `ran` or `cached`.
 
-    Raises:
-        StageFailed: the stage or DVC ended with an error.
+@task(name="pull", task_run_name="pull", cache_policy=NO_CACHE)
+def bring(folder: Folder) -> State:
+    """Bring what dvc.lock names from DVC's cache, and from its remote where there is one."""
+    return _state(lambda: pipeline.pull(folder, get_run_logger().info))
+
+
+@task(name="push", task_run_name="push", cache_policy=NO_CACHE)
+def send(folder: Folder, branch: str | None) -> State:
+    """Commit the results, of a worktree as a branch of its own, and send DVC's files to the remote."""
+    return _state(lambda: pipeline.push(folder, branch, get_run_logger().info))
+
+
+@flow
+def training(
+    recipe: str | None = None,
+    overrides: dict[str, Any] | None = None,
+    targets: list[str] | None = None,
+    push: bool = False,
+) -> State:
+    """Bring the pipeline of dvc.yaml up to date, one task a stage, and show its figures beside the champion's.
+
+    Args:
+        recipe: a file of recipes/ to merge into params.yaml; none leaves the parameters as they are.
+        overrides: single parameters by their dotted keys, as in {"train.epochs": 3}.
+        targets: stages to stop at; all by default.
+        push: afterwards a git commit of the results and a `dvc push`.
     """
-    logger = get_run_logger()
-    command = [sys.executable, "-m", "dvc", "repro", "--single-item", stage]
-    ran = False
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as process:
-        for line in process.stdout or ():
-            ran |= line.startswith("Running stage")
-            if line.strip():
-                logger.info(line.rstrip())
-    if process.returncode:
-        raise StageFailed(f"{stage} exited {process.returncode}")
-    return "ran" if ran else "cached"
+    try:
+        values = folders.settings(recipe, overrides or {})
+        name = folders.name_of("training", values) if runtime.deployment.id else None
+        with folders.apart(values, name) if name else folders.workspace(values) as folder:
+            return _training(folder, targets or [], name, is_pushed=push)
+    except FeropsError as error:
+        return Failed(message=str(error))
 
 
-@flow(name="training", log_prints=True)
-def training() -> dict[str, str]:
-    """Reproduce the pipeline in place, one task a stage.
+def _training(folder: Folder, targets: list[str], name: str | None, *, is_pushed: bool) -> State:
+    order = pipeline.stages(folder.path, targets)
+    if name and (brought := _patient(bring)(folder, return_state=True)).is_failed():
+        return Failed(message=f"pull: {brought.message}")
+    done = _stages(folder, order)
+    failed = next((one for one in done if one.how == "failed"), None)
+    if name and any(one.how == "ran" for one in done[:-1]) and (not failed or failed.stage == pipeline.PUBLISH):
+        pipeline.keep(folder, name, get_run_logger().info)
+    _show(folder, done)
+    if failed:
+        return Failed(message=f"{failed.stage}: {failed.message}")
+    if is_pushed and (sent := _patient(send)(folder, name, return_state=True)).is_failed():
+        return Failed(message=f"push: {sent.message}")
+    ran = [one.stage for one in done if one.how == "ran"]
+    return Completed(message=f"{len(ran)} of {len(done)} stages ran: {', '.join(ran) or 'all were up to date'}")
 
-    Returns:
-        Each stage -> `ran` or `cached`.
-    """
-    done = {}
-    for stage in stages():
-        done[stage] = reproduce(stage)
-        print(f"{stage}: {done[stage]}")
+
+def _stages(folder: Folder, order: Mapping[str, set[str]]) -> list[Done]:
+    """Each stage in turn, up to the first that fails: a gate that fails ends the run at once."""
+    stale = pipeline.stale(folder)
+    states: dict[str, State] = {}
+    done = []
+    for stage, reads in order.items():
+        began = time.monotonic()
+        is_stale = stage in stale or any(states[other].name == "Ran" for other in reads)
+        run = _patient(reproduce) if stage == pipeline.PUBLISH else reproduce
+        states[stage] = run(
+            folder, stage, is_stale=is_stale, wait_for=[states[other] for other in reads], return_state=True
+        )
+        seconds = time.monotonic() - began
+        message = states[stage].message or ""
+        if states[stage].is_failed():
+            return [*done, Done(stage, "failed", seconds, message)]
+        done.append(Done(stage, states[stage].name.lower(), seconds, address=states[stage].result()))
     return done
 
 
+def _show(folder: Folder, done: list[Done]) -> None:
+    """What people look at in Prefect: stages, gates, figures, pictures, the way to the run in MLflow."""
+    create_markdown_artifact(artifacts.stages(done), key="training-stages", description="The stages as they went")
+    by_name = {one.stage: one for one in done}
+    gates = [artifacts.gate(folder.path, stage.partition("@")[2]) for stage in by_name if stage.startswith("validate@")]
+    if gates:
+        create_markdown_artifact("\n\n".join(gates), key="training-gates", description="What Great Expectations found")
+    if "evaluate" not in by_name or by_name["evaluate"].how == "failed":
+        return
+    create_markdown_artifact(
+        artifacts.figures(folder.path), key="training-metrics", description="Against the champion and the paper"
+    )
+    create_markdown_artifact(artifacts.pictures(folder.path), key="training-pictures", description="What was measured")
+    if address := done[-1].address:
+        create_link_artifact(address, "the run in MLflow", key="training-run", description="The run in MLflow")
+
+
+def _patient(one: Task[..., Any]) -> Task[..., Any]:
+    """A task that is tried again after growing waits: for what is transient, never for a gate."""
+    return one.with_options(retries=len(WAITS), retry_delay_seconds=WAITS)
+
+
+def _state(act: Callable[[], object]) -> State:
+    try:
+        act()
+    except FeropsError as error:
+        return Failed(message=str(error))
+    return Completed()
+
+
+def main(
+    targets: Annotated[list[str] | None, typer.Argument(help="Stages to stop at; all by default.")] = None,
+    recipe: Annotated[str | None, typer.Option(help="Merge recipes/NAME.yaml into params.yaml.")] = None,
+    overrides: Annotated[
+        list[str] | None, typer.Option("--set", help="A parameter, as train.epochs=3; may be repeated.")
+    ] = None,
+    push: Annotated[bool, typer.Option("--push", help="Commit the results and `dvc push` them.")] = False,
+) -> None:
+    """Bring the pipeline up to date in this workspace, as a Prefect flow. No server is needed."""
+    values = terminal.assignments(overrides or [])
+    folders.settings(recipe, values)  # a mistake is told before a server starts
+    terminal.main(training, recipe=recipe, overrides=values, targets=targets or [], push=push)
+
+
 if __name__ == "__main__":
-    training()
+    terminal.command(main, "python flows/training.py --recipe demo --set train.epochs=3")

@@ -31,12 +31,13 @@ ROOMS = {
     "stages": GROUND | {"data", "model", "quality", "tracking"},
     "commands": GROUND | {"data", "model", "quality", "tracking", "stages", "paper", "promotion"},
     "cli": GROUND | {"data", "model", "quality", "tracking", "stages", "paper", "promotion", "commands"},
+    "orchestration": GROUND | {"data", "model", "quality", "tracking", "stages", "paper", "promotion", "commands"},
 }
 ONLY_IN = {
     "mlflow": {"tracking"},
     "great_expectations": {"quality"},
-    "prefect": set(),
-    "dvc": set(),
+    "prefect": {"orchestration"},
+    "dvc": {"orchestration"},
     "tensorflow": set(),
 }
 NOT_DETERMINING = {"params", "errors", "tracking", "cli", "commands"}

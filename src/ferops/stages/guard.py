@@ -32,7 +32,7 @@ def end_with(process: psutil.Process) -> None:
     """
 
     def watch() -> None:
-        while _is_alive(process):
+        while is_alive(process):
             time.sleep(_INTERVAL)
         _end()
 
@@ -57,7 +57,8 @@ def _starter() -> psutil.Process | None:
     return None
 
 
-def _is_alive(process: psutil.Process) -> bool:
+def is_alive(process: psutil.Process) -> bool:
+    """Whether a process still runs; one that nobody has waited for does not."""
     try:
         # `is_running` compares the time of creation too: a pid that was given away again is not this process
         return bool(process.is_running() and process.status() != psutil.STATUS_ZOMBIE)

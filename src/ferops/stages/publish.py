@@ -71,4 +71,5 @@ def summary(published: Published) -> list[str]:
         aliases = " ".join(f"@{alias}" for alias in published.aliases) or "no alias"
         is_new = ", new" if version.is_new else ""
         lines.append(f"model  {MODEL} version {version.number} ({aliases}{is_new}): {figures} on {published.dataset}")
-    return [*lines, f"see    {how_to_see(published.address)}"]
+    started = "" if published.page.startswith(published.address) else f"{how_to_see(published.address)}, then "
+    return [*lines, f"see    {started}{published.page}"]

@@ -42,7 +42,7 @@ _Item = TypeVar("_Item")
 
 
 class Published(NamedTuple):
-    """What a publish did: the run and how it was come by, the version and its aliases, and where to see them."""
+    """What a publish did: the run and how it was come by, the version and its aliases, the store and the run's page."""
 
     run_id: str
     run_name: str
@@ -53,6 +53,7 @@ class Published(NamedTuple):
     headline: Mapping[str, float]
     dataset: str
     address: str
+    page: str
 
 
 def publish(
@@ -115,6 +116,7 @@ def _publish(opened: Store, outputs: Outputs, serve: Callable[[], Served], path:
         headline=outputs.headline,
         dataset=describe.dataset_words(str(outputs.report.get("dataset"))),
         address=opened.address,
+        page=store.page(opened, run.info.run_id),
     )
 
 

@@ -99,6 +99,13 @@ def how_to_see(shown: str) -> str:
     return f"mlflow ui --backend-store-uri {shown} --artifacts-destination {database.parent / artifacts.FOLDER}"
 
 
+def page(opened: Store, run_id: str) -> str:
+    """Address of a run's page in the UI: on its server, or on the one that `make ui` starts."""
+    server = opened.address.rstrip("/") if opened.address.startswith("http") else "http://127.0.0.1:5000"
+    # without the query MLflow's UI shows its pages for language models
+    return f"{server}/#/experiments/{opened.experiment_id}/runs/{run_id}?workflowType=machine_learning"
+
+
 def quiet() -> None:
     """Turn off telemetry and chatter of an MLflow that is about to be imported; what the user has set stays."""
     for name, value in _QUIET.items():

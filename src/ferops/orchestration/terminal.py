@@ -1,0 +1,80 @@
+"""A flow run from the terminal: no server needed, and a user's mistake is one line."""
+
+import socket
+import subprocess
+import sys
+from collections.abc import Callable, Iterable
+from typing import Any, Final
+from urllib.parse import urlsplit
+
+import typer
+from prefect import Flow, State
+from prefect.settings import PREFECT_API_URL
+from ruamel.yaml import YAML
+from ruamel.yaml.error import YAMLError
+
+from ferops.errors import FeropsError
+from ferops.params import BadParams
+from ferops.tracking.store import address
+
+_PATIENCE: Final = 5.0  # seconds for a server to accept a connection
+
+
+def main(flow: Flow[..., State], **parameters: Any) -> None:
+    """Run a flow in this process: with the server of PREFECT_API_URL, else one of its own for as long as it runs.
+
+    Exits with status 1, after one line, where the flow does not complete or the server does not answer.
+    """
+    url = PREFECT_API_URL.value()
+    if url and (why := _unreachable(url)):
+        sys.exit(
+            f"{flow.name}: no Prefect server at {address(url)}: {why}; `make server` starts one, and without "
+            "PREFECT_API_URL none is needed"
+        )
+    if not url:
+        subprocess.Popen([sys.executable, "-m", "ferops.orchestration.reaper"], start_new_session=True)
+    try:
+        state = flow(**parameters, return_state=True)
+    except KeyboardInterrupt:
+        sys.exit(130)
+    if not state.is_completed():
+        sys.exit(f"{flow.name}: {state.message or state.name}")
+    print(f"{flow.name}: {state.message}")
+
+
+def command(function: Callable[..., None], example: str) -> None:
+    """Make a command line of a function, with `--help`; a user's mistake is one line and exit status 1."""
+    app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode="rich")
+    app.command(epilog=f"Example:  {example}")(function)
+    try:
+        app()
+    except FeropsError as error:
+        sys.exit(str(error))
+
+
+def assignments(texts: Iterable[str]) -> dict[str, Any]:
+    """`KEY=VALUE` texts, the values as YAML reads them: `train.epochs=3` -> {"train.epochs": 3}.
+
+    Raises:
+        BadParams: one has no `=`, or a value that is no YAML.
+    """
+    values = {}
+    for text in texts:
+        key, equals, value = text.partition("=")
+        try:
+            values[key] = YAML(typ="safe").load(value)
+        except YAMLError:
+            equals = ""
+        if not equals:
+            raise BadParams(f"{text!r}: expected KEY=VALUE, as in train.epochs=3")
+    return values
+
+
+def _unreachable(url: str) -> str:
+    parts = urlsplit(url)
+    port = parts.port or (443 if parts.scheme == "https" else 80)
+    try:
+        socket.create_connection((parts.hostname or "", port), _PATIENCE).close()
+    except OSError as error:
+        return error.strerror or str(error)
+    return ""

@@ -1,0 +1,135 @@
+import json
+import os
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import pytest
+from support import shell
+
+from ferops.orchestration import pipeline
+from ferops.orchestration.folders import Folder
+from ferops.orchestration.pipeline import DvcFailed, StageFailed, UnknownStage
+
+SMALL = """
+stages:
+  one:
+    cmd: echo first > one.txt
+    outs: [one.txt]
+  two:
+    cmd: cat one.txt > two.txt
+    deps: [one.txt]
+    outs: [two.txt]
+  broken:
+    cmd: "echo 'broken: why it failed' && exit 3"
+    deps: [two.txt]
+    outs: [never.txt]
+"""
+
+
+HOLDER = """
+import time
+from dvc.repo import Repo
+with Repo().lock:
+    print("held", flush=True)
+    time.sleep(6)
+"""
+
+
+@pytest.fixture
+def small(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Folder:
+    """A pipeline of three stages that take no time."""
+    shell(tmp_path, "git", "init", "-q")
+    shell(tmp_path, "dvc", "init", "-q")
+    (tmp_path / "dvc.yaml").write_text(SMALL)
+    monkeypatch.chdir(tmp_path)
+    return Folder(tmp_path, dict(os.environ))
+
+
+def test_each_stage_comes_after_those_it_reads(repro: Path) -> None:
+    order = pipeline.stages(repro)
+    assert list(order) == [
+        "sample", "preprocess", "validate@prepared", "augment", "validate@augmented", "train", "evaluate", "publish",
+    ]  # fmt: skip
+    assert order["train"] == {"preprocess", "augment", "validate@prepared", "validate@augmented"}
+
+
+def test_a_target_names_itself_and_what_it_needs(repro: Path) -> None:
+    assert list(pipeline.stages(repro, ["augment"])) == ["sample", "preprocess", "validate@prepared", "augment"]
+    assert "validate@augmented" in pipeline.stages(repro, ["validate"])
+    with pytest.raises(UnknownStage, match=r"'trai'; dvc.yaml has: sample, .*train"):
+        pipeline.stages(repro, ["trai"])
+
+
+def test_names_do_not_depend_on_where_the_process_stands(repro: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir("/")
+    assert "train" in pipeline.stages(repro)
+
+
+def test_without_dvc_it_is_one_line(tmp_path: Path) -> None:
+    with pytest.raises(DvcFailed) as error:
+        pipeline.stages(tmp_path)
+    assert "\n" not in str(error.value)
+
+
+def test_a_stage_runs_once_and_is_cached_then(small: Folder) -> None:
+    said: list[str] = []
+    assert pipeline.stale(small) == {"one", "two", "broken"}
+    assert pipeline.reproduce(small, "one", said.append).how == "ran"
+    assert "> echo first > one.txt" in said
+    assert pipeline.reproduce(small, "one", said.append).how == "cached"
+    assert "one" not in pipeline.stale(small)
+
+
+def test_a_failing_stage_says_its_own_last_line(small: Folder) -> None:
+    for stage in ("one", "two"):
+        pipeline.reproduce(small, stage, lambda line: None)
+    with pytest.raises(StageFailed, match="^broken: why it failed$"):
+        pipeline.reproduce(small, "broken", lambda line: None)
+
+
+def test_it_waits_for_the_lock_of_the_repository_and_says_whose_it_is(small: Folder) -> None:
+    holder = subprocess.Popen(
+        [sys.executable, "-c", HOLDER],
+        cwd=small.path, stdout=subprocess.PIPE,
+    )  # fmt: skip
+    assert holder.stdout
+    holder.stdout.readline()
+    said: list[str] = []
+    assert pipeline.reproduce(small, "one", said.append).how == "ran"
+    waiting = [line for line in said if "waiting for DVC's lock" in line]
+    assert waiting
+    assert f"process {holder.pid} has it" in waiting[0]
+    assert not any(line.startswith("ERROR") for line in said)
+    holder.wait()
+
+
+def test_it_waits_for_a_stage_that_another_dvc_runs(small: Folder) -> None:
+    entry = {"pid": os.getpid(), "cmd": "dvc repro"}
+    lock = small.path / ".dvc/tmp/rwlock"
+    lock.parent.mkdir(exist_ok=True)
+    lock.write_text(json.dumps({"read": {}, "write": {str(small.path / "one.txt"): entry}}))
+    threading.Thread(target=lambda: (time.sleep(3), lock.unlink())).start()
+    said: list[str] = []
+    assert pipeline.reproduce(small, "one", said.append).how == "ran"
+    assert f"process {os.getpid()} has it" in next(line for line in said if "waiting" in line)
+
+
+def test_a_commit_takes_the_results_and_nothing_else(small: Folder) -> None:
+    (small.path / "mine.txt").write_text("unfinished")
+    shell(small.path, "git", "add", "-A")
+    shell(small.path, "git", "commit", "-q", "-m", "start")
+    (small.path / "mine.txt").write_text("still unfinished")
+    (small.path / "metrics").mkdir()
+    (small.path / "metrics/val.json").write_text("{}")
+    (small.path / "params.yaml").write_text("a: 1")
+    pipeline.commit(small, "results", lambda line: None)
+    assert shell(small.path, "git", "show", "--name-only", "--format=%s").stdout.split() == [
+        "results", "metrics/val.json", "params.yaml",
+    ]  # fmt: skip
+    assert shell(small.path, "git", "status", "--short").stdout.strip() == "M mine.txt"
+    before = shell(small.path, "git", "rev-parse", "HEAD").stdout
+    pipeline.commit(small, "again", lambda line: None)
+    assert shell(small.path, "git", "rev-parse", "HEAD").stdout == before
