@@ -90,8 +90,8 @@ def examine(folder: Path, model: str, settings: params.Monitoring, root: Path = 
                 f"{len(latest)} images in {folder} were scored by {MODEL} version {version.version}; "
                 f"monitoring.min_images is {settings.min_images}"
             )
-        predicted = reference.predicted(opened, f"{MODEL}/{version.version}")
-        known = reference.statistics(version, root)
+        name = f"{MODEL}/{version.version}"
+        predicted, known = reference.predicted(opened, name), reference.statistics(opened, name, root)
     shifts = drift.compare(known, predicted, latest, settings.max_psi)
     suites = drift.suites(latest, list(scored.COLUMNS), shifts)
     result = checkpoint.run("monitoring", suites, root / REPORTS / "docs")

@@ -3,7 +3,7 @@
 import hashlib
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 import numpy as np
 import pandas as pd
@@ -18,9 +18,6 @@ from ferops.tracking import registry, tags
 from ferops.tracking.identity import PREPARED
 from ferops.tracking.lineage import Locks
 from ferops.tracking.store import MODEL, Store
-
-if TYPE_CHECKING:
-    from mlflow.entities.model_registry import ModelVersion
 
 _DATA_MD5: Final = "ferops.data_md5"
 
@@ -40,7 +37,7 @@ def predicted(store: Store, reference: str) -> pd.Series:
     return pd.Series(np.take(NAMES, rows[list(NAMES)].to_numpy().argmax(axis=1)))
 
 
-def statistics(version: "ModelVersion", root: Path = Path()) -> pd.DataFrame:
+def statistics(store: Store, reference: str, root: Path = Path()) -> pd.DataFrame:
     """Pixel statistics of the training images of a network: a row an image, the columns of `STATISTICS`.
 
     They are those of data/prepared, median filtered as the network sees them, without the augmented copies. Where the
@@ -48,12 +45,15 @@ def statistics(version: "ModelVersion", root: Path = Path()) -> pd.DataFrame:
     are kept in .scratch/ under the data's md5: it is done once.
 
     Args:
-        version: of the registered model.
+        store: the open store.
+        reference: `fer-vgg16@ALIAS` or `fer-vgg16/NUMBER`.
         root: the clone.
 
     Raises:
+        UnknownVersion: there is no such version.
         NoReference: the data are neither in the clone nor in DVC's cache nor in a remote.
     """
+    version = registry.resolve(store, reference)
     md5 = str(version.tags.get(_DATA_MD5))
     kept = root / SCRATCH / "statistics" / f"{md5}.parquet"
     if kept.is_file():
@@ -61,7 +61,7 @@ def statistics(version: "ModelVersion", root: Path = Path()) -> pd.DataFrame:
         if list(table) == list(STATISTICS):
             return table
     found = _measure(root, md5)
-    table = _from_dvc(version, md5, root) if found is None else found
+    table = _from_dvc(int(version.version), str(version.tags.get(tags.TRAINING)), md5, root) if found is None else found
     kept.parent.mkdir(parents=True, exist_ok=True)
     scratch = kept.with_suffix(".new")
     table.to_parquet(scratch, index=False)
@@ -69,9 +69,9 @@ def statistics(version: "ModelVersion", root: Path = Path()) -> pd.DataFrame:
     return table
 
 
-def _from_dvc(version: "ModelVersion", md5: str, root: Path) -> pd.DataFrame:
-    name = f"{MODEL} version {version.version}"
-    source = Locks(root).source(str(version.tags.get(tags.TRAINING)))
+def _from_dvc(version: int, training: str, md5: str, root: Path) -> pd.DataFrame:
+    name = f"{MODEL} version {version}"
+    source = Locks(root).source(training)
     if source is None:
         raise NoReference(
             f"the data that {name} was trained on ({md5}) are not in {root / PREPARED}, and no commit holds its "
