@@ -39,11 +39,13 @@ def eventually(holds: Callable[[], Any], within: float, what: Callable[[], str])
 class Repro:
     """A `dvc repro` in a session of its own, so that its processes can be told from all others."""
 
+    COMMAND: tuple[str, ...] = ("dvc", "repro")
+
     def __init__(self, folder: Path, *targets: str, **environment: str) -> None:
         self.started = time.monotonic()
         self._output = tempfile.TemporaryFile("w+")  # noqa: SIM115  # closed with the object
         self._process = subprocess.Popen(
-            ["dvc", "repro", *targets], cwd=folder, stdout=self._output, stderr=subprocess.STDOUT,
+            [*self.COMMAND, *targets], cwd=folder, stdout=self._output, stderr=subprocess.STDOUT,
             start_new_session=True, env={**os.environ, **environment},
         )  # fmt: skip
         self.pid = self._process.pid
@@ -58,7 +60,7 @@ class Repro:
 
     def stage(self) -> tuple[str, psutil.Process] | None:
         """The stage that runs now, with its argument, and its process."""
-        for process in self._processes():
+        for process in self.processes():
             with suppress(psutil.Error):
                 command = process.cmdline()
                 if "ferops.stages" in command:
@@ -94,10 +96,11 @@ class Repro:
             status = self._process.wait(within)
         except subprocess.TimeoutExpired:
             pytest.fail(f"dvc did not end within {within:g} s\n{self.said()}")
-        eventually(lambda: not self._processes(), 10, lambda: f"orphans {self._processes()}\n{self.said()}")
+        eventually(lambda: not self.processes(), 10, lambda: f"orphans {self.processes()}\n{self.said()}")
         return status
 
-    def _processes(self) -> list[psutil.Process]:
+    def processes(self) -> list[psutil.Process]:
+        """Those of its session that run."""
         found = []
         for pid in psutil.pids():
             with suppress(ProcessLookupError, psutil.NoSuchProcess):

@@ -1,35 +1,168 @@
-import runpy
-from collections.abc import Iterator
+import json
+import subprocess
+import sys
+from collections.abc import Callable
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import pytest
-from prefect.testing.utilities import prefect_test_harness
-from support import ROOT
+from prefect import State
+from prefect.client.orchestration import SyncPrefectClient
+from prefect.client.schemas.filters import ArtifactFilter, FlowRunFilter
+from prefect.client.schemas.objects import TaskRun
+from support import ROOT, shell
 
+Load = Callable[[str], ModuleType]
+LATE = {"evaluate.calibration_bins": 10}
+"""A parameter that only the last stages read."""
 
-@pytest.fixture(scope="session")
-def server() -> Iterator[None]:
-    with prefect_test_harness(server_startup_timeout=120):
-        yield
+STAGES = ["sample", "preprocess", "validate@prepared", "augment", "validate@augmented", "train", "evaluate", "publish"]
 
 
 @pytest.fixture
-def flow(repro: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
-    monkeypatch.chdir(repro)
-    return runpy.run_path(str(ROOT / "flows/training.py"))
+def training(load: Load, server: None) -> Callable[..., State]:
+    module = load("training")
+    module.WAITS[:] = [0, 0]
+    return lambda **parameters: module.training(**parameters, return_state=True)
 
 
-def test_each_stage_comes_after_those_it_reads(flow: dict[str, Any]) -> None:
-    order = flow["stages"]()
-    assert order[-1] == "publish"
-    expected = ["sample", "preprocess", "validate@prepared", "augment", "validate@augmented", "train", "evaluate"]
-    assert sorted(order[:-1], key=expected.index) == expected
-    assert order[:-1] == expected
+def tasks(client: SyncPrefectClient, state: State) -> dict[str, TaskRun]:
+    only = FlowRunFilter(id={"any_": [state.state_details.flow_run_id]})
+    return {run.name: run for run in client.read_task_runs(flow_run_filter=only)}
 
 
-def test_the_flow_tells_cached_stages_from_those_that_ran(flow: dict[str, Any], server: None) -> None:
-    done = flow["training"]()
-    assert done.pop("publish") == "ran"
-    assert set(done.values()) == {"cached"}
-    assert len(done) == 7
+def artifacts(client: SyncPrefectClient, state: State) -> dict[str, str]:
+    only = ArtifactFilter(flow_run_id={"any_": [state.state_details.flow_run_id]})
+    return {str(artifact.key): str(artifact.data) for artifact in client.read_artifacts(artifact_filter=only)}
+
+
+def status(folder: Path) -> str:
+    return shell(folder, "git", "status", "--short").stdout + shell(folder, "dvc", "status", "--json").stdout
+
+
+def test_stages_that_are_up_to_date_are_shown_as_cached(
+    clone: Path, training: Callable[..., State], client: SyncPrefectClient
+) -> None:
+    state = training()
+    assert state.is_completed()
+    runs = tasks(client, state)
+    assert list(runs) == STAGES or set(runs) == set(STAGES)
+    names = {stage: run.state.name for stage, run in runs.items() if run.state}
+    assert names.pop("publish") == "Ran"
+    assert set(names.values()) == {"Cached"}
+    shown = artifacts(client, state)
+    assert set(shown) == {
+        "training-stages", "training-gates", "training-metrics", "training-pictures", "training-run",
+    }  # fmt: skip
+    accuracy = json.loads((clone / "metrics/val.json").read_text())["accuracy"]
+    assert f"| accuracy (of seven) | {accuracy:.3f} |" in shown["training-metrics"]
+    assert "60% to 69%" in shown["training-metrics"]
+    assert shown["training-pictures"].count("data:image/png;base64,") == 2
+    assert "/runs/" in shown["training-run"]
+    assert "| train | cached |" in shown["training-stages"]
+
+
+def test_a_gate_that_fails_ends_the_run_at_once_and_shows_what_failed(
+    clone: Path, training: Callable[..., State], client: SyncPrefectClient
+) -> None:
+    state = training(overrides={"validate.min_image_std": 100})
+    assert state.is_failed()
+    assert "validate@prepared: " in str(state.message)
+    assert "checks failed" in str(state.message)
+    runs = tasks(client, state)
+    assert set(runs) == {"sample", "preprocess", "validate@prepared"}
+    assert runs["validate@prepared"].run_count == 1
+    shown = artifacts(client, state)
+    assert "no blank image" in shown["training-gates"] or "blank" in shown["training-gates"]
+    assert "| failed check |" in shown["training-gates"]
+    assert "| validate@prepared | failed |" in shown["training-stages"]
+
+
+def test_publish_is_tried_again_and_a_stage_is_not(
+    clone: Path, training: Callable[..., State], client: SyncPrefectClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
+    state = training()
+    assert state.is_failed()
+    assert "publish: " in str(state.message)
+    assert "http://127.0.0.1:9" in str(state.message)
+    assert tasks(client, state)["publish"].run_count == 3
+
+
+def test_a_deployment_leaves_the_workspace_alone_and_keeps_its_results(
+    clone: Path, training: Callable[..., State], client: SyncPrefectClient, deployed: None, tmp_path: Path
+) -> None:
+    shell(clone, "dvc", "remote", "add", "--default", "--local", "store", str(tmp_path / "remote"))
+    before = status(clone), (clone / "params.yaml").read_bytes(), (clone / "dvc.lock").read_bytes()
+    state = training(overrides=LATE, push=True)
+    assert state.is_completed(), state.message
+    assert (status(clone), (clone / "params.yaml").read_bytes(), (clone / "dvc.lock").read_bytes()) == before
+    names = {stage: run.state.name for stage, run in tasks(client, state).items() if run.state}
+    assert (names["train"], names["evaluate"], names["publish"]) == ("Cached", "Ran", "Ran")
+    (name,) = shell(clone, "dvc", "exp", "list", "--name-only").stdout.split()
+    assert "calibration_bins: 10" in shell(clone, "git", "show", f"{name}:params.yaml").stdout
+    assert "calibration_bins: 10" not in (clone / "params.yaml").read_text()
+    assert shell(clone, "git", "branch", "--list", name).stdout.split() == [name]
+    assert len(list((tmp_path / "remote").rglob("*"))) > 10
+    assert not list((clone / ".dvc/tmp/ferops").iterdir())
+
+    again = training(overrides=LATE)
+    names = {stage: run.state.name for stage, run in tasks(client, again).items() if run.state}
+    assert names.pop("publish") == "Ran"
+    assert set(names.values()) - {"Completed"} == {"Cached"}
+
+
+@pytest.mark.parametrize(
+    ("parameters", "message"),
+    [
+        ({"recipe": "papr"}, "there is no recipe 'papr'; recipes/ has: demo, paper"),
+        ({"overrides": {"train.epoch": 3}}, "there is no parameter 'train.epoch'; expected train.epochs"),
+        ({"overrides": {"train.epochs": "many"}}, "train.epochs: Input should be a valid integer (found 'many')"),
+        ({"targets": ["trai"]}, "there is no stage 'trai'; dvc.yaml has: sample, preprocess"),
+    ],
+)
+def test_a_mistake_is_one_line_and_changes_nothing(
+    clone: Path, training: Callable[..., State], parameters: dict[str, Any], message: str
+) -> None:
+    state = training(**parameters)
+    assert state.is_failed()
+    assert message in str(state.message)
+    assert "\n" not in str(state.message)
+    assert shell(clone, "git", "status", "--short").stdout == ""
+
+
+def test_a_deployment_without_git_is_one_line(
+    training: Callable[..., State], deployed: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "params.yaml").write_bytes((ROOT / "params.yaml").read_bytes())
+    monkeypatch.chdir(tmp_path)
+    state = training()
+    assert state.is_failed()
+    assert "has no git commit; run this in the root of your clone" in str(state.message)
+
+
+def script(folder: Path, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    return shell(folder, sys.executable, "flows/training.py", *arguments, check=False, **environment)
+
+
+def test_a_server_that_does_not_answer_is_one_line(clone: Path) -> None:
+    done = script(clone, PREFECT_API_URL="http://127.0.0.1:9/api")
+    assert done.returncode == 1
+    assert done.stderr.startswith("training: no Prefect server at http://127.0.0.1:9/api: Connection refused")
+    assert len(done.stderr.splitlines()) == 1
+
+
+def test_a_mistake_in_the_terminal_is_told_before_a_server_starts(clone: Path) -> None:
+    for arguments, message in (
+        (("--set", "train.epoch=1"), "no parameter 'train.epoch'"),
+        (("--set", "x"), "KEY=VALUE"),
+    ):
+        done = script(clone, *arguments)
+        assert done.returncode == 1
+        assert message in done.stderr
+        assert len(done.stderr.splitlines()) == 1
+
+
+def test_help_has_an_example(clone: Path) -> None:
+    assert "--set train.epochs=3" in " ".join(script(clone, "--help", COLUMNS="200").stdout.split())
