@@ -27,6 +27,12 @@ def experiments(clone: Path) -> set[str]:
     return set(shell(clone, "dvc", "exp", "list", "--name-only").stdout.split())
 
 
+def kept(clone: Path, experiment: str, path: str) -> str:
+    """A file of an experiment."""
+    ref = shell(clone, "git", "for-each-ref", "--format=%(refname)", f"refs/exps/*/*/{experiment}").stdout.strip()
+    return shell(clone, "git", "show", f"{ref}:{path}").stdout
+
+
 def runs(clone: Path) -> dict[str, Any]:
     client = mlflow.MlflowClient(f"sqlite:///{clone / 'mlflow.db'}")
     found = client.search_runs([client.get_experiment_by_name("fer-vgg16").experiment_id])
@@ -58,10 +64,9 @@ def test_a_failed_trial_does_not_end_the_sweep_and_a_second_run_repeats_only_tha
     (bad,) = tasks(client, first).keys() - {good}
     assert tasks(client, first) == {good: "COMPLETED", bad: "FAILED"}
     assert shell(clone, "git", "status", "--short").stdout.split() == ["M", "params.yaml"], "nobody's files are touched"
-    committed = shell(clone, "git", "show", f"{good}:params.yaml").stdout
-    assert "dropout: 0.3" in committed, "trials start from the commit"
-    assert "test: false" in committed
-    assert shell(clone, "git", "show", f"{good}:metrics/test.json").stdout.strip() == "{}", "the test split is closed"
+    assert "dropout: 0.3" in kept(clone, good, "params.yaml"), "trials start from the commit"
+    assert "test: false" in kept(clone, good, "params.yaml")
+    assert kept(clone, good, "metrics/test.json").strip() == "{}", "the test split is closed"
 
     found = runs(clone)
     assert found.keys() == {baseline, "gates", good}
@@ -73,8 +78,8 @@ def test_a_failed_trial_does_not_end_the_sweep_and_a_second_run_repeats_only_tha
     assert parent.data.params["validate.min_image_std"] == "[2.0, 100.0]"
     assert parent.data.metrics["sweep/val/accuracy"] == child.data.metrics["val/final/accuracy"]
     assert parent.data.metrics["sweep/failed"] == 1
-    kept = mlflow.MlflowClient(f"sqlite:///{clone / 'mlflow.db'}").list_artifacts(parent.info.run_id)
-    assert [file.path for file in kept] == ["sweep.csv", "sweep.md", "sweep.png"]
+    files = mlflow.MlflowClient(f"sqlite:///{clone / 'mlflow.db'}").list_artifacts(parent.info.run_id)
+    assert [file.path for file in files] == ["sweep.csv", "sweep.md", "sweep.png"]
     shown = artifacts(client, first)
     assert shown.keys() == {"sweep-trials", "sweep-picture", "sweep-run"}
     _, _, best, last = shown["sweep-trials"].splitlines()
