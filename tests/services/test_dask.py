@@ -138,15 +138,12 @@ def test_two_workers_train_side_by_side_and_a_killed_sweep_leaves_no_process_and
     assert set(shell(clone, "dvc", "exp", "list", "--name-only").stdout.split()) == set(table["experiment"][:2])
     runs = children(clone)
     assert runs.keys() == set(table["experiment"][:2])
-    for row in table[:2].itertuples():
+    for row in table[:2].rename(columns={"train.learning_rate": "rate"}).itertuples():
         run = runs[row.experiment]
         assert run.info.run_id == row.run
         assert run.info.status == "FINISHED"
         assert run.data.metrics["val/final/accuracy"] == pytest.approx(row.accuracy)
-        assert (
-            f"learning_rate: {run.data.params['train.learning_rate']}"
-            in shell(clone, "git", "show", f"{row.experiment}:params.yaml").stdout
-        )
+        assert float(run.data.params["train.learning_rate"]) == row.rate
     assert not list((clone / ".dvc/tmp/ferops").iterdir())
     assert not shell(clone, "git", "status", "--short").stdout
     assert not second.processes()
