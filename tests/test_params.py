@@ -24,6 +24,9 @@ def file(tmp_path: Path) -> Path:
         ("  rotation: 10", "  rotation: -1", "augment.warp.rotation"),
         ("horizontal_flip: true", "horizontal_flip: 1", "augment.warp.horizontal_flip"),
         ("  dropout: 0.3", "  dropout: [0.3", "line"),
+        ("max_psi: 0.2", "max_psi: 0", "monitoring.max_psi"),
+        ("min_images: 100", "min_images: 10", "monitoring.min_images"),
+        ("retrain: false", "retrain: 0", "monitoring.retrain"),
     ],
 )
 def test_a_wrong_parameter_is_one_line_that_names_the_key(file: Path, found: str, wrong: str, names: str) -> None:

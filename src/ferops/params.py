@@ -138,6 +138,14 @@ class Promotion(_Section):
     tolerance: Fraction
 
 
+class Monitoring(_Section):
+    """Bounds of the monitoring flow, and what drift starts."""
+
+    max_psi: float = Field(gt=0, le=10)
+    min_images: int = Field(ge=30, le=1_000_000)
+    retrain: bool
+
+
 class Params(_Section):
     """All of params.yaml."""
 
@@ -150,6 +158,7 @@ class Params(_Section):
     train: Train
     evaluate: Evaluate
     promotion: Promotion
+    monitoring: Monitoring
 
 
 def load(path: Path = Path("params.yaml")) -> Params:

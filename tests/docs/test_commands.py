@@ -85,6 +85,16 @@ INSTEAD = {
     "ferops data use": Instead("ferops data use --help", "named in a sentence, without its arguments"),
     "mlflow models serve": Instead(None, "names a command, without its arguments; the sentence is about its input"),
     "python flows/training.py": Instead(None, "starts a Prefect server: tests/flows/test_training.py runs this flow"),
+    "python flows/promotion.py --model fer-vgg16/3": Instead(
+        "python flows/promotion.py --help", "starts a Prefect server: tests/flows/test_promotion.py runs this flow"
+    ),
+    "python flows/scoring.py ~/faces": Instead(
+        "python flows/scoring.py --help", "there is no champion: tests/flows/test_scoring.py runs this flow"
+    ),
+    "python benchmarks/drift.py": Instead(None, "takes a minute, and its figures are not of this network"),
+    "python flows/monitoring.py": Instead(
+        "python flows/monitoring.py --help", "there is no champion: tests/flows/test_monitoring.py runs this flow"
+    ),
     "dvc repro --force train": Instead("dvc repro --force --dry train", "trains"),
     "dvc exp run -S train.epochs=12": Instead(None, "trains for minutes; docs/guide/experiments.md runs one epoch"),
     "ferops data use ~/Downloads/fer2013.csv --recipe paper && dvc repro": Instead(

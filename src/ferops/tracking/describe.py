@@ -12,7 +12,10 @@ from ferops.tracking.identity import Commit
 from ferops.tracking.tags import EXPERIMENTS, PARENT
 
 SECTIONS: Final = ("sample", "data", "preprocess", "validate", "augment", "model", "train")
-"""Sections of params.yaml up to `train`: a run's params. The others are a JSON artifact."""
+"""Sections of params.yaml up to `train`: a run's params."""
+
+LATER: Final = ("evaluate", "promotion")
+"""Sections that come after training: a JSON artifact of the run. What is left belongs to no run."""
 
 HEADLINE: Final = ("accuracy", "binary_accuracy", "f1_macro")
 

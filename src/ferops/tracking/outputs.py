@@ -114,7 +114,7 @@ def read_outputs(params: Mapping[str, Any], root: Path = Path()) -> Outputs:
         if training.get(key) is not None
     }
     files = _files(root)
-    evaluation = {key: value for key, value in params.items() if key.partition(".")[0] not in describe.SECTIONS}
+    evaluation = {key: value for key, value in params.items() if key.partition(".")[0] in describe.LATER}
     report = read_json(root / PREPARED / "report.json")
     return Outputs(
         root=root,

@@ -1,0 +1,73 @@
+"""Flow `monitoring`: the latest scored images held against what the champion knows.
+
+    python flows/monitoring.py
+
+Fails where they have drifted, with what did; the report is in reports/monitoring/.
+"""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from prefect import flow, get_run_logger
+from prefect.artifacts import create_markdown_artifact
+from prefect.deployments import run_deployment
+from prefect.exceptions import ObjectNotFound
+from prefect.states import Completed, Failed, State
+
+from ferops import params
+from ferops.errors import FeropsError, of_the_machine
+from ferops.orchestration import artifacts, terminal
+from ferops.orchestration.monitoring import PICTURE, REPORTS, TooFew, examine, markdown
+
+TRAINING = "training/nightly"
+
+
+@flow(name="monitoring")
+def monitoring(scored: str = "data/scored", model: str = "fer-vgg16@champion") -> State:
+    """Hold the latest scored images against the champion's training data; fails where they have drifted.
+
+    Args:
+        scored: folder of the table that the flow scoring writes.
+        model: fer-vgg16@ALIAS or fer-vgg16/NUMBER: what it has scored is looked at.
+    """
+    try:
+        settings = params.load().monitoring
+        finding = examine(Path(scored), model, settings)
+    except TooFew as few:
+        return Completed(name="TooFew", message=str(few))
+    except FeropsError as error:
+        return Failed(message=str(error))
+    except OSError as error:
+        return Failed(message=of_the_machine(error))
+    picture = artifacts.picture(REPORTS / PICTURE, "Reference and latest")
+    create_markdown_artifact(
+        "\n".join([*markdown(finding), "", picture]), key="monitoring-report", description=finding.verdict
+    )
+    if finding.result.passed:
+        return Completed(message=finding.verdict)
+    get_run_logger().error("%s; see %s", finding.verdict, REPORTS / "docs/index.html")
+    training = f"; {retrain(finding.verdict)}" if settings.retrain else ""
+    return Failed(message=f"{finding.verdict}{training}")
+
+
+def retrain(why: str) -> str:
+    """Start the training deployment and do not wait for it; what came of that, in words."""
+    try:
+        started = run_deployment(TRAINING, timeout=0, tags=["drift"], as_subflow=False)
+    except ObjectNotFound:
+        return f"there is no deployment {TRAINING} to start: `prefect deploy --all` makes it"
+    get_run_logger().info("started %s as %s: %s", TRAINING, started.name, why)
+    return f"{TRAINING} was started: {started.name}"
+
+
+def main(
+    scored: Annotated[str, typer.Option(help="Folder of the table that flows/scoring.py writes.")] = "data/scored",
+    model: Annotated[str, typer.Option(help="fer-vgg16@ALIAS or fer-vgg16/NUMBER.")] = "fer-vgg16@champion",
+) -> None:
+    """Hold the latest scored images against what the champion knows; exits with 1 where they have drifted."""
+    terminal.main(monitoring, scored=scored, model=model)
+
+
+if __name__ == "__main__":
+    terminal.command(main, "python flows/monitoring.py")

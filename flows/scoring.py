@@ -1,0 +1,134 @@
+"""Flow `scoring`: a folder of images of faces -> predictions of the champion, batch by batch.
+
+    python flows/scoring.py FOLDER
+
+What the same weights have scored before is left out, so it can be run again and again on a folder that grows, and goes
+on where it was killed.
+"""
+
+from collections import Counter
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from prefect import flow, get_run_logger, task
+from prefect.artifacts import create_markdown_artifact, create_progress_artifact, update_progress_artifact
+from prefect.cache_policies import NO_CACHE
+from prefect.states import Completed, Failed, State
+from prefect.utilities.annotations import quote
+
+from ferops import params
+from ferops.data import scored
+from ferops.data.images import Bad
+from ferops.errors import FeropsError, of_the_machine
+from ferops.orchestration import artifacts, terminal
+from ferops.orchestration.scoring import Plan, Scored, plan, score
+from ferops.stages.quiet import quiet_imports
+from ferops.tracking import registry, serving, store
+from ferops.tracking.serving import Network
+from ferops.tracking.tags import WEIGHTS_DIGEST
+
+SHOWN = 200
+"""Bad files that the artifact names; the CSV beside the table names all."""
+
+
+@task(cache_policy=NO_CACHE)
+def batch(files: tuple[Path, ...], plan: Plan, network: Network) -> Scored | State:
+    """Read the files of a batch, ask the network, add a part to the table."""
+    try:
+        return score(files, plan, network)
+    except FeropsError as error:
+        return Failed(message=str(error))
+    except OSError as error:
+        return Failed(message=of_the_machine(error))
+
+
+@flow(name="scoring")
+def scoring(
+    images: str, output: str = "data/scored", model: str = "fer-vgg16@champion", batch_size: int = 256
+) -> State:
+    """Predict the expressions of the images in a folder with the champion; only of those that are new.
+
+    Args:
+        images: a folder of images of faces, folders in it included; any size, colour and depth.
+        output: folder of the table, parquet: pandas reads it as one.
+        model: fer-vgg16@ALIAS or fer-vgg16/NUMBER.
+        batch_size: images a task.
+    """
+    logger = get_run_logger()
+    if batch_size < 1:
+        return Failed(message=f"batch_size is {batch_size}; expected 1 or more")
+    try:
+        kernel = params.load().preprocess.median_kernel
+        with store.session() as opened:
+            version = registry.resolve(opened, model)
+            todo = plan(Path(images), Path(output), str(version.tags.get(WEIGHTS_DIGEST)), batch_size)
+            logger.info("%s files, %s of them known", f"{todo.found:,}", f"{todo.known:,}")
+            with quiet_imports():
+                network = serving.load(opened, version, kernel) if todo.batches else None
+    except FeropsError as error:
+        return Failed(message=str(error))
+    except OSError as error:
+        return Failed(message=of_the_machine(error))
+
+    done = Scored(Counter(), [])
+    progress = create_progress_artifact(0.0, key="scoring-progress", description=f"{images} with {model}")
+    for number, files in enumerate(todo.batches, start=1):
+        name = f"batch {number} of {len(todo.batches)}"
+        named = batch.with_options(task_run_name=name)
+        state = named(quote(files), quote(todo), quote(network), return_state=True)
+        if not state.is_completed():
+            return Failed(message=f"{name}: {state.message}")
+        one = state.result()
+        done = Scored(done.predicted + one.predicted, [*done.bad, *one.bad])
+        logger.info("%s: %s scored, %s bad", name, f"{one.predicted.total():,}", f"{len(one.bad):,}")
+        update_progress_artifact(progress, 100 * number / len(todo.batches))
+    return conclude(todo, int(version.version), done)
+
+
+def conclude(todo: Plan, version: int, done: Scored) -> State:
+    """Show what was done."""
+    scored_now = done.predicted.total()
+    summary = f"{scored_now:,} scored, {todo.known:,} known, {len(done.bad):,} bad of {todo.found:,} files"
+    rows = [
+        ("files", f"{todo.found:,}"), ("scored", f"{scored_now:,}"), ("skipped as known", f"{todo.known:,}"),
+        ("bad", f"{len(done.bad):,}"), ("model", f"{store.MODEL}/{version}"), ("table", str(todo.output)),
+        ("run", todo.run),
+    ]  # fmt: skip
+    create_markdown_artifact(artifacts.table(["", ""], rows), key="scoring-summary", description=summary)
+    if scored_now:
+        shares = [(name, f"{count:,}", f"{count / scored_now:.1%}") for name, count in done.predicted.most_common()]
+        create_markdown_artifact(artifacts.table(["predicted", "images", "share"], shares), key="scoring-shares")
+    if done.bad:
+        list_bad(todo, done.bad)
+    if not scored_now and not todo.known:
+        return Failed(message=f"no file in {todo.folder} is an image that can be read; see the artifact scoring-bad")
+    return Completed(message=summary)
+
+
+def list_bad(todo: Plan, bad: list[Bad]) -> None:
+    """Name the files that could not be read, with the reasons: in the artifact, and all of them in a CSV."""
+    path = scored.add_bad(todo.output, todo.run, bad)
+    left = len(bad) - SHOWN
+    lines = [
+        artifacts.table(["file", "reason"], bad[:SHOWN]),
+        f"{left:,} more are in {path}" if left > 0 else f"{path}",
+    ]
+    create_markdown_artifact("\n\n".join(lines), key="scoring-bad", description=f"{len(bad):,} files not read")
+    get_run_logger().warning("%s files could not be read: %s", f"{len(bad):,}", path)
+
+
+def main(
+    images: Annotated[
+        str, typer.Argument(help="A folder of images of faces, folders in it included.", metavar="FOLDER")
+    ],
+    output: Annotated[str, typer.Option(help="Folder of the table, parquet.")] = "data/scored",
+    model: Annotated[str, typer.Option(help="fer-vgg16@ALIAS or fer-vgg16/NUMBER.")] = "fer-vgg16@champion",
+    batch_size: Annotated[int, typer.Option(min=1, help="Images a task.")] = 256,
+) -> None:
+    """Predict the expressions of the images in a folder; only of those that are new."""
+    terminal.main(scoring, images=images, output=output, model=model, batch_size=batch_size)
+
+
+if __name__ == "__main__":
+    terminal.command(main, "python flows/scoring.py ~/faces")
