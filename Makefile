@@ -70,6 +70,7 @@ docs: setup ## the documentation site, into site/
 
 bench: setup ## the figures of docs/results.md that are about speed
 	@python benchmarks/run.py
+	@python benchmarks/flow.py
 
 lock: setup ## resolve requirements.lock anew
 	@$(BIN)/python -m pip install --quiet "$(UV)"

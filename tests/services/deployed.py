@@ -73,7 +73,7 @@ class Deployed:
         (started,) = [run.id for run in self.client.read_flow_runs() if run.id not in before]
         return started
 
-    def wait(self, run: UUID, *names: str, within: float = 300) -> FlowRun:
+    def wait(self, run: UUID, *names: str, within: float = 600) -> FlowRun:
         """The run, once its state has one of these names; fails where it ends in another one."""
 
         def found() -> FlowRun | None:

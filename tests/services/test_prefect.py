@@ -12,17 +12,21 @@ from pathlib import Path
 from typing import Any
 from uuid import UUID
 
+import cv2
 import mlflow
+import pandas as pd
 import pytest
 from faults.repros import eventually, saved_epochs
 from faults.servers import free_port
 from services.deployed import LOOPBACK, Deployed, deployed
 from support import shell
 
+from ferops.data import drawn
+
 pytestmark = pytest.mark.services
 
 NIGHTLY = "training/nightly"
-LONG = {"train.epochs": 8, "train.patience": 8, "evaluate.test": False}
+LONG = {"train.epochs": 6, "evaluate.test": False}
 """Enough epochs that a test can step in between."""
 
 
@@ -42,14 +46,14 @@ def prefect(started: Deployed) -> Iterator[Deployed]:
     yield started
     assert workspace(started.clone) == before
     assert shell(started.clone, "git", "worktree", "list").stdout.count("\n") == 1
-    assert not list(started.clone.glob(".scratch/*")), "no checkpoint of a training that ended is kept"
+    assert not list(started.clone.glob(".scratch/*/progress.json")), "no checkpoint of a training that ended is kept"
     assert not list(started.clone.glob(".git/**/*.lock")), "no lock of git is left behind"
     assert not list(started.clone.glob(".dvc/tmp/ferops/*")), "nor a worktree of a run that was killed"
 
 
 def workspace(clone: Path) -> dict[str, Any]:
     """What a user has there: git's and DVC's opinion, the branch, every file but the stores that runs share."""
-    shared = (".git", ".dvc/cache", ".dvc/tmp", ".scratch", "mlflow.db", "mlartifacts")
+    shared = (".git", ".dvc/cache", ".dvc/tmp", ".scratch", "mlflow.db", "mlartifacts", "reports/monitoring")
     return {
         "git": shell(clone, "git", "status", "--porcelain", "--branch").stdout,
         "head": shell(clone, "git", "rev-parse", "HEAD").stdout,
@@ -154,7 +158,7 @@ def test_a_run_that_is_stopped_leaves_no_process_and_the_next_one_goes_on_after_
 
 
 def test_a_flow_whose_worker_is_killed_runs_to_its_end(prefect: Deployed) -> None:
-    run = prefect.start(NIGHTLY, overrides={**LONG, "train.seed": 4})
+    run = prefect.start(NIGHTLY, overrides={"train.seed": 4, "evaluate.test": False})
     prefect.process(run, "ferops.stages", "train")
     prefect.kill_worker()
     prefect.wait(run, "Completed")
@@ -176,6 +180,23 @@ def test_of_two_runs_at_once_the_second_waits_and_both_end_right(prefect: Deploy
     seeds = [run.data.params.get("train.seed") for run in found]
     assert (seeds.count("5"), seeds.count("6")) == (1, 1)
     assert {run.info.status for run in found} == {"FINISHED"}
+
+
+def test_scoring_monitoring_promotion_and_sweep_run_from_their_deployments(prefect: Deployed, tmp_path: Path) -> None:
+    new = drawn.draw_sample(seed=1, counts={"train": 140, "validation": 7, "test": 7})
+    (tmp_path / "faces").mkdir()
+    for number, image in enumerate(new.images):
+        cv2.imwrite(str(tmp_path / f"faces/{number}.png"), image)
+    asked = {"model": "fer-vgg16@challenger"}
+    scored = str(tmp_path / "scored")
+    prefect.wait(prefect.start("scoring/incoming", images=str(tmp_path / "faces"), output=scored, **asked), "Completed")
+    assert len(pd.read_parquet(scored, columns=["label"])) == len(new.images)
+    looked = prefect.start("monitoring/daily", scored=scored, **asked)
+    assert "PSI" in prefect.wait(looked, "Completed", "Failed").state.message
+    held = prefect.start("promotion/challenger", require_approval=False)
+    prefect.wait(held, "Refused")
+    space = {"train.seed": [11, 12]}
+    prefect.wait(prefect.start("sweep/grid", space=space, overrides={"train.epochs": 1}), "Completed")
 
 
 def test_a_mistake_is_the_message_of_a_failed_run(prefect: Deployed) -> None:
