@@ -26,7 +26,7 @@ from rich.console import Console
 from rich.table import Table
 
 from ferops.errors import FeropsError
-from ferops.orchestration import artifacts, coordinates, folders, pipeline, search, terminal
+from ferops.orchestration import artifacts, coordinates, folders, notifications, pipeline, search, terminal
 from ferops.orchestration.folders import Folder
 from ferops.orchestration.search import Method, Outcome, Trial
 from ferops.tracking import describe, sweeps
@@ -59,7 +59,7 @@ def run_trial(name: str, said: str, values: dict[str, Any], clone: str, sweep_ru
     return Completed()
 
 
-@flow
+@flow(on_failure=[notifications.failed], on_crashed=[notifications.failed])
 def sweep(
     space: dict[str, Any],
     method: Method = "grid",
@@ -69,6 +69,7 @@ def sweep(
     overrides: dict[str, Any] | None = None,
     name: str | None = None,
     dask: int | str | None = None,
+    notify: str | None = None,
 ) -> State:
     """Search parameters: every trial is a DVC experiment, scored on validation and never on test.
 
@@ -83,8 +84,10 @@ def sweep(
         name: of the sweep, and the first part of its experiments' names; by default it follows from the search.
         dask: for trials side by side, the number of worker processes on this machine, or the address of a running
             cluster whose workers see this clone at the same path on a shared file system. In turn by default.
+        notify: a notification block of Prefect, as in slack-webhook/team, that hears of a failure.
     """
     try:
+        notifications.check(notify)
         runner = _runner(dask)
         common = search.common(space, recipe, overrides or {})
         name = name or search.sweep_name(space, method, trials, seed, common)

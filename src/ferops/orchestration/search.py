@@ -162,16 +162,18 @@ def table(outcomes: Sequence[Outcome]) -> pd.DataFrame:
 
 
 def shown(outcomes: Sequence[Outcome]) -> list[list[str]]:
-    """The same for people, the names of its columns first."""
+    """The same for people, narrow enough for a terminal, the names of its columns first."""
     keys = list(outcomes[0].trial.values)
-    lines = [[*keys, "accuracy", "95% interval", "F1, macro", "images", "experiment", "failed"]]
+    last = [key.rpartition(".")[2] for key in keys]
+    why = ["failed"] if any(outcome.reason for outcome in outcomes) else []
+    names = [short if last.count(short) == 1 else key for key, short in zip(keys, last, strict=True)]
+    lines = [[*names, "accuracy", "95% interval", "F1 macro", "experiment", *why]]
     for trial, scores, reason, _ in outcomes:
-        figures = ["-"] * 4
+        figures = ["-"] * 3
         if scores:
             low, high = scores["accuracy_interval"]
-            figures = [f"{scores['accuracy']:.4f}", f"{low:.4f} to {high:.4f}", f"{scores['f1_macro']:.4f}"]
-            figures.append(f"{scores['n']:,}")
-        lines.append([*(_short(trial.values[key]) for key in keys), *figures, trial.name, reason])
+            figures = [f"{scores['accuracy']:.4f}", f"{low:.3f}-{high:.3f}", f"{scores['f1_macro']:.4f}"]
+        lines.append([*(_short(trial.values[key]) for key in keys), *figures, trial.name, *([reason] if why else [])])
     return lines
 
 

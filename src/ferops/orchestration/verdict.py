@@ -2,13 +2,11 @@
 
 from pathlib import Path
 from typing import Final
-from urllib.parse import urlsplit
 
 from ferops.commands import gate
 from ferops.commands.gate import Verdict
 from ferops.orchestration import artifacts
 from ferops.tracking import store
-from ferops.tracking.registry import Held
 from ferops.tracking.store import MODEL, Store
 
 CONFUSION: Final = "figures/evaluate/confusion_normalised.png"
@@ -61,13 +59,8 @@ def _figure(value: float | None) -> str:
 
 
 def _way(opened: Store, verdict: Verdict) -> str:
-    """To both runs in MLflow: links where a server has them, else the command that shows them."""
+    """Links to both runs in MLflow, and what starts its UI where no server has it."""
     ones = [one for one in (verdict.champion, verdict.challenger) if one]
-    if urlsplit(opened.address).scheme in ("http", "https"):
-        return "\n".join(f"- [version {one.version}]({_address(opened, one)})" for one in ones)
-    runs = ", ".join(f"version {one.version}: run `{one.run_id}`" for one in ones)
-    return f"`{store.how_to_see(opened.address)}` shows them; {runs}"
-
-
-def _address(opened: Store, one: Held) -> str:
-    return f"{opened.address.rstrip('/')}/#/experiments/{opened.experiment_id}/runs/{one.run_id}"
+    links = [f"- [version {one.version}]({store.page(opened, one.run_id)})" for one in ones]
+    is_served = opened.address.startswith("http")
+    return "\n".join([*links, *([] if is_served else ["", f"`{store.how_to_see(opened.address)}` shows them."])])
