@@ -48,6 +48,7 @@ STARTED_THERE = "tests/services/servers.py starts it, on loopback"
 NEEDS_TRAINING = "the recipe trains for minutes or hours: what comes before the training is run"
 REFUSED = "two epochs on 140 faces stay below the floors: refused, exit status 1"
 NO_CHAMPION = "there has been no champion"
+TYPED = "tests/services/test_prefect.py types it, with a real server and worker"
 INSTEAD = {
     "make setup": Instead(f"{NO_SETUP} setup", "installs for minutes; it is what this environment came from"),
     "make demo": Instead(f"{NO_SETUP} demo", "without the set-up"),
@@ -68,6 +69,20 @@ INSTEAD = {
         "export MLFLOW_TRACKING_URI=sqlite:///team.db", "an empty database file stands for an empty server"
     ),
     "dvc queue start": Instead(None, "works in the background, after the page's end; --run-all runs the same queue"),
+    "make server": Instead(None, "serves until it is ended: tests/services/deployed.py starts it"),
+    "prefect work-pool create ferops --type process": Instead(None, TYPED),
+    "prefect work-pool create ferops --type process && prefect --no-prompt deploy --all": Instead(None, TYPED),
+    "prefect worker start --pool ferops": Instead(None, TYPED),
+    "prefect worker start --pool ferops &": Instead(None, TYPED),
+    "prefect deployment run 'training/nightly' -p recipe=demo": Instead(None, TYPED),
+    "prefect deployment run 'training/nightly' -p overrides='{\"train.epochs\": 3}' --watch": Instead(None, TYPED),
+    "prefect deployment schedule ls training/nightly": Instead(None, TYPED),
+    "prefect deployment schedule resume training/nightly SCHEDULE": Instead(None, TYPED),
+    "prefect deployment schedule pause training/nightly SCHEDULE": Instead(None, TYPED),
+    "prefect server start --host 127.0.0.1": Instead(None, "`make server` without its proxy"),
+    "docker build --tag ferops .": Instead(None, "no Docker; the page says so"),
+    "prefect work-pool create ferops-docker --type docker": Instead(None, "no Docker; the page says so"),
+    "dvc exp apply NAME": Instead(None, "the name is that of a run; docs/guide/experiments.md applies one"),
     "make docs": Instead(None, "tests/docs/test_site.py builds the site"),
     "make ui": Instead(None, "serves until it is ended: test_make_ui_answers_and_shows_the_runs"),
     "ferops promote": Instead("ferops promote | grep refused", REFUSED),

@@ -19,6 +19,9 @@ from prefect.client.orchestration import SyncPrefectClient
 from prefect.client.schemas.objects import FlowRun
 
 LOOPBACK = Path(__file__).parent / "loopback"
+DEPLOY = "prefect work-pool create ferops --type process && prefect --no-prompt deploy --all"
+"""As README has it."""
+
 MAKE_SERVER = ["make", "--no-print-directory", "-o", ".venv/.synced", "server"]
 """make with the set-up taken as done."""
 
@@ -149,8 +152,7 @@ def deployed(clone: Path, folder: Path) -> Iterator[Deployed]:
     ):
         here = Deployed(clone, elsewhere, environment, client, folder / "left")
         try:
-            here.type("prefect", "work-pool", "create", "ferops", "--type", "process")
-            here.type("prefect", "--no-prompt", "deploy", "--all", folder=clone)
+            here.type("bash", "-c", DEPLOY, folder=clone)
             here.start_worker()
             yield here
         finally:

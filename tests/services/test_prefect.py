@@ -18,7 +18,7 @@ import pandas as pd
 import pytest
 from faults.repros import eventually, saved_epochs
 from faults.servers import free_port
-from services.deployed import LOOPBACK, Deployed, deployed
+from services.deployed import DEPLOY, LOOPBACK, Deployed, deployed
 from support import shell
 
 from ferops.data import drawn
@@ -117,6 +117,19 @@ def test_schedules_are_there_with_their_time_zone_and_off(prefect: Deployed) -> 
     assert not any(is_active for some in schedules.values() for _, _, is_active in some)
 
 
+def test_a_schedule_is_switched_on_and_off(prefect: Deployed) -> None:
+    def nightly() -> Any:
+        (schedule,) = prefect.client.read_deployment_by_name(NIGHTLY).schedules
+        return schedule
+
+    number = str(nightly().id)
+    assert number[:8] in prefect.type("prefect", "deployment", "schedule", "ls", NIGHTLY)
+    prefect.type("prefect", "deployment", "schedule", "resume", NIGHTLY, number)
+    assert nightly().active
+    prefect.type("prefect", "deployment", "schedule", "pause", NIGHTLY, number)
+    assert not nightly().active
+
+
 def test_nothing_that_is_unset_and_no_other_path_than_the_clone_is_stored(prefect: Deployed) -> None:
     for deployment in prefect.client.read_deployments():
         assert deployment.pull_steps == [
@@ -164,6 +177,15 @@ def test_a_flow_whose_worker_is_killed_runs_to_its_end(prefect: Deployed) -> Non
     prefect.wait(run, "Completed")
     prefect.start_worker()
     assert stages(prefect, run)["publish"] == "Ran"
+
+
+def test_the_commands_of_the_readme(prefect: Deployed) -> None:
+    """Its run has the demo's recipe, and waits for its end; the others are typed by the fixture."""
+    page = (prefect.clone / "README.md").read_text()
+    run = "prefect deployment run 'training/nightly' -p recipe=demo"
+    assert {f"    {line}" for line in (DEPLOY, run, "prefect worker start --pool ferops &")} <= set(page.splitlines())
+    small = """-p overrides='{"train.epochs": 1, "evaluate.test": false}'"""
+    prefect.type("bash", "-c", f"{run} {small} --watch")
 
 
 def test_of_two_runs_at_once_the_second_waits_and_both_end_right(prefect: Deployed) -> None:
