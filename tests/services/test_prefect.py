@@ -205,7 +205,7 @@ def test_of_two_runs_at_once_the_second_waits_and_both_end_right(prefect: Deploy
 
 
 def test_scoring_monitoring_promotion_and_sweep_run_from_their_deployments(prefect: Deployed, tmp_path: Path) -> None:
-    new = drawn.draw_sample(seed=1, counts={"train": 140, "validation": 7, "test": 7})
+    new = drawn.draw_sample(seed=1, counts={"train": 140, "validation": 14, "test": 14})
     (tmp_path / "faces").mkdir()
     for number, image in enumerate(new.images):
         cv2.imwrite(str(tmp_path / f"faces/{number}.png"), image)
@@ -214,7 +214,7 @@ def test_scoring_monitoring_promotion_and_sweep_run_from_their_deployments(prefe
     prefect.wait(prefect.start("scoring/incoming", images=str(tmp_path / "faces"), output=scored, **asked), "Completed")
     assert len(pd.read_parquet(scored, columns=["label"])) == len(new.images)
     looked = prefect.start("monitoring/daily", scored=scored, **asked)
-    assert "PSI" in prefect.wait(looked, "Completed", "Failed").state.message
+    assert f"{len(new.images)} images scored" in prefect.wait(looked, "Completed", "Failed").state.message
     held = prefect.start("promotion/challenger", require_approval=False)
     prefect.wait(held, "Refused")
     space = {"train.seed": [11, 12]}
