@@ -4,13 +4,14 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.synced
 UV := uv==0.13.9
+PREFECT = http://127.0.0.1:$(or $(PREFECT_SERVER_API_PORT),4200)
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 export MLFLOW_DISABLE_TELEMETRY := true
 export DO_NOT_TRACK := true
 export PREFECT_SERVER_ANALYTICS_ENABLED := false
 export GX_ANALYTICS_ENABLED := false
 
-.PHONY: help setup demo test test-services fuzz lint ui docs bench clean lock
+.PHONY: help setup demo test test-services fuzz lint ui server docs bench clean lock
 
 help: ## show these words
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 24
@@ -55,12 +56,21 @@ ui: setup ## the MLflow UI on http://127.0.0.1:5000
 	@echo 'the runs: http://127.0.0.1:5000/#/experiments/1/runs?workflowType=machine_learning'
 	@MLFLOW_SERVER_ENABLE_JOB_EXECUTION=false mlflow ui --host 127.0.0.1 --workers 1
 
+# HTTPS_PROXY: whenever a work pool is made, the server asks GitHub for a list of worker types, though it has a copy
+server: setup ## a Prefect server, with its UI, on http://127.0.0.1:4200
+	@echo 'the flows, their runs and schedules: $(PREFECT)'
+	@echo 'in every other terminal: . .venv/bin/activate; export PREFECT_API_URL=$(PREFECT)/api'
+	@echo 'once: prefect work-pool create ferops --type process && prefect --no-prompt deploy --all'
+	@echo 'then: prefect worker start --pool ferops'
+	@HTTPS_PROXY=http://127.0.0.1:9 prefect server start --host 127.0.0.1
+
 docs: setup ## the documentation site, into site/
 	@NO_MKDOCS_2_WARNING=1 mkdocs build --strict --quiet
 	@echo 'the site: $(CURDIR)/site/index.html'
 
 bench: setup ## the figures of docs/results.md that are about speed
 	@python benchmarks/run.py
+	@python benchmarks/flow.py
 
 lock: setup ## resolve requirements.lock anew
 	@$(BIN)/python -m pip install --quiet "$(UV)"

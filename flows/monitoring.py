@@ -17,21 +17,23 @@ from prefect.states import Completed, Failed, State
 
 from ferops import params
 from ferops.errors import FeropsError, of_the_machine
-from ferops.orchestration import artifacts, terminal
+from ferops.orchestration import artifacts, notifications, terminal
 from ferops.orchestration.monitoring import PICTURE, REPORTS, TooFew, examine, markdown
 
 TRAINING = "training/nightly"
 
 
-@flow(name="monitoring")
-def monitoring(scored: str = "data/scored", model: str = "fer-vgg16@champion") -> State:
+@flow(on_failure=[notifications.failed], on_crashed=[notifications.failed])
+def monitoring(scored: str = "data/scored", model: str = "fer-vgg16@champion", notify: str | None = None) -> State:
     """Hold the latest scored images against the champion's training data; fails where they have drifted.
 
     Args:
         scored: folder of the table that the flow scoring writes.
         model: fer-vgg16@ALIAS or fer-vgg16/NUMBER: what it has scored is looked at.
+        notify: a notification block of Prefect, as in slack-webhook/team, that hears of drift.
     """
     try:
+        notifications.check(notify)
         settings = params.load().monitoring
         finding = examine(Path(scored), model, settings)
     except TooFew as few:

@@ -21,7 +21,7 @@ from ferops import params
 from ferops.data import scored
 from ferops.data.images import Bad
 from ferops.errors import FeropsError, of_the_machine
-from ferops.orchestration import artifacts, terminal
+from ferops.orchestration import artifacts, notifications, terminal
 from ferops.orchestration.scoring import Plan, Scored, plan, score
 from ferops.stages.quiet import quiet_imports
 from ferops.tracking import registry, serving, store
@@ -43,9 +43,13 @@ def batch(files: tuple[Path, ...], plan: Plan, network: Network) -> Scored | Sta
         return Failed(message=of_the_machine(error))
 
 
-@flow(name="scoring")
+@flow(on_failure=[notifications.failed], on_crashed=[notifications.failed])
 def scoring(
-    images: str, output: str = "data/scored", model: str = "fer-vgg16@champion", batch_size: int = 256
+    images: str,
+    output: str = "data/scored",
+    model: str = "fer-vgg16@champion",
+    batch_size: int = 256,
+    notify: str | None = None,
 ) -> State:
     """Predict the expressions of the images in a folder with the champion; only of those that are new.
 
@@ -54,11 +58,13 @@ def scoring(
         output: folder of the table, parquet: pandas reads it as one.
         model: fer-vgg16@ALIAS or fer-vgg16/NUMBER.
         batch_size: images a task.
+        notify: a notification block of Prefect, as in slack-webhook/team, that hears of a failure.
     """
     logger = get_run_logger()
     if batch_size < 1:
         return Failed(message=f"batch_size is {batch_size}; expected 1 or more")
     try:
+        notifications.check(notify)
         kernel = params.load().preprocess.median_kernel
         with store.session() as opened:
             version = registry.resolve(opened, model)

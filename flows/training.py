@@ -19,7 +19,7 @@ from prefect.cache_policies import NO_CACHE
 from prefect.states import Completed, Failed
 
 from ferops.errors import FeropsError
-from ferops.orchestration import artifacts, folders, pipeline, terminal
+from ferops.orchestration import artifacts, folders, notifications, pipeline, terminal
 from ferops.orchestration.artifacts import Done
 from ferops.orchestration.folders import Folder
 
@@ -51,12 +51,13 @@ def send(folder: Folder, branch: str | None) -> State:
     return _state(lambda: pipeline.push(folder, branch, get_run_logger().info))
 
 
-@flow
+@flow(on_failure=[notifications.failed], on_crashed=[notifications.failed])
 def training(
     recipe: str | None = None,
     overrides: dict[str, Any] | None = None,
     targets: list[str] | None = None,
     push: bool = False,
+    notify: str | None = None,
 ) -> State:
     """Bring the pipeline of dvc.yaml up to date, one task a stage, and show its figures beside the champion's.
 
@@ -65,8 +66,10 @@ def training(
         overrides: single parameters by their dotted keys, as in {"train.epochs": 3}.
         targets: stages to stop at; all by default.
         push: afterwards a git commit of the results and a `dvc push`.
+        notify: a notification block of Prefect, as in slack-webhook/team, that hears of a failure.
     """
     try:
+        notifications.check(notify)
         values = folders.settings(recipe, overrides or {})
         name = folders.name_of("training", values) if runtime.deployment.id else None
         with folders.apart(values, name) if name else folders.workspace(values) as folder:

@@ -59,3 +59,13 @@ def committed(repro: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     shell(folder, "git", "add", "-A")
     shell(folder, "git", "commit", "-q", "-m", "reproduced")
     return folder
+
+
+@pytest.fixture(scope="session")
+def shelf(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A repository whose store holds the versions of tests/versions.py; to be copied."""
+    import versions
+
+    root = tmp_path_factory.mktemp("shelf")
+    versions.make(root)
+    return root

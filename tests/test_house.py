@@ -48,6 +48,12 @@ NOT_IMPORTED = {
     "pyarrow": "pandas' parquet engine",
     "tensorflow": "Keras' backend",
 }
+OPTIONAL = {
+    "torch": "another backend of Keras, asked only where it is the one in use",
+    "jax": "the same",
+    "prefect_dask": "of the extra `team`: asked only by a sweep on Dask",
+    "cloudpickle": "the same; it comes with prefect-dask",
+}
 
 
 def modules() -> Iterator[tuple[str, Path]]:
@@ -101,9 +107,8 @@ def test_pyproject_lists_what_is_imported_and_nothing_else() -> None:
     of_module = importlib.metadata.packages_distributions()
     files = [*FILES.values(), *(ROOT / "flows").glob("*.py")]
     top = {name.split(".")[0] for path in files for name in imports(path)} - set(sys.stdlib_module_names)
-    # torch and jax are other backends of Keras, asked only where they are the one in use
     imported = set()
-    for name in top - {"ferops", "torch", "jax"}:
+    for name in top - {"ferops"} - OPTIONAL.keys():
         sources = {re.sub(r"[_.]", "-", source.lower()) for source in of_module[name]}
         imported |= sources & declared or sources
     assert declared - NOT_IMPORTED.keys() == imported

@@ -84,7 +84,16 @@ INSTEAD = {
     ),
     "ferops data use": Instead("ferops data use --help", "named in a sentence, without its arguments"),
     "mlflow models serve": Instead(None, "names a command, without its arguments; the sentence is about its input"),
+    "python flows/sweep.py --over train.learning_rate=0.0001,0.0003 --over model.dropout=0.2,0.4": Instead(
+        "python flows/sweep.py --help", "trains four networks: tests/flows/test_sweep.py runs this flow"
+    ),
+    "python flows/sweep.py --over train.learning_rate=0.0001,0.0003 --over model.dropout=0.2,0.4 --dask 2": Instead(
+        None, "the same: tests/services/test_dask.py runs it"
+    ),
     "python flows/training.py": Instead(None, "starts a Prefect server: tests/flows/test_training.py runs this flow"),
+    "python flows/promotion.py --model fer-vgg16/3": Instead(
+        "python flows/promotion.py --help", "starts a Prefect server: tests/flows/test_promotion.py runs this flow"
+    ),
     "python flows/scoring.py ~/faces": Instead(
         "python flows/scoring.py --help", "there is no champion: tests/flows/test_scoring.py runs this flow"
     ),

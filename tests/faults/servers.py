@@ -117,11 +117,21 @@ def free_port() -> int:
 
 
 @contextmanager
-def server(command: list[str], health: str, log: Path, **environment: str) -> Iterator[subprocess.Popen[bytes]]:
-    """A command that serves until the block ends, from the moment on that the address `health` is answered."""
+def server(
+    command: list[str], health: str, log: Path, folder: Path | None = None, **environment: str
+) -> Iterator[subprocess.Popen[bytes]]:
+    """A command that serves until the block ends, from the moment on that the address `health` is answered.
+
+    Args:
+        command: started where its log is, or in `folder`.
+        health: answers 200 once it serves.
+        log: file for both its outputs.
+        folder: where it is started.
+        environment: added to this process' own.
+    """
     with log.open("w") as stream:
         process = subprocess.Popen(
-            command, cwd=log.parent, stdout=stream, stderr=subprocess.STDOUT, start_new_session=True,
+            command, cwd=folder or log.parent, stdout=stream, stderr=subprocess.STDOUT, start_new_session=True,
             env={**os.environ, **environment},
         )  # fmt: skip
 

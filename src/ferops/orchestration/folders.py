@@ -77,18 +77,22 @@ def apart(values: Mapping[str, Any], name: str, *, is_experiment: bool = False) 
         BadParams: the parameters would not be valid.
         NoWorktree: this is no git and DVC repository.
     """
-    head = _head()
-    kept = git.ask(Path(), "rev-parse", "--verify", "--quiet", f"refs/exps/{head[:2]}/{head[2:]}/{name}^{{commit}}")
-    results = git.ask(Path(), *git.WHOLE_DIFF, head, kept.decode().strip()) if kept else None
+    commit = head()
+    kept = git.ask(Path(), "rev-parse", "--verify", "--quiet", f"refs/exps/{commit[:2]}/{commit[2:]}/{name}^{{commit}}")
+    results = git.ask(Path(), *git.WHOLE_DIFF, commit, kept.decode().strip()) if kept else None
     clone, around = Path.cwd(), {"MLFLOW_TRACKING_URI": store.tracking_uri()}
-    with worktree(head, patch=results or b"") as folder:
+    with worktree(commit, patch=results or b"") as folder:
         if values:
             params.merge(dict(values), folder / "params.yaml")
-        (clone / SCRATCH).mkdir(exist_ok=True)
-        (folder / SCRATCH).symlink_to(clone / SCRATCH)
+        scratch = clone / SCRATCH
         if is_experiment:
             around["DVC_EXP_NAME"] = name
+            scratch /= name  # experiments side by side may train the same network
+        scratch.mkdir(parents=True, exist_ok=True)
+        (folder / SCRATCH).symlink_to(scratch)
         yield Folder(folder, environment(folder) | around)
+        if is_experiment and not any(scratch.iterdir()):
+            scratch.rmdir()
 
 
 def name_of(prefix: str, values: Mapping[str, Any]) -> str:
@@ -97,11 +101,16 @@ def name_of(prefix: str, values: Mapping[str, Any]) -> str:
     Raises:
         NoWorktree: this is no git repository.
     """
-    content = json.dumps([_head(), values], sort_keys=True)
+    content = json.dumps([head(), values], sort_keys=True)
     return f"{prefix}-{hashlib.sha256(content.encode()).hexdigest()[:_DIGITS]}"
 
 
-def _head() -> str:
+def head() -> str:
+    """The clone's commit.
+
+    Raises:
+        NoWorktree: this is no git repository.
+    """
     found = git.ask(Path(), "rev-parse", "--verify", "--quiet", "HEAD")
     if found is None:
         raise NoWorktree(f"{Path.cwd()} has no git commit; run this in the root of your clone")

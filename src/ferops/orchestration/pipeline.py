@@ -168,10 +168,25 @@ def commit(folder: Folder, message: str, on_line: OnLine) -> None:
 def keep(folder: Folder, name: str, on_line: OnLine) -> None:
     """Keep a folder's parameters and results in the clone as a DVC experiment: `dvc exp show`, `dvc exp apply NAME`.
 
+    DVC has one stash and one branch for that in all worktrees of a clone, and two at once would mix their results: so
+    the clone's lock is held meanwhile.
+
     Raises:
         DvcFailed: results are missing.
     """
-    dvc(folder, on_line, "exp", "save", "--force", "--name", name)
+    from dvc.lock import LockError, make_lock
+
+    clone = make_lock(".dvc/tmp/lock")
+    while True:
+        try:
+            clone.lock()
+            break
+        except LockError:
+            on_line(f"waiting for DVC's lock: {_holder('', Path())}")
+    try:
+        dvc(folder, on_line, "exp", "save", "--force", "--name", name)
+    finally:
+        clone.unlock()
 
 
 def dvc(folder: Folder, on_line: OnLine, *arguments: str) -> None:
@@ -230,6 +245,6 @@ def _holder(said: str, folder: Path) -> str:
 
 def _reason(lines: Sequence[str]) -> str:
     """The last line of a stage, without what DVC says after it; where there is none, what DVC says."""
-    own = [line for line in lines if not re.match(r"(ERROR|WARNING|Running stage|> |\s)", line)]
+    own = [line for line in lines if not re.match(r"(ERROR|WARNING|Running stage|> |\s|Having any troubles)", line)]
     said = [line.removeprefix("ERROR: ") for line in lines if line.startswith("ERROR")]
     return next(iter([*own[-1:], *said[:1]]), "")

@@ -3,6 +3,7 @@
 Prefect's temporary server is a child of the flow's process that does not notice its end.
 """
 
+import os
 import time
 from contextlib import suppress
 from typing import Final
@@ -11,21 +12,32 @@ import psutil
 
 from ferops.stages.guard import is_alive
 
+MARK: Final = "FEROPS_FLOW"
+"""Environment variable by which processes know theirs: a flow's whole family has the same."""
+
 _INTERVAL: Final = 0.5  # seconds between two looks
+_GRACE: Final = 3.0  # seconds to end by itself
 
 
 def main() -> None:
-    """Look after the parent's children until it has gone, then end those that are left."""
+    """Wait until the parent has gone, then end those of its family that are left."""
     own = psutil.Process()
     parent = own.parent()
-    children: list[psutil.Process] = []
     while parent is not None and is_alive(parent):
-        with suppress(psutil.NoSuchProcess):
-            children = [child for child in parent.children() if child != own]
         time.sleep(_INTERVAL)
-    for child in children:
-        with suppress(psutil.NoSuchProcess):
-            child.terminate()
+    left = [process for process in psutil.process_iter() if process != own and _mark(process) == os.environ[MARK]]
+    for stop in (psutil.Process.terminate, psutil.Process.kill):
+        for process in left:
+            with suppress(psutil.NoSuchProcess):
+                stop(process)
+        left = psutil.wait_procs(left, _GRACE)[1]
+
+
+def _mark(process: psutil.Process) -> str | None:
+    try:
+        return str(process.environ().get(MARK))
+    except (psutil.Error, OSError):  # it has gone, or is somebody else's
+        return None
 
 
 if __name__ == "__main__":

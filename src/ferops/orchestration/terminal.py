@@ -1,8 +1,10 @@
 """A flow run from the terminal: no server needed, and a user's mistake is one line."""
 
+import os
 import socket
 import subprocess
 import sys
+import uuid
 from collections.abc import Callable, Iterable
 from typing import Any, Final
 from urllib.parse import urlsplit
@@ -14,6 +16,7 @@ from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
 from ferops.errors import FeropsError
+from ferops.orchestration import reaper
 from ferops.params import BadParams
 from ferops.tracking.store import address
 
@@ -32,7 +35,8 @@ def main(flow: Flow[..., State], **parameters: Any) -> None:
             "PREFECT_API_URL none is needed"
         )
     if not url:
-        subprocess.Popen([sys.executable, "-m", "ferops.orchestration.reaper"], start_new_session=True)
+        os.environ[reaper.MARK] = uuid.uuid4().hex
+        subprocess.Popen([sys.executable, "-m", reaper.__name__], start_new_session=True)
     try:
         state = flow(**parameters, return_state=True)
     except KeyboardInterrupt:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from ferops.tracking.identity import Commit
-from ferops.tracking.tags import EXPERIMENTS
+from ferops.tracking.tags import EXPERIMENTS, PARENT
 
 SECTIONS: Final = ("sample", "data", "preprocess", "validate", "augment", "model", "train")
 """Sections of params.yaml up to `train`: a run's params."""
@@ -24,6 +24,9 @@ DIFF: Final = "lineage/uncommitted.diff"
 
 MAX_DIFF: Final = 1_000_000
 """Bytes; a larger difference is somebody's data, not code, and is not kept."""
+
+SWEEP_RUN: Final = "FEROPS_SWEEP_RUN"
+"""Environment variable: the run of the sweep that a stage is a trial of."""
 
 _DATASETS: Final = {
     "sample": "the drawn sample (faces drawn by code, not FER2013)",
@@ -68,12 +71,19 @@ def run_tags(commit: Commit | None, requirements: str | None) -> dict[str, str]:
         tags["ferops.requirements"] = requirements
     if name := experiment():
         tags[EXPERIMENTS] = name
+    if parent := sweep_run():
+        tags[PARENT] = parent
     return tags
 
 
 def experiment() -> str | None:
     """Name of the DVC experiment that this process runs in."""
     return os.environ.get("DVC_EXP_NAME") or None
+
+
+def sweep_run() -> str | None:
+    """Run of the sweep that this process is a trial of."""
+    return os.environ.get(SWEEP_RUN) or None
 
 
 def dataset_words(dataset: str) -> str:

@@ -88,10 +88,11 @@ def history(version: "ModelVersion") -> list[Event]:
     return sorted(events, key=lambda line: float(line["time"]))
 
 
-def record(store: Store, happened: Event, path: Path) -> None:
-    """Keep an event: tag, then line. What is there already is left."""
+def record(store: Store, happened: Event, path: Path | None) -> None:
+    """Keep an event: tag, then line, if there is a file. What is there already is left."""
     tag(store, int(happened["version"]), happened)
-    append(path, [happened])
+    if path:
+        append(path, [happened])
 
 
 def tag(store: Store, version: int, happened: Event) -> None:

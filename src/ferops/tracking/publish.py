@@ -26,7 +26,17 @@ from ferops.tracking.live import (
 from ferops.tracking.outputs import SETTINGS, Outputs, read_outputs
 from ferops.tracking.registration import Served, Version
 from ferops.tracking.store import Store
-from ferops.tracking.tags import ATTACHED, EVALUATION, EXPERIMENTS, LOCK, REBUILT, SCRATCH_KEY, TRAINING, WEIGHTS_DIGEST
+from ferops.tracking.tags import (
+    ATTACHED,
+    EVALUATION,
+    EXPERIMENTS,
+    LOCK,
+    PARENT,
+    REBUILT,
+    SCRATCH_KEY,
+    TRAINING,
+    WEIGHTS_DIGEST,
+)
 
 if TYPE_CHECKING:
     from mlflow.entities import Run
@@ -181,9 +191,9 @@ def _evaluated(opened: Store, outputs: Outputs, training: "Run", experiment: str
         return found[0]
     now = time.time()
     tags = {
+        PARENT: training.info.run_id,  # but a sweep's trials all stand under the sweep
         **describe.run_tags(current_commit(outputs.root), requirements_hash(outputs.root)),
         EVALUATION: key,
-        "mlflow.parentRunId": training.info.run_id,
     }
     with store.once():
         return opened.client.create_run(opened.experiment_id, milliseconds(now), tags, experiment)
@@ -272,7 +282,10 @@ def _attach(opened: Store, outputs: Outputs, run: "Run", version: Version | None
         Path(scratch, report.REPORT).write_text(report.page(outputs), encoding="utf-8")
         client.log_artifacts(run_id, scratch)
     if EVALUATION in run.data.tags:
-        settled = [Param(key, str(value)) for key, value in outputs.evaluation.items() if key not in run.data.params]
+        # its training's stand in the training's run, which is above it; among a sweep's trials they are compared
+        above = describe.run_params(outputs.params) if describe.sweep_run() else {}
+        given = {**above, **{key: str(value) for key, value in outputs.evaluation.items()}}
+        settled = [Param(key, value) for key, value in given.items() if key not in run.data.params]
         for some in _batches(settled, _PARAMS_AT_ONCE):
             client.log_batch(run_id, params=some)
         client.set_terminated(run_id, "FINISHED")

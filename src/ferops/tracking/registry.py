@@ -158,8 +158,23 @@ def held(store: Store, reference: str) -> Held:
     )
 
 
+def artifact(store: Store, one: Held, name: str, folder: Path) -> Path | None:
+    """A file of a version's run, brought into a folder; None where MLflow does not have it."""
+    from mlflow.exceptions import MlflowException
+
+    try:
+        return Path(store.client.download_artifacts(one.run_id, name, str(folder)))
+    except (MlflowException, OSError):
+        return None
+
+
 def promote(
-    store: Store, version: int, *, instead_of: int | None, decision: Mapping[str, Any], path: Path = ledger.REGISTRY
+    store: Store,
+    version: int,
+    *,
+    instead_of: int | None,
+    decision: Mapping[str, Any],
+    path: Path | None = ledger.REGISTRY,
 ) -> None:
     """Make a version the champion; the one before becomes `previous`.
 
@@ -168,7 +183,7 @@ def promote(
         version: number of the one to promote.
         instead_of: number of the champion that it was compared with; None where there was none.
         decision: what the gate said, for the event.
-        path: of registry.jsonl.
+        path: of registry.jsonl; None keeps the event on the version alone.
 
     Raises:
         Overtaken: the champion is another by now, or another process is promoting.
@@ -186,8 +201,8 @@ def promote(
         _move(store, happened, path)
 
 
-def refuse(store: Store, version: int, decision: Mapping[str, Any], path: Path = ledger.REGISTRY) -> None:
-    """Record that a version was not promoted, and why."""
+def refuse(store: Store, version: int, decision: Mapping[str, Any], path: Path | None = ledger.REGISTRY) -> None:
+    """Record that a version was not promoted, and why; `path` as for `promote`."""
     refused = resolve(store, f"{MODEL}/{version}")
     ledger.record(store, ledger.event("refused", refused, alias=None, decision=decision), path)
 
@@ -216,9 +231,10 @@ def rollback(store: Store, path: Path = ledger.REGISTRY) -> tuple[int, int]:
 
 
 @contextlib.contextmanager
-def _moving(store: Store, happened: ledger.Event, path: Path) -> Iterator[None]:
+def _moving(store: Store, happened: ledger.Event, path: Path | None) -> Iterator[None]:
     """The only process that moves the champion; what a killed one had begun is ended first."""
-    ledger.lines(path)  # a damaged file is found before anything has moved
+    if path:
+        ledger.lines(path)  # a damaged file is found before anything has moved
     try:
         with locks.exclusive(store, _PROMOTION, "a promotion", note=happened) as left:
             if left and aliases(store).get(CHAMPION) == left["version"]:
@@ -228,7 +244,7 @@ def _moving(store: Store, happened: ledger.Event, path: Path) -> Iterator[None]:
         raise Overtaken(str(busy)) from None
 
 
-def _move(store: Store, happened: ledger.Event, path: Path) -> None:
+def _move(store: Store, happened: ledger.Event, path: Path | None) -> None:
     """The champion changes in one step, and at no moment is there none; can be done again."""
     store.client.set_registered_model_alias(MODEL, CHAMPION, str(happened["version"]))
     if happened["previous"] is not None:

@@ -20,6 +20,9 @@ LOCK: Final = "ferops.lock"
 EXPERIMENTS: Final = "ferops.experiments"
 """Run: the DVC experiments that led to it, with commas between."""
 
+PARENT: Final = "mlflow.parentRunId"
+"""Run: the one above it; of a trial its sweep's, given as the run is made and never changed."""
+
 EVALUATION: Final = "ferops.evaluation"
 """Child run: hash of the training and of the parameters that come after it."""
 
@@ -34,3 +37,9 @@ STATE: Final = "ferops.state"
 
 NOMINATED: Final = "ferops.nominated"
 """Version: it was given the alias `challenger`; it is given only once."""
+
+SWEEP: Final = "ferops.sweep"
+"""Run of a sweep: the sweep's name."""
+
+SWEEP_KEY: Final = "ferops.sweep_key"
+"""Run of a sweep: hash of what it searches and of the commit; one run has it."""

@@ -1,0 +1,143 @@
+"""The flow `sweep` on the small sample, with trials that train nothing: it takes long and shows no more."""
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import mlflow
+import pytest
+from prefect import State
+from prefect.client.orchestration import SyncPrefectClient
+from prefect.client.schemas.filters import ArtifactFilter, FlowRunFilter
+from support import shell
+
+Load = Callable[[str], ModuleType]
+SPACE = {"validate.min_image_std": [2.0, 100.0]}
+"""The bound of the gate as it is, and one that no face reaches."""
+
+
+@pytest.fixture
+def sweep(load: Load, server: None) -> Callable[..., State]:
+    return lambda **parameters: load("sweep").sweep(**parameters, return_state=True)
+
+
+def experiments(clone: Path) -> set[str]:
+    return set(shell(clone, "dvc", "exp", "list", "--name-only").stdout.split())
+
+
+def kept(clone: Path, experiment: str, path: str) -> str:
+    """A file of an experiment."""
+    ref = shell(clone, "git", "for-each-ref", "--format=%(refname)", f"refs/exps/*/*/{experiment}").stdout.strip()
+    return shell(clone, "git", "show", f"{ref}:{path}").stdout
+
+
+def runs(clone: Path) -> dict[str, Any]:
+    client = mlflow.MlflowClient(f"sqlite:///{clone / 'mlflow.db'}")
+    found = client.search_runs([client.get_experiment_by_name("fer-vgg16").experiment_id])
+    by_name = {run.info.run_name: run for run in found}
+    assert len(by_name) == len(found), "no name is there twice"
+    return by_name
+
+
+def tasks(client: SyncPrefectClient, state: State) -> dict[str, str]:
+    only = FlowRunFilter(id={"any_": [state.state_details.flow_run_id]})
+    return {run.name: run.state.type.value for run in client.read_task_runs(flow_run_filter=only) if run.state}
+
+
+def artifacts(client: SyncPrefectClient, state: State) -> dict[str, str]:
+    only = ArtifactFilter(flow_run_id={"any_": [state.state_details.flow_run_id]})
+    return {str(artifact.key): str(artifact.data) for artifact in client.read_artifacts(artifact_filter=only)}
+
+
+def test_a_failed_trial_does_not_end_the_sweep_and_a_second_run_repeats_only_that_one(
+    clone: Path, sweep: Callable[..., State], client: SyncPrefectClient
+) -> None:
+    (baseline,) = runs(clone)
+    (clone / "params.yaml").write_text((clone / "params.yaml").read_text().replace("dropout: 0.3", "dropout: 0.9"))
+    first = sweep(space=SPACE, name="gates")
+    assert first.is_completed(), first.message
+    (good,) = experiments(clone)
+    assert str(first.message).startswith("1 of 2 trials; 1 failed; the best on validation: 0.")
+    assert str(first.message).endswith(f", `dvc exp apply {good}`")
+    (bad,) = tasks(client, first).keys() - {good}
+    assert tasks(client, first) == {good: "COMPLETED", bad: "FAILED"}
+    assert shell(clone, "git", "status", "--short").stdout.split() == ["M", "params.yaml"], "nobody's files are touched"
+    assert "dropout: 0.3" in kept(clone, good, "params.yaml"), "trials start from the commit"
+    assert "test: false" in kept(clone, good, "params.yaml")
+    assert kept(clone, good, "metrics/test.json").strip() == "{}", "the test split is closed"
+
+    found = runs(clone)
+    assert found.keys() == {baseline, "gates", good}
+    parent, child = found["gates"], found[good]
+    assert child.data.tags["mlflow.parentRunId"] == parent.info.run_id
+    assert "mlflow.parentRunId" not in found[baseline].data.tags
+    assert child.data.params["train.learning_rate"] == found[baseline].data.params["train.learning_rate"]
+    assert parent.info.status == "FINISHED"
+    assert parent.data.params["validate.min_image_std"] == "[2.0, 100.0]"
+    assert parent.data.metrics["sweep/val/accuracy"] == child.data.metrics["val/final/accuracy"]
+    assert parent.data.metrics["sweep/failed"] == 1
+    files = mlflow.MlflowClient(f"sqlite:///{clone / 'mlflow.db'}").list_artifacts(parent.info.run_id)
+    assert [file.path for file in files] == ["sweep.csv", "sweep.md", "sweep.png"]
+    shown = artifacts(client, first)
+    assert shown.keys() == {"sweep-trials", "sweep-picture", "sweep-run"}
+    _, _, best, last = shown["sweep-trials"].splitlines()
+    assert best.startswith("| 2 | ")
+    assert f"{child.data.metrics['val/final/accuracy']:.4f}" in best
+    assert last.startswith("| 100 | - | - |")
+    assert "checks failed" in last
+    assert "data:image/png;base64," in shown["sweep-picture"]
+    assert f"/runs/{parent.info.run_id}" in shown["sweep-run"]
+
+    second = sweep(space=SPACE, name="gates")
+    assert second.is_completed()
+    assert tasks(client, second) == {bad: "FAILED"}
+    assert runs(clone).keys() == found.keys(), "it goes on in the same run"
+    assert artifacts(client, second)["sweep-trials"] == shown["sweep-trials"]
+
+
+def test_a_sweep_of_which_no_trial_succeeds_has_failed(clone: Path, sweep: Callable[..., State]) -> None:
+    state = sweep(space={"validate.min_image_std": [100.0]})
+    assert state.is_failed()
+    assert str(state.message).startswith("0 of 1 trials; 1 failed: ")
+    assert "checks failed" in str(state.message)
+    (parent,) = [run for name, run in runs(clone).items() if name.startswith("sweep-")]
+    assert parent.info.status == "FAILED"
+
+
+@pytest.mark.parametrize(
+    ("parameters", "said"),
+    [
+        ({"space": {"train.speed": [1]}}, "train.speed is no parameter"),
+        ({"space": {"train.epochs": [2, 0]}}, "trial train.epochs=0: train.epochs: Input should be greater"),
+        ({"space": {"evaluate.test": [True]}}, "evaluate.test cannot be searched"),
+        ({"space": SPACE, "overrides": {"evaluate.test": True}}, "evaluate.test cannot be set"),
+        ({"space": SPACE, "overrides": {"validate.min_image_std": 1.0}}, "in the space and among the overrides"),
+        ({"space": SPACE, "recipe": "papr"}, "there is no recipe 'papr'"),
+        ({"space": SPACE, "name": "a/b"}, "'a/b' cannot name a sweep"),
+        ({"space": SPACE, "dask": 2}, "prefect-dask is not installed: pip install prefect-dask"),
+    ],
+)
+def test_a_mistake_is_one_line_before_anything_runs(
+    clone: Path,
+    sweep: Callable[..., State],
+    monkeypatch: pytest.MonkeyPatch,
+    parameters: dict[str, Any],
+    said: str,
+) -> None:
+    monkeypatch.setitem(sys.modules, "prefect_dask", None)  # as where the extra is not installed
+    state = sweep(**parameters)
+    assert state.is_failed()
+    assert said in str(state.message)
+    assert "\n" not in str(state.message)
+    assert len(runs(clone)) == 1
+
+
+def test_help_shows_an_example_and_a_wrong_range_is_one_line(clone: Path) -> None:
+    shown = shell(clone, sys.executable, "flows/sweep.py", "--help").stdout
+    assert "--over train.learning_rate=0.0001,0.0003" in shown
+    done = shell(clone, sys.executable, "flows/sweep.py", "--over", "train.epochs", check=False)
+    assert done.returncode == 1
+    assert done.stderr.strip().startswith("'train.epochs': expected KEY=VALUE,VALUE or KEY=MIN..MAX")
+    assert "Traceback" not in done.stderr

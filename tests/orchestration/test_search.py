@@ -1,0 +1,193 @@
+import json
+import math
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+from support import ROOT, shell
+
+from ferops import params
+from ferops.orchestration import search
+from ferops.orchestration.search import BadSpace, Outcome, Trial
+
+BASE = params.load(ROOT / "params.yaml")
+GRID = {"train.learning_rate": [0.0001, 0.0003], "model.dropout": [0.2, 0.4]}
+
+
+def plan(space: Any, **given: Any) -> list[Trial]:
+    return search.plan("fine", space, BASE, **given)
+
+
+def values(trials: list[Trial]) -> list[dict[str, Any]]:
+    return [dict(trial.values) for trial in trials]
+
+
+def test_a_grid_tries_every_combination_once() -> None:
+    assert values(plan(GRID)) == [
+        {"model.dropout": 0.2, "train.learning_rate": 0.0001},
+        {"model.dropout": 0.2, "train.learning_rate": 0.0003},
+        {"model.dropout": 0.4, "train.learning_rate": 0.0001},
+        {"model.dropout": 0.4, "train.learning_rate": 0.0003},
+    ]
+
+
+def test_a_value_that_is_written_in_two_ways_is_tried_once() -> None:
+    trials = plan({"train.learning_rate": [1, 1.0, 0.5]})
+    assert values(trials) == [{"train.learning_rate": 1.0}, {"train.learning_rate": 0.5}]
+
+
+def test_names_depend_on_the_values_and_on_what_is_common_but_not_on_the_order_of_the_keys() -> None:
+    turned = dict(reversed(GRID.items()))
+    assert plan(GRID) == plan(turned)
+    assert {t.name for t in plan(GRID)}.isdisjoint(t.name for t in plan(GRID, common=["paper"]))
+    one, *_ = plan({"train.learning_rate": [0.0003], "model.dropout": [0.4]})
+    assert one.name == plan(GRID)[-1].name, "a wider space finds the trials of the narrow one"
+    assert one.name.startswith("fine-")
+
+
+def test_random_search_draws_the_same_trials_from_the_same_seed_and_more_of_them_begin_with_the_same() -> None:
+    space = {"train.learning_rate": {"min": 1e-5, "max": 1e-2, "log": True}, "train.schedule": ["constant", "cosine"]}
+    ten = plan(space, method="random", trials=10, seed=1)
+    assert ten == plan(space, method="random", trials=10, seed=1)
+    assert ten == plan(space, method="random", trials=15, seed=1)[:10]
+    assert ten != plan(space, method="random", trials=10, seed=2)
+
+
+def test_a_range_is_drawn_from_end_to_end_in_the_parameters_own_type() -> None:
+    space = {
+        "train.learning_rate": {"min": 1e-5, "max": 1e-1, "log": True},
+        "model.dropout": {"min": 0, "max": 0.8},
+        "train.batch_size": {"min": 8, "max": 11},
+    }
+    drawn = values(plan(space, method="random", trials=300))
+    rates = [one["train.learning_rate"] for one in drawn]
+    assert all(1e-5 <= rate <= 1e-1 for rate in rates)
+    assert 0.4 < sum(rate < 1e-3 for rate in rates) / len(rates) < 0.6, "each decade gets its share"
+    assert all(0 <= one["model.dropout"] <= 0.8 for one in drawn)
+    assert {one["train.batch_size"] for one in drawn} == {8, 9, 10, 11}
+
+
+def test_random_search_of_a_small_space_ends_with_all_of_it() -> None:
+    found = plan(GRID, method="random", trials=50)
+    assert sorted(map(str, values(found))) == sorted(map(str, values(plan(GRID))))
+
+
+@pytest.mark.parametrize(
+    ("space", "given", "said"),
+    [
+        ({}, {}, "the space is empty"),
+        ({"train.speed": [1]}, {}, "train.speed is no parameter; params.yaml has, by its dotted name: train.seed"),
+        ({"train": [1]}, {}, "train is no parameter"),
+        ({"evaluate.test": [True]}, {}, "evaluate.test cannot be searched"),
+        ({"train.epochs": 3}, {}, "train.epochs: expected a list of values, found 3"),
+        ({"train.epochs": []}, {}, "train.epochs: expected a list"),
+        (
+            {"train.epochs": [2, 0]},
+            {},
+            "trial train.epochs=0: train.epochs: Input should be greater than or equal to 1",
+        ),
+        ({"train.epochs": ["two"]}, {}, "train.epochs: Input should be a valid integer (found 'two')"),
+        ({"train.epochs": [1], "model.dropout": [1.5]}, {}, "model.dropout: Input should be less than 1 (found 1.5)"),
+        ({"train.epochs": {"min": 1, "max": 9}}, {}, "train.epochs is a range, which has no grid"),
+        (GRID, {"trials": 4}, "`trials` belongs to method random"),
+        (GRID, {"method": "random"}, "random search needs `trials`"),
+        (GRID, {"method": "random", "trials": 0}, "random search needs `trials`, from 1 to 1,000; found 0"),
+        ({"train.seed": list(range(2000))}, {}, "the grid has 2,000 trials; 1,000 at most"),
+        ({"train.epochs": {"min": 9, "max": 1}}, {}, "train.epochs: expected {"),
+        ({"train.epochs": {"low": 1, "max": 9}}, {}, "train.epochs: expected {"),
+        ({"train.epochs": {"min": 1.2, "max": 1.8}}, {}, "whole numbers, and none is from 1.2 to 1.8"),
+        ({"model.dropout": {"min": 0, "max": 0.5, "log": True}}, {}, "a log scale starts above 0"),
+        ({"train.schedule": {"min": 1, "max": 2}}, {}, "train.schedule is 'cosine', no number"),
+    ],
+)
+def test_a_space_that_cannot_be_searched_is_one_line(space: Any, given: Any, said: str) -> None:
+    if any(isinstance(choices, dict) for choices in space.values()) and "no grid" not in said:
+        given = {"method": "random", "trials": 3}
+    with pytest.raises((BadSpace, params.BadParams)) as raised:
+        plan(space, **given)
+    assert said in str(raised.value)
+    assert "\n" not in str(raised.value)
+
+
+@pytest.mark.parametrize("name", ["", "-a", "a/b", "Ä", "a" * 49, "a b", "a..b"])
+def test_a_name_that_git_or_dvc_would_not_take_is_refused(name: str) -> None:
+    with pytest.raises(BadSpace, match="cannot name a sweep"):
+        search.plan(name, GRID, BASE)
+
+
+@pytest.mark.parametrize(
+    ("said", "meant"),
+    [
+        ("train.learning_rate=1e-4,0.0003", ("train.learning_rate", [1e-4, 0.0003])),
+        ("train.schedule=cosine, constant", ("train.schedule", ["cosine", "constant"])),
+        ("train.online_augmentation=true,false", ("train.online_augmentation", [True, False])),
+        ("model.dropout=0..0.5", ("model.dropout", {"min": 0, "max": 0.5, "log": False})),
+        ("train.learning_rate=1e-5..1e-2 log", ("train.learning_rate", {"min": 1e-5, "max": 1e-2, "log": True})),
+    ],
+)
+def test_the_command_line_names_lists_and_ranges(said: str, meant: tuple[str, Any]) -> None:
+    assert search.read(said) == meant
+
+
+@pytest.mark.parametrize("said", ["train.epochs", "=1", "train.epochs="])
+def test_an_assignment_that_is_none_is_refused(said: str) -> None:
+    with pytest.raises(BadSpace, match="expected KEY=VALUE"):
+        search.read(said)
+
+
+def scores(accuracy: float) -> dict[str, Any]:
+    return {"accuracy": accuracy, "accuracy_interval": [accuracy - 0.02, accuracy + 0.02], "f1_macro": 0.4, "n": 350}
+
+
+def test_the_table_has_the_best_first_and_the_failed_last_with_their_reason() -> None:
+    low, failed, high, lower = plan(GRID)
+    outcomes = search.ranked([
+        Outcome(low, scores(0.7)), Outcome(failed, None, "train failed"), Outcome(high, scores(0.9)),
+        Outcome(lower, scores(0.6)),
+    ])  # fmt: skip
+    assert [outcome.trial for outcome in outcomes] == [high, low, lower, failed]
+    names, first, *_, last = search.shown(outcomes)
+    assert dict(zip(names, first, strict=True)) == {
+        "dropout": "0.4", "learning_rate": "0.0001", "accuracy": "0.9000",
+        "95% interval": "0.880-0.920", "F1 macro": "0.4000", "experiment": high.name, "failed": "",
+    }  # fmt: skip
+    assert last[2:] == ["-", "-", "-", failed.name, "train failed"]
+    table = search.table(outcomes)
+    assert list(table["accuracy"][:3]) == [0.9, 0.7, 0.6]
+    assert math.isnan(table["accuracy"][3])
+    assert list(table["train.learning_rate"]) == [outcome.trial.values["train.learning_rate"] for outcome in outcomes]
+
+
+def test_the_figures_of_a_trial_are_those_of_its_experiment_on_this_commit(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    shell(tmp_path, "git", "init", "-q")
+    shell(tmp_path, "git", "commit", "-q", "--allow-empty", "-m", "start")
+    sha = shell(tmp_path, "git", "rev-parse", "HEAD").stdout.strip()
+    assert search.finished("fine-1") is None
+    (tmp_path / "metrics").mkdir()
+    (tmp_path / "metrics/val.json").write_text(json.dumps(scores(0.8)))
+    shell(tmp_path, "git", "add", "-A")
+    shell(tmp_path, "git", "commit", "-q", "-m", "trial")
+    shell(tmp_path, "git", "update-ref", f"refs/exps/{sha[:2]}/{sha[2:]}/fine-1", "HEAD")
+    assert search.finished("fine-1") is None, "another commit's"
+    shell(tmp_path, "git", "reset", "-q", "--hard", sha)
+    assert search.finished("fine-1") == scores(0.8)
+
+
+def test_trials_start_from_the_commit_and_not_from_what_was_changed_since(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    shutil.copy(ROOT / "params.yaml", tmp_path)
+    shell(tmp_path, "git", "init", "-q")
+    shell(tmp_path, "git", "add", "-A")
+    shell(tmp_path, "git", "commit", "-q", "-m", "start")
+    params.merge({"train": {"batch_size": 7}})
+    found = search.base({"train": {"epochs": 3}, "promotion": {"floors": {"f1_macro": 0.1}}})
+    assert (found.train.batch_size, found.train.epochs) == (BASE.train.batch_size, 3)
+    assert found.promotion.floors == {**BASE.promotion.floors, "f1_macro": 0.1}
+    with pytest.raises(params.BadParams, match=r"params.yaml with the changes asked for: train.epochs"):
+        search.base({"train": {"epochs": 0}})
