@@ -155,10 +155,15 @@ def messages() -> Iterator[tuple[str, str]]:
             yield from ((section, message) for message in re.findall(r"`([^`]+)`", line))
 
 
+PREFECT = ("server/api/server.py", "cli/deploy", "states.py", "server/schemas/states.py")
+"""Where Prefect has what the page quotes."""
+
+
 @pytest.fixture(scope="module")
 def said() -> dict[str, str]:
     """What the tool of a section can say."""
-    ours = sentences(ROOT / "src")
+    ours = sentences(ROOT / "src", ROOT / "flows")
+    steps = (ROOT / "prefect.yaml").read_text(encoding="utf-8")
     return {
         "Set-up": (ROOT / "Makefile").read_text(encoding="utf-8"),
         "Parameters": ours,
@@ -167,7 +172,7 @@ def said() -> dict[str, str]:
         "MLflow": ours + "\n" + sentences(Path(asyncio.base_events.__file__)),
         "Registry": ours,
         "DVC": sentences(library("dvc")),
-        "Prefect": sentences(library("prefect") / "server/api/server.py", ROOT / "flows"),
+        "Prefect": "\n".join([ours, sentences(*(library("prefect") / part for part in PREFECT)), steps]),
     }
 
 
