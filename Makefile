@@ -41,7 +41,7 @@ demo: setup ## the whole pipeline on the drawn sample, then its figures
 test: setup ## the tests
 	@python -m pytest --numprocesses 2 --dist worksteal
 
-test-services: setup ## the same code on PostgreSQL, S3 and an MLflow server, all started and stopped here
+test-services: setup ## the same code on PostgreSQL, S3, MLflow's and Prefect's servers and Dask, all started and stopped here
 	@python -m pytest -m services
 
 fuzz: setup ## 50 random kills, broken servers, 10,000 mutated inputs: about an hour

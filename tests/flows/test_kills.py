@@ -5,6 +5,7 @@ import signal
 import sys
 from pathlib import Path
 
+import pytest
 from faults.repros import Repro, eventually, recorded_epochs, saved_epochs
 from prefect.settings import PREFECT_API_URL
 
@@ -17,6 +18,7 @@ class Training(Repro):
     COMMAND = (sys.executable, "flows/training.py")
 
 
+@pytest.mark.services
 def test_a_flow_that_is_cancelled_or_killed_leaves_nothing_and_the_next_one_goes_on(clone: Path, server: None) -> None:
     api = {"PREFECT_API_URL": str(PREFECT_API_URL.value())}
     kept: dict[int, float] = {}

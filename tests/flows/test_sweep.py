@@ -51,6 +51,7 @@ def artifacts(client: SyncPrefectClient, state: State) -> dict[str, str]:
     return {str(artifact.key): str(artifact.data) for artifact in client.read_artifacts(artifact_filter=only)}
 
 
+@pytest.mark.services
 def test_a_failed_trial_does_not_end_the_sweep_and_a_second_run_repeats_only_that_one(
     clone: Path, sweep: Callable[..., State], client: SyncPrefectClient
 ) -> None:

@@ -14,8 +14,8 @@ from ferops import params
 KEYS = params.flatten(params.load(ROOT / "params.yaml"))
 STAGES: dict[str, Any] = YAML(typ="safe").load(ROOT / "dvc.yaml")["stages"]
 
-NOT_OF_A_STAGE = "promotion."
-"""`ferops promote` reads it: a rule that changed makes nothing stale."""
+NOT_OF_A_STAGE = ("promotion.", "monitoring.")
+"""Read outside the pipeline: a rule or bound that changed makes nothing stale."""
 
 
 def readers(key: str) -> set[str]:

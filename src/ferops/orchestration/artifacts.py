@@ -32,7 +32,7 @@ class Done(NamedTuple):
 def stages(done: Iterable[Done]) -> str:
     """A row a stage."""
     return table(
-        ["stage", "", "seconds", ""], [[one.stage, one.how, f"{one.seconds:.1f}", one.message] for one in done]
+        ["stage", "state", "seconds", "why"], [[one.stage, one.how, f"{one.seconds:.1f}", one.message] for one in done]
     )
 
 
