@@ -117,6 +117,17 @@ def test_it_waits_for_a_stage_that_another_dvc_runs(small: Folder) -> None:
     assert f"process {os.getpid()} has it" in next(line for line in said if "waiting" in line)
 
 
+@pytest.mark.parametrize("left", ["", '{"write": {"'])
+def test_a_list_of_locks_that_a_killed_dvc_left_half_written_stops_nobody(small: Folder, left: str) -> None:
+    lock = small.path / ".dvc/tmp/rwlock"
+    lock.parent.mkdir(exist_ok=True)
+    lock.write_text(left)
+    said: list[str] = []
+    assert pipeline.reproduce(small, "one", said.append).how == "ran"
+    assert not any(json.loads(lock.read_text()).values()), "no lock is held"
+    assert any("half written" in line for line in said)
+
+
 def test_a_commit_takes_the_results_and_nothing_else(small: Folder) -> None:
     (small.path / "mine.txt").write_text("unfinished")
     shell(small.path, "git", "add", "-A")

@@ -25,6 +25,7 @@ REWRITTEN: Final = ("params.yaml", "dvc.lock", "metrics", "reports")
 _INTERVAL: Final = 1.0  # seconds between two tries for DVC's lock
 _ADDRESS: Final = re.compile(r"https?://\S+")
 _IS_HELD: Final = re.compile(r"Unable to acquire lock|is busy, it is being blocked by")
+_IS_BROKEN: Final = re.compile(r"Unable to read RWLock-file")
 _HOLDER: Final = re.compile(r"\(PID (\d+)\)")
 _CHATTER: Final = re.compile(r"^(ERROR: failed to reproduce|Use `dvc push`|To track the changes|\tgit add )")
 
@@ -192,6 +193,8 @@ def keep(folder: Folder, name: str, on_line: OnLine) -> None:
 def dvc(folder: Folder, on_line: OnLine, *arguments: str) -> None:
     """A command of DVC; where another one holds DVC's lock it waits, and says for whom.
 
+    Where a killed one has left DVC's list of locks half written, the list is put away: DVC itself would stop there.
+
     Args:
         folder: where it runs.
         on_line: called with each line that it prints.
@@ -215,6 +218,9 @@ def dvc(folder: Folder, on_line: OnLine, *arguments: str) -> None:
         status = run("dvc", *arguments, folder=folder.path, environment=folder.environment, on_line=line)
         if not status:
             return
+        if any(_IS_BROKEN.search(text) for text in lines) and _mend(folder.path):
+            on_line("a killed DVC had left its list of locks half written; it is put away")
+            continue
         if not held:
             raise DvcFailed(_reason(lines) or f"dvc {arguments[0]} exited {status}")
         if (holder := _holder("\n".join(held), folder.path)) != told:
@@ -241,6 +247,20 @@ def _holder(said: str, folder: Path) -> str:
         pid = int(named[1] if named else (folder / ".dvc/tmp/lock").read_text(encoding="utf-8"))
         return f"process {pid} has it ({' '.join(psutil.Process(pid).cmdline())})"
     return "another process has it"
+
+
+def _mend(folder: Path) -> bool:
+    """Delete .dvc/tmp/rwlock where it is no JSON; whether it was that."""
+    from dvc.lock import make_lock
+
+    place = folder / ".dvc/tmp"
+    with make_lock(str(place / "rwlock.lock"), tmp_dir=str(place)):  # DVC's own, around every change of the list
+        try:
+            json.loads((place / "rwlock").read_text(encoding="utf-8"))
+        except ValueError:
+            (place / "rwlock").unlink()
+            return True
+    return False
 
 
 def _reason(lines: Sequence[str]) -> str:

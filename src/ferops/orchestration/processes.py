@@ -52,7 +52,8 @@ def _end(process: subprocess.Popen[str]) -> None:
     if process.poll() is not None:
         return
     with suppress(psutil.NoSuchProcess):
-        tree = [*psutil.Process(process.pid).children(recursive=True), psutil.Process(process.pid)]
+        # DVC before its stage: it would still write down that the stage has ended, and be cut off in the middle
+        tree = [psutil.Process(process.pid), *psutil.Process(process.pid).children(recursive=True)]
         for stop in (psutil.Process.terminate, psutil.Process.kill):
             for one in tree:
                 with suppress(psutil.NoSuchProcess):
