@@ -69,7 +69,7 @@ def use(path: Path, recipe: str | None, console: Console) -> None:
             merged = _draft(overrides)
         alone = np.full(len(faces.labels), -1)
         splits.assign(faces.usages, faces.labels, alone, merged.data.split, merged.data.split_seed)
-        with nullcontext() if sample else _tracked(path, target, console):
+        with nullcontext() if sample else tracked(path, target, console):
             _DRAFT.replace(_PARAMS)
     except OSError as error:
         raise NotTaken(f"{target.as_posix()} could not be written: {of_the_machine(error)}") from None
@@ -109,7 +109,7 @@ def _draft(overrides: dict[str, Any]) -> parameters.Params:
 
 
 @contextmanager
-def _tracked(path: Path, target: Path, console: Console) -> Iterator[None]:
+def tracked(path: Path, target: Path, console: Console) -> Iterator[None]:
     """The copy lies under data/raw and DVC tracks it; where the block fails, data/raw is as it was.
 
     What had the file's name is moved aside, never written into: it may be a link into DVC's cache.

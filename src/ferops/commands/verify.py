@@ -175,14 +175,20 @@ def _bring_data(folder: Path, stages: list[Stage]) -> None:
     for path in sorted({dep.path for stage in stages for dep in stage.deps}):
         if any(lineage.within(path, out) for out in outs):
             continue
-        for word in ("checkout", "pull"):
-            if not (folder / path).exists():
-                dvc(folder, word, path)
+        # a folder in git, as data/extra, may hold what DVC tracks
+        for source in (path, *(f"{path}/{held.stem}" for held in sorted((folder / path).glob("*.dvc")))):
+            _bring(folder, source)
+
+
+def _bring(folder: Path, path: str) -> None:
+    for word in ("checkout", "pull"):
         if not (folder / path).exists():
-            raise CannotRebuild(
-                f"{path}, which the pipeline starts from, is neither in DVC's cache nor in a remote; bring it back by "
-                "`dvc pull`, or `ferops data use` the same copy"
-            )
+            dvc(folder, word, path)
+    if not (folder / path).exists():
+        raise CannotRebuild(
+            f"{path}, which the pipeline starts from, is neither in DVC's cache nor in a remote; bring it back by "
+            "`dvc pull`, or `ferops data use` the same copy"
+        )
 
 
 def _run(folder: Path) -> int:

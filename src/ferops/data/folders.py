@@ -163,7 +163,7 @@ def _decode(where: str, content: bytes) -> _Decoded:
             if max(image.size) > _LARGEST_SIDE:
                 raise BadImage(where, f"an image of {image.width:,} x {image.height:,} pixels")
             resized, recoloured = image.size != (SIDE, SIDE), image.mode != "L"
-            pixels = _jpeg(content) if image.format == "JPEG" else _grey(image)
+            pixels = _jpeg(content) if image.format == "JPEG" else grey(image)
     except BadImage:
         raise
     except Image.DecompressionBombError:
@@ -184,7 +184,8 @@ def _jpeg(content: bytes) -> NDArray[np.uint8] | None:
     return cv2.imdecode(np.frombuffer(content, np.uint8), flags)
 
 
-def _grey(image: Image.Image) -> NDArray[np.uint8]:
+def grey(image: Image.Image) -> NDArray[np.uint8]:
+    """Grey levels of an image, uint8 (H, W), whatever its colours and depth."""
     if image.mode.startswith("I"):  # 16 bits, which Pillow would cut off at 255
         return (np.asarray(image).astype(np.uint32) >> 8).astype(np.uint8)
     return np.asarray(image.convert("L"))

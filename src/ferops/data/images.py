@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from ferops.data.faces import BadImage, printable
-from ferops.data.folders import _decode, _grey  # as the training images are read, to the pixel
+from ferops.data.folders import _decode, grey  # as the training images are read, to the pixel
 from ferops.errors import FeropsError
 
 _DECODED: Final = ("JPEG", "PNG")  # what that decoder takes; others become PNG first
@@ -154,6 +154,6 @@ def _opened(content: bytes) -> tuple[int, int, bytes]:
 
 def _whole(image: Image.Image) -> NDArray[np.uint8]:
     try:
-        return _grey(image)
+        return grey(image)
     except Exception:
         raise _Refused("an image damaged or cut short") from None
