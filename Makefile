@@ -4,6 +4,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.synced
 UV := uv==0.13.9
+COMPARED = $(if $(EPOCHS),--epochs '$(EPOCHS)') $(if $(MINUTES),--minutes '$(MINUTES)') \
+	$(if $(SUBSET),--subset '$(SUBSET)') $(if $(WEIGHTS),--weights '$(WEIGHTS)')
 PREFECT = http://127.0.0.1:$(or $(PREFECT_SERVER_API_PORT),4200)
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 export MLFLOW_DISABLE_TELEMETRY := true
@@ -11,10 +13,10 @@ export DO_NOT_TRACK := true
 export PREFECT_SERVER_ANALYTICS_ENABLED := false
 export GX_ANALYTICS_ENABLED := false
 
-.PHONY: help setup demo test test-services fuzz lint ui server docs bench clean lock
+.PHONY: help setup demo table3 ablations test test-services fuzz lint ui server docs bench clean lock
 
 help: ## show these words
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 24
+	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):.*## (.*)/  make \1\t\2/' | expand -t 24
 
 setup: $(STAMP) ## make .venv from requirements.lock
 
@@ -37,6 +39,12 @@ $(STAMP): requirements.lock pyproject.toml
 demo: setup ## the whole pipeline on the drawn sample, then its figures
 	@dvc repro
 	@ferops results
+
+table3: setup ## the systems of the paper's Table 3, trained alike: EPOCHS=1 MINUTES=30 SUBSET=mini WEIGHTS=FILE
+	@python flows/comparison.py table3 $(COMPARED)
+
+ablations: setup ## the paper's choices, one by one; the same variables
+	@python flows/comparison.py ablations $(COMPARED)
 
 test: setup ## the tests
 	@python -m pytest --numprocesses 2 --dist worksteal

@@ -8,9 +8,9 @@ from typing import Any
 
 import mlflow
 import pytest
+from flows.seen import artifacts, experiments, kept, runs, tasks
 from prefect import State
 from prefect.client.orchestration import SyncPrefectClient
-from prefect.client.schemas.filters import ArtifactFilter, FlowRunFilter
 from support import shell
 
 Load = Callable[[str], ModuleType]
@@ -21,34 +21,6 @@ SPACE = {"validate.min_image_std": [2.0, 100.0]}
 @pytest.fixture
 def sweep(load: Load, server: None) -> Callable[..., State]:
     return lambda **parameters: load("sweep").sweep(**parameters, return_state=True)
-
-
-def experiments(clone: Path) -> set[str]:
-    return set(shell(clone, "dvc", "exp", "list", "--name-only").stdout.split())
-
-
-def kept(clone: Path, experiment: str, path: str) -> str:
-    """A file of an experiment."""
-    ref = shell(clone, "git", "for-each-ref", "--format=%(refname)", f"refs/exps/*/*/{experiment}").stdout.strip()
-    return shell(clone, "git", "show", f"{ref}:{path}").stdout
-
-
-def runs(clone: Path) -> dict[str, Any]:
-    client = mlflow.MlflowClient(f"sqlite:///{clone / 'mlflow.db'}")
-    found = client.search_runs([client.get_experiment_by_name("fer-vgg16").experiment_id])
-    by_name = {run.info.run_name: run for run in found}
-    assert len(by_name) == len(found), "no name is there twice"
-    return by_name
-
-
-def tasks(client: SyncPrefectClient, state: State) -> dict[str, str]:
-    only = FlowRunFilter(id={"any_": [state.state_details.flow_run_id]})
-    return {run.name: run.state.type.value for run in client.read_task_runs(flow_run_filter=only) if run.state}
-
-
-def artifacts(client: SyncPrefectClient, state: State) -> dict[str, str]:
-    only = ArtifactFilter(flow_run_id={"any_": [state.state_details.flow_run_id]})
-    return {str(artifact.key): str(artifact.data) for artifact in client.read_artifacts(artifact_filter=only)}
 
 
 @pytest.mark.services

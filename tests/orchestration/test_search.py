@@ -1,11 +1,8 @@
-import json
 import math
-import shutil
-from pathlib import Path
 from typing import Any
 
 import pytest
-from support import ROOT, shell
+from support import ROOT
 
 from ferops import params
 from ferops.orchestration import search
@@ -157,37 +154,3 @@ def test_the_table_has_the_best_first_and_the_failed_last_with_their_reason() ->
     assert list(table["accuracy"][:3]) == [0.9, 0.7, 0.6]
     assert math.isnan(table["accuracy"][3])
     assert list(table["train.learning_rate"]) == [outcome.trial.values["train.learning_rate"] for outcome in outcomes]
-
-
-def test_the_figures_of_a_trial_are_those_of_its_experiment_on_this_commit(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    shell(tmp_path, "git", "init", "-q")
-    shell(tmp_path, "git", "commit", "-q", "--allow-empty", "-m", "start")
-    sha = shell(tmp_path, "git", "rev-parse", "HEAD").stdout.strip()
-    assert search.finished("fine-1") is None
-    (tmp_path / "metrics").mkdir()
-    (tmp_path / "metrics/val.json").write_text(json.dumps(scores(0.8)))
-    shell(tmp_path, "git", "add", "-A")
-    shell(tmp_path, "git", "commit", "-q", "-m", "trial")
-    shell(tmp_path, "git", "update-ref", f"refs/exps/{sha[:2]}/{sha[2:]}/fine-1", "HEAD")
-    assert search.finished("fine-1") is None, "another commit's"
-    shell(tmp_path, "git", "reset", "-q", "--hard", sha)
-    assert search.finished("fine-1") == scores(0.8)
-
-
-def test_trials_start_from_the_commit_and_not_from_what_was_changed_since(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    shutil.copy(ROOT / "params.yaml", tmp_path)
-    shell(tmp_path, "git", "init", "-q")
-    shell(tmp_path, "git", "add", "-A")
-    shell(tmp_path, "git", "commit", "-q", "-m", "start")
-    params.merge({"train": {"batch_size": 7}})
-    found = search.base({"train": {"epochs": 3}, "promotion": {"floors": {"f1_macro": 0.1}}})
-    assert (found.train.batch_size, found.train.epochs) == (BASE.train.batch_size, 3)
-    assert found.promotion.floors == {**BASE.promotion.floors, "f1_macro": 0.1}
-    with pytest.raises(params.BadParams, match=r"params.yaml with the changes asked for: train.epochs"):
-        search.base({"train": {"epochs": 0}})

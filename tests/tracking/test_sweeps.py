@@ -46,9 +46,9 @@ def children(run_id: str) -> list[Any]:
 
 
 def test_the_same_sweep_goes_on_in_its_run_and_another_has_its_own(pipeline: Pipeline) -> None:
-    first = sweeps.begin("fine", "key-1", SETTINGS)
-    assert sweeps.begin("fine", "key-1", SETTINGS) == first
-    assert sweeps.begin("fine", "key-2", SETTINGS).run_id != first.run_id
+    first = sweeps.begin("fine", "key-1", SETTINGS, "flows/sweep.py")
+    assert sweeps.begin("fine", "key-1", SETTINGS, "flows/sweep.py") == first
+    assert sweeps.begin("fine", "key-2", SETTINGS, "flows/sweep.py").run_id != first.run_id
     run = run_of(first.run_id)
     assert run.info.run_name == "fine"
     assert run.info.status == "RUNNING"
@@ -57,13 +57,13 @@ def test_the_same_sweep_goes_on_in_its_run_and_another_has_its_own(pipeline: Pip
 
 
 def test_it_ends_with_its_files_and_the_best_and_a_second_end_replaces_them(pipeline: Pipeline, tmp_path: Path) -> None:
-    begun = sweeps.begin("fine", "key-1", SETTINGS)
+    begun = sweeps.begin("fine", "key-1", SETTINGS, "flows/sweep.py")
     table = tmp_path / "sweep.csv"
     table.write_text("old")
     sweeps.end(begun.run_id, [table], "none", None, 2)
     assert run_of(begun.run_id).info.status == "FAILED"
 
-    sweeps.begin("fine", "key-1", SETTINGS)
+    sweeps.begin("fine", "key-1", SETTINGS, "flows/sweep.py")
     table.write_text("new")
     sweeps.end(begun.run_id, [table], "| best |", 0.7, 1)
     run = run_of(begun.run_id)
@@ -74,7 +74,7 @@ def test_it_ends_with_its_files_and_the_best_and_a_second_end_replaces_them(pipe
 
 
 def test_what_trains_in_a_trial_is_a_child_of_the_sweep_from_its_first_epoch(pipeline: Pipeline, trial: Any) -> None:
-    begun = sweeps.begin("fine", "key-1", SETTINGS)
+    begun = sweeps.begin("fine", "key-1", SETTINGS, "flows/sweep.py")
     trial("fine-1", begun.run_id)
     live = LiveRun.open("a key", params.flatten(params.load()))
     live.log_epoch(1, {"val/loss": 1.0}, 1.0)
@@ -87,7 +87,7 @@ def test_a_trial_whose_network_was_trained_already_is_a_child_of_the_sweep_with_
     pipeline: Pipeline, trial: Any
 ) -> None:
     publish()
-    begun = sweeps.begin("fine", "key-1", SETTINGS)
+    begun = sweeps.begin("fine", "key-1", SETTINGS, "flows/sweep.py")
     trial("fine-1", begun.run_id)
     pipeline.evaluate(accuracy=0.4)
     publish()
@@ -103,11 +103,11 @@ def test_a_trial_whose_network_was_trained_already_is_a_child_of_the_sweep_with_
 
 
 def test_a_run_stays_where_it_was_made_and_answers_to_both_names(pipeline: Pipeline, trial: Any) -> None:
-    first = sweeps.begin("fine", "key-1", SETTINGS)
+    first = sweeps.begin("fine", "key-1", SETTINGS, "flows/sweep.py")
     trial("fine-1", first.run_id)
     publish()
     trial(None, None)
-    second = sweeps.begin("again", "key-2", SETTINGS)
+    second = sweeps.begin("again", "key-2", SETTINGS, "flows/sweep.py")
     trial("again-1", second.run_id)
     publish()
     trial(None, None)

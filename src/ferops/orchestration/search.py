@@ -1,6 +1,5 @@
 """The trials of a sweep: which values a grid or random search tries, under which names, and how they ended."""
 
-import functools
 import hashlib
 import itertools
 import json
@@ -8,24 +7,19 @@ import math
 import random
 import re
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any, Final, Literal, NamedTuple
 
 import pandas as pd
-from ruamel.yaml import YAML
 
 from ferops import params
 from ferops.errors import FeropsError
 from ferops.orchestration import folders
+from ferops.orchestration.experiments import CLOSED, merged
 from ferops.params import Params
-from ferops.tracking import git
 
 Method = Literal["grid", "random"]
 Space = Mapping[str, Any]
 """Dotted key of params.yaml -> list of values, or for random search `{"min": a, "max": b, "log": bool}`."""
-
-CLOSED: Final = "evaluate.test"
-"""False in every trial: the test split is scored for a model already chosen, and a sweep chooses."""
 
 MAX_TRIALS: Final = 1000
 
@@ -116,28 +110,6 @@ def plan(
         found = _random(space, known, trials, random.Random(seed))  # noqa: S311 # a search, not a secret
     checked = {_canonical(values): values for values in (_checked(base, values) for values in found)}
     return [Trial(f"{name}-{digest([common, values])}", values) for values in checked.values()]
-
-
-def base(values: Mapping[str, Any]) -> Params:
-    """The parameters that every trial starts from: those of the clone's commit, with values merged into them.
-
-    Args:
-        values: nested, of recipe and overrides.
-
-    Raises:
-        BadParams: they would not be valid.
-        NoWorktree: this is no git repository.
-    """
-    committed = git.ask(Path(), "show", f"{folders.head()}:params.yaml") or b""
-    whole = YAML(typ="safe", pure=True).load(committed.decode()) or {}
-    return params.check(_with(whole, params.flat(values)), "params.yaml with the changes asked for")
-
-
-def finished(name: str) -> Mapping[str, Any] | None:
-    """metrics/val.json of the DVC experiment of this name on the clone's commit; None where there is none."""
-    commit = folders.head()
-    found = git.ask(Path(), "show", f"refs/exps/{commit[:2]}/{commit[2:]}/{name}:metrics/val.json")
-    return dict(json.loads(found)) if found else None
 
 
 def ranked(outcomes: Sequence[Outcome]) -> list[Outcome]:
@@ -271,17 +243,10 @@ def _drawn(choices: Any, current: Any, draw: random.Random) -> Any:
 
 def _checked(base: Params, values: Mapping[str, Any]) -> dict[str, Any]:
     """The values as the parameters have them: 1 and 1.0 are one learning rate."""
-    whole = _with(base.model_dump(by_alias=True), values)
+    whole = merged(base.model_dump(by_alias=True), values)
     said = ", ".join(f"{key}={value}" for key, value in values.items())
     checked = params.flatten(params.check(whole, f"trial {said}"))
     return {key: checked[key] for key in sorted(values)}
-
-
-def _with(whole: dict[str, Any], dotted: Mapping[str, Any]) -> dict[str, Any]:
-    for key, value in dotted.items():
-        *sections, last = key.split(".")
-        functools.reduce(lambda section, name: section[name], sections, whole)[last] = value
-    return whole
 
 
 def _like(key: str, known: Mapping[str, Any]) -> str:

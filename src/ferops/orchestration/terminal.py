@@ -5,13 +5,15 @@ import socket
 import subprocess
 import sys
 import uuid
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Final
 from urllib.parse import urlsplit
 
 import typer
 from prefect import Flow, State
 from prefect.settings import PREFECT_API_URL
+from rich.console import Console
+from rich.table import Table
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
@@ -72,6 +74,29 @@ def assignments(texts: Iterable[str]) -> dict[str, Any]:
         if not equals:
             raise BadParams(f"{text!r}: expected KEY=VALUE, as in train.epochs=3")
     return values
+
+
+def number(name: str, kind: Callable[[str], float]) -> Callable[[str], float]:
+    """Makes a parser of a command line's option, `int` or `float`, for which a mistake is one line too."""
+
+    def parse(text: str) -> float:
+        try:
+            return kind(text)
+        except ValueError:
+            wanted = "a whole number" if kind is int else "a number"
+            raise BadParams(f"{name}: expected {wanted}, found {text!r}") from None
+
+    return parse
+
+
+def table(header: Sequence[str], rows: Iterable[Sequence[str]], whole: str) -> None:
+    """Print a table; the column of that title is the one that is never broken into lines."""
+    shown = Table()
+    for title in header:
+        shown.add_column(title, overflow="fold", no_wrap=title == whole)
+    for row in rows:
+        shown.add_row(*row)
+    Console().print(shown)
 
 
 def _unreachable(url: str) -> str:

@@ -1,4 +1,4 @@
-"""One run for a sweep, above the runs of its trials: the space, the table, the picture and the best accuracy."""
+"""One run above the runs of a sweep's or a comparison's trials: what was tried, table, picture, best accuracy."""
 
 import time
 from collections.abc import Iterable, Mapping
@@ -28,13 +28,14 @@ class Begun(NamedTuple):
     page: str
 
 
-def begin(name: str, key: str, settings: Mapping[str, Any]) -> Begun:
+def begin(name: str, key: str, settings: Mapping[str, Any], source: str) -> Begun:
     """Open the run of a sweep: a new one, or the one that the same sweep began before.
 
     Args:
         name: of the sweep.
         key: what tells it from a sweep of the same name: hash of search and commit.
         settings: what is searched and how; the run's params.
+        source: the flow's file.
 
     Returns:
         Its id, which the environment variable `describe.SWEEP_RUN` hands to the stages of each trial, and its page.
@@ -52,7 +53,7 @@ def begin(name: str, key: str, settings: Mapping[str, Any]) -> Begun:
             return _begun(opened, found[0])
         tags = {
             **describe.run_tags(current_commit(), None),
-            "mlflow.source.name": "flows/sweep.py",
+            "mlflow.source.name": source,
             SWEEP: name,
             SWEEP_KEY: key,
         }
