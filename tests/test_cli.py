@@ -9,7 +9,10 @@ def test_the_summary_shows_the_papers_three_counts() -> None:
     assert "block5_conv3" in shown
 
 
-@pytest.mark.parametrize("command", [[], ["data"], ["data", "use"], ["data", "show"], ["results"], ["summary"]])
+@pytest.mark.parametrize(
+    "command",
+    [[], ["data"], ["data", "use"], ["data", "show"], ["data", "extra"], ["weights", "fold"], ["results"], ["summary"]],
+)
 def test_help_has_an_example(command: list[str]) -> None:
     done = shell(ROOT, "ferops", *command, "--help")
     assert "Example" in done.stdout or command == ["data"]
@@ -23,7 +26,7 @@ def test_help_has_an_example(command: list[str]) -> None:
         (["ferops", "data", "use"], 2, "path"),
         (["ferops", "data", "use", "nowhere.csv"], 1, "nowhere.csv"),
         (["ferops", "data", "use", "README.md"], 1, "emotion, pixels and Usage"),
-        (["ferops", "data", "use", "README.md", "--recipe", "papper"], 1, "demo, paper"),
+        (["ferops", "data", "use", "README.md", "--recipe", "papper"], 1, "demo, gan_augmented, hog_linear"),
         (["python", "-m", "ferops.stages", "trane"], 2, "preprocess"),
         (["python", "-m", "ferops.stages"], 2, "preprocess"),
     ],

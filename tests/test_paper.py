@@ -11,7 +11,7 @@ from scipy.stats import chi2_contingency
 from sklearn.metrics import cohen_kappa_score
 from support import ROOT, shell
 
-from ferops import paper
+from ferops import paper, params
 from ferops.labels import MERGED_COUNTS, NAMES, OFFICIAL_COUNTS
 from ferops.model import metrics
 
@@ -66,8 +66,8 @@ def test_with_all_blocks_frozen_as_the_text_says_only_the_head_would_train() -> 
 def test_the_counts_are_those_of_the_network_that_keras_builds(frozen_blocks: int) -> None:
     from ferops.model import network
 
-    model = network.build(frozen_blocks=frozen_blocks, scaling="caffe", noise=0.1, dropout=0.5)
-    assert paper.parameters(frozen_blocks) == network.counts(model)
+    settings = params.load(ROOT / "params.yaml").model.model_copy(update={"frozen_blocks": frozen_blocks})
+    assert paper.parameters(frozen_blocks) == network.counts(network.build(settings))
 
 
 # precision, recall and what follows from them

@@ -1,5 +1,6 @@
 import shutil
 from pathlib import Path
+from typing import get_args
 
 import pytest
 from support import ROOT
@@ -71,6 +72,29 @@ def test_the_demo_recipe_leads_back_from_every_other(file: Path, recipe: str) ->
     default = params.load(file)
     params.merge(params.load_recipe(recipe, ROOT / "recipes"), file)
     assert params.merge(params.load_recipe("demo", ROOT / "recipes"), file) == default
+
+
+@pytest.mark.parametrize("recipe", sorted(path.stem for path in (ROOT / "recipes").glob("*.yaml")))
+def test_a_recipe_leaves_nothing_of_the_one_before(file: Path, recipe: str) -> None:
+    own = params.load_recipe(recipe, ROOT / "recipes")
+    alone = params.merge(own, file)
+    for other in ("best", "hog_linear", "paper"):
+        params.merge(params.load_recipe(other, ROOT / "recipes"), file)
+        after = params.merge(own, file)
+        for section in ("preprocess", "augment", "model", "train", "evaluate"):
+            assert getattr(after, section) == getattr(alone, section)
+
+
+def test_each_system_has_a_recipe() -> None:
+    recipes = [params.load_recipe(path.stem, ROOT / "recipes") for path in (ROOT / "recipes").glob("*.yaml")]
+    assert {recipe["model"]["name"] for recipe in recipes} == set(get_args(params.SystemName))
+
+
+@pytest.mark.parametrize(("key", "value"), [("weights", "imagenet"), ("noise", 0.1)])
+def test_a_system_that_starts_from_nothing_takes_neither_weights_nor_noise(file: Path, key: str, value: object) -> None:
+    own = params.load_recipe("cnn", ROOT / "recipes")
+    with pytest.raises(params.BadParams, match="cnn starts from random weights"):
+        params.merge({**own, "model": {**own["model"], key: value}}, file)
 
 
 def test_an_unknown_recipe_tells_which_there_are() -> None:

@@ -19,6 +19,8 @@ app = typer.Typer(
 )
 data_app = typer.Typer(no_args_is_help=True, help="Choose the data of the pipeline.")
 app.add_typer(data_app, name="data")
+weights_app = typer.Typer(no_args_is_help=True, help="Make weights files that a network starts from.")
+app.add_typer(weights_app, name="weights")
 
 
 @data_app.command(
@@ -41,6 +43,18 @@ def data_use(
     use(path, recipe, Console())
 
 
+@data_app.command("extra", epilog="Examples:  ferops data extra ~/CK+48  |  ferops data extra ~/Downloads/jaffe.zip")
+def data_extra(
+    path: Annotated[Path, typer.Argument(help="CK+48 or JAFFE: a folder, or a .zip or .tar of it.")],
+) -> None:
+    """Add a test set, CK+ or JAFFE, that `evaluate` scores and nothing trains on. Bad data change nothing."""
+    from rich.console import Console
+
+    from ferops.commands.extra import add
+
+    add(path, Console())
+
+
 @data_app.command("show", epilog="Example:  ferops data show")
 def data_show() -> None:
     """The data set in use: what it is, its counts, and a picture with examples of each expression."""
@@ -49,6 +63,19 @@ def data_show() -> None:
     from ferops.commands.show import show
 
     show(Console())
+
+
+@weights_app.command("fold", epilog="Example:  ferops weights fold models/core.keras weights/mine.weights.h5")
+def weights_fold(
+    model: Annotated[Path, typer.Argument(help="A trained vgg16_best: a .keras file.")],
+    out: Annotated[Path, typer.Argument(help="The file to write; it ends in .weights.h5. One that exists is kept.")],
+) -> None:
+    """Fold the batch norms of a trained vgg16_best into plain VGG16, from which vgg16_transfer and others can start."""
+    from rich.console import Console
+
+    from ferops.commands.fold import fold
+
+    fold(model, out, Console())
 
 
 @app.command(epilog="Example:  ferops results")
@@ -118,17 +145,19 @@ def restore() -> None:
 
 @app.command(epilog="Example:  ferops summary")
 def summary() -> None:
-    """The network of params.yaml, layer by layer, with the paper's three counts."""
+    """The network of params.yaml, layer by layer; the paper's with its three counts."""
     from ferops import paper, params
     from ferops.stages.quiet import quiet_imports
 
     settings = params.load().model
     with quiet_imports():
-        from ferops.model import network
-    model = network.build(**settings.model_dump(include={"frozen_blocks", "scaling", "noise", "dropout"}))
+        from ferops.model import network, systems
+    model = systems.build(settings)
     model.summary(line_length=100, expand_nested=True, show_trainable=True)
     total, trainable, fixed = network.counts(model)
     print(f"ours         {total:,} parameters, {trainable:,} trainable, {fixed:,} not")
+    if settings.name != "vgg16_transfer":
+        return
     total, trainable, fixed = paper.TABLE_2
     print(f"the paper    {total:,} parameters, {trainable:,} trainable, {fixed:,} not (its Table 2)")
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Final, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 from ruamel.yaml import YAML
@@ -86,9 +86,20 @@ class Augment(_Section):
     warp: Warp
 
 
-class Model(_Section):
-    """The network of the paper's Table 2."""
+SystemName = Literal[
+    "vgg16_transfer", "vgg16_features_mlp", "vgg_spinal", "vgg_progressive_spinal", "vgg16_best",
+    "cnn", "cnn_lbp_orb", "cnn_realtime", "alexnet", "lean_cnn", "gan_augmented", "hog_linear",
+]  # fmt: skip
+"""The systems of the paper's Table 3, its own among them, and ours: recipes/ has a file for each."""
 
+TRANSFERS: Final = ("vgg16_transfer", "vgg16_features_mlp", "vgg_spinal", "vgg_progressive_spinal")
+"""Systems on Keras Applications' VGG16, which start from its weights."""
+
+
+class Model(_Section):
+    """The network: a system by its name, and its settings."""
+
+    name: SystemName
     weights: str = Field(min_length=1)
     frozen_blocks: int = Field(ge=0, le=5)
     scaling: Literal["caffe", "unit"]
@@ -96,9 +107,11 @@ class Model(_Section):
     dropout: float = Field(ge=0, lt=1)
 
     @model_validator(mode="after")
-    def _random_weights_are_not_frozen(self) -> Self:
+    def _is_a_system_that_has_these(self) -> Self:
         if self.weights == "none" and self.frozen_blocks:
             raise ValueError("weights none with frozen_blocks over 0: random frozen features reach 34% at most")
+        if self.name not in TRANSFERS and (self.weights != "none" or self.noise):
+            raise ValueError(f"{self.name} starts from random weights and adds no noise: weights none, noise 0")
         return self
 
 
@@ -107,9 +120,20 @@ class Train(_Section):
 
     seed: Seed
     epochs: int = Field(ge=1, le=10_000)
+    minutes: float = Field(ge=0, le=100_000)
     batch_size: int = Field(ge=1, le=8192)
+    optimizer: Literal["adam", "sgd"]
     learning_rate: float = Field(gt=0, le=10)
     schedule: Literal["constant", "cosine"]
+    warmup_epochs: int = Field(ge=0, le=1000)
+    weight_decay: float = Field(ge=0, le=1)
+    clip_norm: float = Field(ge=0, le=1000)
+    average: float = Field(ge=0, lt=1)
+    label_smoothing: float = Field(ge=0, lt=1)
+    mixup: Fraction
+    brightness: Fraction
+    erasing: Fraction
+    light_epochs: int = Field(ge=0, le=10_000)
     patience: int = Field(ge=1, le=10_000)
     precision: Literal["float32", "mixed_bfloat16"]
     online_augmentation: bool
@@ -120,6 +144,7 @@ class Evaluate(_Section):
 
     test: bool
     calibration_bins: int = Field(ge=2, le=100)
+    tta: Literal["mirror", "crops"]
 
 
 Floor = Literal[

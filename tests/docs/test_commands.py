@@ -48,6 +48,7 @@ STARTED_THERE = "tests/services/servers.py starts it, on loopback"
 NEEDS_TRAINING = "the recipe trains for minutes or hours: what comes before the training is run"
 REFUSED = "two epochs on 140 faces stay below the floors: refused, exit status 1"
 NO_CHAMPION = "there has been no champion"
+COMPARES = "trains many networks: tests/flows/test_comparison.py runs this flow"
 TYPED = "tests/services/test_prefect.py types it, with a real server and worker"
 INSTEAD = {
     "make setup": Instead(f"{NO_SETUP} setup", "installs for minutes; it is what this environment came from"),
@@ -105,6 +106,8 @@ INSTEAD = {
     "python flows/sweep.py --over train.learning_rate=0.0001,0.0003 --over model.dropout=0.2,0.4 --dask 2": Instead(
         None, "the same: tests/services/test_dask.py runs it"
     ),
+    "make table3 EPOCHS=1 SUBSET=mini": Instead(f"{NO_SETUP} --dry-run table3 EPOCHS=1 SUBSET=mini", COMPARES),
+    "make ablations MINUTES=30": Instead(f"{NO_SETUP} --dry-run ablations MINUTES=30", COMPARES),
     "python flows/training.py": Instead(None, "starts a Prefect server: tests/flows/test_training.py runs this flow"),
     "python flows/promotion.py --model fer-vgg16/3": Instead(
         "python flows/promotion.py --help", "starts a Prefect server: tests/flows/test_promotion.py runs this flow"
@@ -116,6 +119,8 @@ INSTEAD = {
     "python flows/monitoring.py": Instead(
         "python flows/monitoring.py --help", "there is no champion: tests/flows/test_monitoring.py runs this flow"
     ),
+    "KERAS_BACKEND=torch dvc repro": Instead(None, "torch is not in this environment"),
+    "KERAS_BACKEND=torch PYTHONPATH=src python -m ferops.stages train": Instead(None, "the same"),
     "dvc repro --force train": Instead("dvc repro --force --dry train", "trains"),
     "dvc exp run -S train.epochs=12": Instead(None, "trains for minutes; docs/guide/experiments.md runs one epoch"),
     "ferops data use ~/Downloads/fer2013.csv --recipe paper && dvc repro": Instead(
@@ -134,6 +139,12 @@ INSTEAD_ON = {
     ("docs/guide/team.md", "dvc repro"): Instead(None, "so that the page's restore finds an empty store"),
     ("docs/guide/team.md", "dvc push"): Instead(None, "to a server; tests/services/test_team.py pushes to one"),
     ("docs/guide/team.md", "dvc pull"): Instead(None, "the same"),
+    ("docs/guide/real-data.md", "ferops data extra ~/Downloads/CK+48"): Instead(
+        "ferops data extra --help", "CK+ is not here; tests/pipeline/test_extra.py runs it with drawn faces"
+    ),
+    ("docs/guide/real-data.md", "dvc remove --outs data/extra/ckplus.dvc"): Instead(
+        None, "there is no such set here; tests/pipeline/test_extra.py types it"
+    ),
     ("docs/guide/real-data.md", "dvc repro"): Instead("dvc repro validate@augmented", NEEDS_TRAINING),
 }
 """The same for one page."""

@@ -2,13 +2,16 @@ import cv2
 import keras
 import numpy as np
 import pytest
+from support import ROOT
 
+from ferops import params
 from ferops.data import filters
-from ferops.model import network
+from ferops.model import network, serving
 
 
 def build(frozen_blocks: int = 3, scaling: str = "caffe") -> keras.Model:
-    return network.build(frozen_blocks=frozen_blocks, scaling=scaling, noise=0.1, dropout=0.3)
+    settings = params.load(ROOT / "params.yaml").model
+    return network.build(settings.model_copy(update={"frozen_blocks": frozen_blocks, "scaling": scaling}))
 
 
 @pytest.fixture(scope="module")
@@ -43,12 +46,12 @@ def test_scaling_is_in_the_graph(faces: np.ndarray, scaling: str, low: float, hi
 @pytest.mark.parametrize("kernel", [1, 3, 5, 7])
 def test_the_median_in_the_graph_is_opencvs_to_the_bit(faces: np.ndarray, kernel: int) -> None:
     expected = np.stack([cv2.medianBlur(face, kernel) for face in faces]) if kernel > 1 else faces
-    np.testing.assert_array_equal(np.asarray(network.median(keras.ops.convert_to_tensor(faces), kernel)), expected)
+    np.testing.assert_array_equal(np.asarray(serving.median(keras.ops.convert_to_tensor(faces), kernel)), expected)
 
 
 def test_the_served_model_on_raw_faces_is_the_core_on_filtered_ones(faces: np.ndarray, tmp_path) -> None:
     core = build()
-    network.serving_model(core, 3).save(tmp_path / "served.keras")
+    serving.serving_model(core, 3).save(tmp_path / "served.keras")
     served = keras.models.load_model(tmp_path / "served.keras", safe_mode=True)
     np.testing.assert_allclose(
         np.asarray(served(faces)), np.asarray(core(filters.median(faces, 3))), rtol=1e-5, atol=1e-6

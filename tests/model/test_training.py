@@ -16,7 +16,7 @@ HELD_OUT = (FACES[:14], LABELS[:14])
 def small() -> keras.Model:
     """A network with everything that a resume must bring back: weights, moments, batch norm, noise, dropout."""
     keras.utils.set_random_seed(0)
-    faces = keras.Input((48, 48), dtype="uint8")
+    faces = keras.Input((48, 48), dtype="uint8", name="faces")
     x = keras.layers.Flatten()(keras.ops.cast(faces, "float32") / 255.0)
     x = keras.layers.GaussianNoise(0.1)(keras.layers.BatchNormalization()(keras.layers.Dense(16)(x)))
     x = keras.layers.Dropout(0.3)(x)
@@ -49,7 +49,7 @@ def run(scratch: Path, stop_in: tuple[int, int] | None = None, **changes: object
         HELD_OUT,
         settings(**changes),
         scratch,
-        transform=flip,
+        transform=lambda _epoch: flip,
         hooks=training.Hooks(on_batch=on_batch),
     )
     return weights.digest(model), progress
@@ -59,13 +59,22 @@ def curve(progress: training.Progress) -> list[dict[str, float]]:
     return [{name: value for name, value in row.items() if name != "time"} for row in progress.history]
 
 
+FULL = {
+    "optimizer": "sgd", "warmup_epochs": 1, "weight_decay": 5e-4, "clip_norm": 1.0, "average": 0.9, "mixup": 0.5,
+    "label_smoothing": 0.1, "light_epochs": 1,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("changes", [{}, FULL], ids=["plain", "full"])
 @pytest.mark.parametrize("moment", [(1, 2), (2, 1), (3, 5), (4, 3)])
-def test_a_killed_training_goes_on_to_the_result_of_an_undisturbed_one(moment: tuple[int, int], tmp_path: Path) -> None:
-    digest, whole = run(tmp_path / "whole")
+def test_a_killed_training_goes_on_to_the_result_of_an_undisturbed_one(
+    moment: tuple[int, int], changes: dict[str, object], tmp_path: Path
+) -> None:
+    digest, whole = run(tmp_path / "whole", **changes)
     with pytest.raises(Killed):
-        run(tmp_path / "killed", stop_in=moment)
+        run(tmp_path / "killed", stop_in=moment, **changes)
     assert len(training.history(tmp_path / "killed")) == moment[0] - 1
-    resumed_digest, resumed = run(tmp_path / "killed")
+    resumed_digest, resumed = run(tmp_path / "killed", **changes)
     assert curve(resumed) == curve(whole)
     assert resumed_digest == digest
 
@@ -100,19 +109,59 @@ def test_patience_ends_a_training_that_no_longer_improves(tmp_path: Path) -> Non
     assert len(progress.history) == progress.best_epoch + 2
 
 
+def test_minutes_end_a_training_before_an_epoch_that_would_end_late(tmp_path: Path) -> None:
+    _, progress = run(tmp_path / "a", minutes=1e-6)
+    assert len(progress.history) == 1
+    _, progress = run(tmp_path / "b", minutes=100.0)
+    assert len(progress.history) == 4
+
+
+def test_with_an_average_the_model_ends_with_it_and_not_with_the_last_steps(tmp_path: Path) -> None:
+    plain, last = run(tmp_path / "plain", epochs=8)
+    averaged, progress = run(tmp_path / "averaged", epochs=8, average=0.99)
+    assert plain != averaged
+    # the steps are the same, only what is validated differs
+    assert [row["train/loss"] for row in progress.history] == [row["train/loss"] for row in last.history]
+    assert [row["val/loss"] for row in progress.history] != [row["val/loss"] for row in last.history]
+
+
+def test_soft_targets_leave_the_metrics_those_of_the_class_that_an_image_has(tmp_path: Path) -> None:
+    hard, soft = (
+        run(tmp_path / str(share), epochs=1, learning_rate=1e-9, label_smoothing=share)[1] for share in (0.0, 0.3)
+    )
+    for name in ("accuracy", "binary_accuracy", "precision", "recall"):
+        assert hard.history[0][f"train/{name}"] == pytest.approx(soft.history[0][f"train/{name}"], abs=1e-6)
+    assert hard.history[0]["val/loss"] == pytest.approx(soft.history[0]["val/loss"], abs=1e-4)
+    assert hard.history[0]["train/loss"] != pytest.approx(soft.history[0]["train/loss"], abs=1e-3)
+
+
+def test_biases_and_norms_do_not_decay_and_kernels_decay_as_by_an_l2_term() -> None:
+    chosen = settings(optimizer="sgd", learning_rate=0.01, schedule="constant", weight_decay=0.1)
+    layer = keras.layers.Dense(3)
+    layer.build((None, 3))
+    before = [np.ones(variable.shape, np.float32) for variable in layer.weights]
+    layer.set_weights(before)
+    steps = training.optimizer(chosen, steps=10)
+    for _ in range(10):
+        steps.apply([keras.ops.zeros_like(variable) for variable in layer.weights], layer.weights)
+    kernel, bias = layer.get_weights()
+    np.testing.assert_array_equal(bias, 1)
+    # a constant gradient under momentum moves by rate / (1 - momentum) a step
+    np.testing.assert_allclose(kernel, (1 - 0.01 * 0.1 / (1 - training.MOMENTUM)) ** 10, rtol=1e-5)
+
+
+def test_the_rate_rises_then_falls_to_zero() -> None:
+    chosen = settings(epochs=10, warmup_epochs=2, learning_rate=0.5, schedule="cosine")
+    rate = training.optimizer(chosen, 5)._learning_rate
+    rates = [float(rate(step)) for step in (0, 5, 10, 30, 50)]
+    np.testing.assert_allclose(rates, [0, 0.25, 0.5, 0.25, 0], atol=1e-6)
+
+
 def test_each_epoch_has_six_metrics_of_both_splits(tmp_path: Path) -> None:
     _, progress = run(tmp_path, epochs=1)
     metrics = {"loss", "accuracy", "binary_accuracy", "precision", "recall", "f1"}
     expected = {f"{split}/{name}" for split in ("train", "val") for name in metrics}
     assert set(progress.history[0]) == expected | {"epoch", "time"}
-
-
-def test_an_epoch_sees_every_image_once_in_an_order_of_its_own() -> None:
-    order = np.random.default_rng([0, 1]).permutation(40)
-    batches = training.Batches(FACES, LABELS, 8, order=order)
-    seen = np.concatenate([batches[index][0] for index in range(len(batches))])
-    np.testing.assert_array_equal(seen, FACES[order])
-    assert not np.array_equal(order, np.random.default_rng([0, 2]).permutation(40))
 
 
 def test_the_scratch_key_changes_with_any_part() -> None:

@@ -6,13 +6,14 @@ import numpy as np
 import pytest
 from support import ROOT
 
+from ferops import params
 from ferops.model import network, weights
 
 BASE = ROOT / "weights/vgg16_fer_base.weights.h5"
 
 
 def build() -> keras.Model:
-    return network.build(frozen_blocks=0, scaling="caffe", noise=0.1, dropout=0.3)
+    return network.build(params.load(ROOT / "params.yaml").model.model_copy(update={"frozen_blocks": 0}))
 
 
 def convolutions(model: keras.Model) -> list[np.ndarray]:

@@ -1,3 +1,6 @@
+import json
+from pathlib import Path
+
 from ferops import params
 from ferops.tracking.outputs import read_outputs
 
@@ -7,3 +10,14 @@ def test_the_bounds_of_monitoring_belong_to_no_run(pipeline) -> None:
     outputs = read_outputs(flat)
     assert {key.partition(".")[0] for key in outputs.evaluation} == {"evaluate", "promotion"}
     assert read_outputs(flat | {"monitoring.max_psi": 1.0}).digest == outputs.digest
+
+
+def test_figures_of_extra_sets_have_names_of_their_own_and_may_be_missing(pipeline) -> None:
+    flat = params.flatten(params.load())
+    assert not any(name.startswith("extra/") for name in read_outputs(flat).metrics)
+    figures = {"accuracy": 0.5, "per_class": {"happy": {"recall": 1.0}}}
+    Path("metrics/extra.json").write_text(json.dumps({"ckplus": figures}))
+    outputs = read_outputs(flat)
+    assert outputs.metrics["extra/ckplus/accuracy"] == 0.5
+    assert outputs.metrics["extra/ckplus/per_class/recall_happy"] == 1.0
+    assert "evaluation/extra.json" in outputs.files

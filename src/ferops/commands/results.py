@@ -21,7 +21,7 @@ PAPER: Final = {
 _ROWS: Final = {
     "accuracy": "accuracy (of seven)",
     "accuracy_without_twins": "  without twins in training",
-    "accuracy_tta": "  with mirrored images",
+    "accuracy_tta": "  with test-time augmentation",
     "binary_accuracy": 'binary accuracy (the paper\'s "accuracy")',
     "f1_macro": "F1, macro",
     "loss": "loss",

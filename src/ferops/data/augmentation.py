@@ -1,4 +1,4 @@
-"""The paper's five augmentations as one warp, and how many copies each class gets."""
+"""The paper's five augmentations as one warp, two more of light and cover, and how many copies each class gets."""
 
 import cv2
 import numpy as np
@@ -39,6 +39,44 @@ def warp(images: NDArray[np.uint8], settings: Warp, rng: np.random.Generator) ->
     for image, matrix, out in zip(images, maps, warped, strict=True):
         cv2.warpAffine(image, matrix, (width, height), dst=out, flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
     return warped
+
+
+def brighten(images: NDArray[np.uint8], amount: float, rng: np.random.Generator) -> NDArray[np.uint8]:
+    """Change contrast and brightness of each image by a factor and an offset of its own, uniformly, either way.
+
+    Args:
+        images: uint8 (N, H, W).
+        amount: largest change, of 1 for the factor, of the 255 grey levels for the offset.
+        rng: the only source of randomness.
+
+    Returns:
+        uint8 (N, H, W), a new array; what leaves the range stays at its end.
+    """
+    contrast, offset = rng.uniform(-amount, amount, (2, len(images), 1, 1)).astype(np.float32)
+    middle = images.mean(axis=(1, 2), keepdims=True, dtype=np.float32)
+    changed = (images - middle) * (1 + contrast) + middle + 255 * offset
+    return np.asarray(np.rint(np.clip(changed, 0, 255)), np.uint8)
+
+
+def erase(images: NDArray[np.uint8], share: float, rng: np.random.Generator) -> NDArray[np.uint8]:
+    """Cover a rectangle of some images with noise (random erasing: Zhong et al. 2020, with its sizes and sides).
+
+    Args:
+        images: uint8 (N, H, W).
+        share: of the images that are covered.
+        rng: the only source of randomness.
+
+    Returns:
+        uint8 (N, H, W), a new array.
+    """
+    erased = images.copy()
+    height, width = images.shape[1:]
+    for place in np.flatnonzero(rng.random(len(images)) < share):
+        area, ratio = height * width * rng.uniform(0.02, 0.33), np.exp(rng.uniform(-1, 1) * np.log(3.3))
+        tall, wide = min(round(np.sqrt(area * ratio)), height), min(round(np.sqrt(area / ratio)), width)
+        top, left = rng.integers(height - tall + 1), rng.integers(width - wide + 1)
+        erased[place, top : top + tall, left : left + wide] = rng.integers(0, 256, (tall, wide))
+    return erased
 
 
 def copies_needed(counts: NDArray[np.int64], min_share: float) -> NDArray[np.int64]:

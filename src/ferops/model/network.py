@@ -1,4 +1,4 @@
-"""The paper's network (its Table 2), and the model that is served."""
+"""The paper's network (its Table 2), and what other systems share with it."""
 
 import math
 from typing import Any, NamedTuple
@@ -7,6 +7,7 @@ import keras
 from keras import layers, ops
 
 from ferops.labels import NAMES, SIDE
+from ferops.params import Model
 
 CAFFE_MEANS = (103.939, 116.779, 123.68)
 BN_MOMENTUM = (
@@ -22,7 +23,7 @@ class Counts(NamedTuple):
     non_trainable: int
 
 
-def build(*, frozen_blocks: int, scaling: str, noise: float, dropout: float) -> keras.Model:
+def build(settings: Model) -> keras.Model:
     """VGG16 with the paper's head, on median-filtered gray faces; its weights are random.
 
     | layer (Table 2)          | output      | parameters |
@@ -43,39 +44,52 @@ def build(*, frozen_blocks: int, scaling: str, noise: float, dropout: float) -> 
     14,883,399 parameters; with blocks 1-3 frozen 13,146,119 train and 1,737,280 do not, as the paper counts them.
 
     Args:
-        frozen_blocks: VGG16's first blocks that do not train, 0 to 5.
-        scaling: `caffe` (grey levels minus ImageNet's BGR means) or `unit` ([0, 1]).
-        noise: standard deviation of the Gaussian noise, in units of the normalized features.
-        dropout: rate of both dropouts, in [0, 1).
+        settings: `frozen_blocks` of VGG16 that do not train; `scaling`; `noise`, the standard deviation of the Gaussian
+            noise in units of the normalized features; `dropout`, the rate of both.
 
     Returns:
         A model from uint8 (N, 48, 48) to float32 probabilities (N, 7), in the order of `labels.NAMES`.
     """
-    base = keras.applications.VGG16(include_top=False, weights=None, input_shape=(SIDE, SIDE, 3), name="vgg16")
-    for layer in base.layers:
-        layer.trainable = not layer.name.startswith(tuple(f"block{n}_" for n in range(1, frozen_blocks + 1)))
     faces = keras.Input((SIDE, SIDE), dtype="uint8", name="faces")
-    x = base(scale(faces, scaling))
+    x = base(settings)(scale(faces, settings.scaling))
     x = layers.BatchNormalization(momentum=BN_MOMENTUM)(x)
-    x = layers.GaussianNoise(noise)(x)
+    x = layers.GaussianNoise(settings.noise)(x)
     x = layers.GlobalAveragePooling2D()(x)
     x = layers.Flatten()(x)
     for units in (256, 128):
         x = layers.Dense(units, activation="relu")(x)
         x = layers.BatchNormalization(momentum=BN_MOMENTUM)(x)
-        x = layers.Dropout(dropout)(x)
+        x = layers.Dropout(settings.dropout)(x)
+    return keras.Model(faces, probabilities(x), name=settings.name)
+
+
+def base(settings: Model) -> keras.Model:
+    """VGG16 without top, named `vgg16`, its first `frozen_blocks` blocks frozen: (N, 48, 48, 3) to (N, 1, 1, 512)."""
+    vgg16 = keras.applications.VGG16(include_top=False, weights=None, input_shape=(SIDE, SIDE, 3), name="vgg16")
+    frozen = tuple(f"block{n}_" for n in range(1, settings.frozen_blocks + 1))
+    for layer in vgg16.layers:
+        layer.trainable = not layer.name.startswith(frozen)
+    return vgg16
+
+
+def probabilities(x: Any) -> Any:
+    """The last layer of every system: features (N, M) to probabilities (N, 7)."""
     # the softmax stays in float32 under mixed precision
-    probabilities = layers.Dense(len(NAMES), activation="softmax", dtype="float32", name="probabilities")(x)
-    return keras.Model(faces, probabilities, name="fer_vgg16")
+    return layers.Dense(len(NAMES), activation="softmax", dtype="float32", name="probabilities")(x)
+
+
+def gray(faces: Any) -> Any:
+    """Gray uint8 (N, 48, 48), an array or a symbolic tensor, to float32 (N, 48, 48, 1) in [0, 1]."""
+    return ops.expand_dims(ops.cast(faces, "float32"), -1) / 255.0
 
 
 def scale(faces: Any, scaling: str) -> Any:
     """Gray uint8 (N, 48, 48), an array or a symbolic tensor, to the three channels that VGG16 takes."""
-    gray = ops.expand_dims(ops.cast(faces, "float32"), -1)
     if scaling == "unit":
-        return ops.repeat(gray / 255.0, 3, axis=-1)
+        return ops.repeat(gray(faces), 3, axis=-1)
+    levels = ops.expand_dims(ops.cast(faces, "float32"), -1)
     # gray in all three channels: RGB and BGR are the same, only the means differ
-    return ops.concatenate([gray - mean for mean in CAFFE_MEANS], axis=-1)
+    return ops.concatenate([levels - mean for mean in CAFFE_MEANS], axis=-1)
 
 
 def counts(model: keras.Model) -> Counts:
@@ -83,56 +97,3 @@ def counts(model: keras.Model) -> Counts:
     trainable = sum(math.prod(variable.shape) for variable in model.trainable_variables)
     total = sum(math.prod(variable.shape) for variable in model.weights)
     return Counts(total, trainable, total - trainable)
-
-
-def serving_model(core: keras.Model, median_kernel: int) -> keras.Model:
-    """Put the median filter in front of a trained core, as a part of its graph.
-
-    Args:
-        core: from filtered uint8 (N, 48, 48) to probabilities (N, 7).
-        median_kernel: side of the filter in pixels, 1 (none), 3, 5 or 7.
-
-    Returns:
-        A model from raw uint8 gray (N, 48, 48) to probabilities (N, 7).
-    """
-    raw = keras.Input((SIDE, SIDE), dtype="uint8", name="raw_faces")
-    return keras.Model(raw, core(median(raw, median_kernel)), name="fer_vgg16_raw")
-
-
-def median(faces: keras.KerasTensor, kernel: int) -> keras.KerasTensor:
-    """Median filter of uint8 (N, H, W) as `keras.ops`: equal to cv2.medianBlur to the bit.
-
-    cv2 repeats the border pixel; symmetric padding does so for one pixel, so it is applied once a pixel of radius.
-    """
-    if kernel == 1:
-        return faces
-    radius = kernel // 2
-    padded = faces
-    for _ in range(radius):
-        padded = _pad_edge(padded)
-    height, width = faces.shape[1], faces.shape[2]
-    windows = [padded[:, top : top + height, left : left + width] for top in range(kernel) for left in range(kernel)]
-    return _middle(windows)
-
-
-def _pad_edge(faces: keras.KerasTensor) -> keras.KerasTensor:
-    return ops.pad(faces, [[0, 0], [1, 1], [1, 1]], mode="symmetric")
-
-
-def _middle(windows: list[keras.KerasTensor]) -> keras.KerasTensor:
-    """Median of an odd number of equal-shaped tensors: drop the least and the greatest of what can still be it.
-
-    The first n//2 + 2 candidates cannot all lie on one side of the median, so their extremes are not the median;
-    each round drops two and lets one in.
-    """
-    n = len(windows)
-    candidates, waiting = list(windows[: n // 2 + 2]), list(windows[n // 2 + 2 :])
-    while len(candidates) > 1:
-        for index in range(len(candidates) - 1):  # the greatest moves to the end
-            low, high = candidates[index], candidates[index + 1]
-            candidates[index], candidates[index + 1] = ops.minimum(low, high), ops.maximum(low, high)
-        for index in range(len(candidates) - 2, 0, -1):  # the least moves to the front
-            low, high = candidates[index - 1], candidates[index]
-            candidates[index - 1], candidates[index] = ops.minimum(low, high), ops.maximum(low, high)
-        candidates = candidates[1:-1] + ([waiting.pop(0)] if waiting else [])
-    return candidates[0]

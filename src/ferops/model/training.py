@@ -5,37 +5,52 @@ import json
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import keras
 import numpy as np
-from numpy.typing import NDArray
+from keras import ops
 
 from ferops.labels import NAMES
+from ferops.model import descriptors
+from ferops.model.averaging import Average
+from ferops.model.batches import Batches, Change, Faces, Labels, Targets, mixup, smooth
 from ferops.params import Train
 
-Faces = NDArray[np.uint8]
-Labels = NDArray[np.int64]
 Transform = Callable[[Faces, np.random.Generator], Faces]
 Row = dict[str, float]
 """One epoch: `epoch` (from 1), `time` (unix s), `train/<metric>` and `val/<metric>`."""
 
+MOMENTUM: Final = 0.9
+"""Of SGD."""
+
 
 @dataclass
 class Progress:
-    """What is known after the last finished epoch; saved as JSON beside the checkpoint."""
+    """What is known after the last finished epoch; saved as JSON beside the checkpoint.
+
+    Fields:
+        history: every epoch.
+        started: Unix time in seconds. seconds: spent in epochs.
+        last: file of the weights and the optimizer to go on from; average: of the moving average, where there is one.
+        best: file of the best epoch's weights.
+    """
 
     history: list[Row]
     started: float
     seconds: float = 0.0
     last: str | None = None
+    average: str | None = None
     best: str | None = None
 
     @property
     def best_epoch(self) -> int:
-        """The first epoch with the highest validation accuracy, from 1."""
-        return int(max(self.history, key=lambda row: (row["val/accuracy"], -row["epoch"]))["epoch"])
+        """The first epoch with the highest validation accuracy, from 1; 0 before the first."""
+        return int(
+            max(self.history, key=lambda row: (row["val/accuracy"], -row["epoch"]), default={"epoch": 0})["epoch"]
+        )
 
 
 @dataclass(frozen=True)
@@ -46,37 +61,6 @@ class Hooks:
     on_epoch: Callable[[Row], None] = lambda _row: None
 
 
-class Batches(keras.utils.PyDataset):  # type: ignore[misc]
-    """Mini-batches of one epoch: their order and their warps follow from seed and epoch alone."""
-
-    def __init__(
-        self,
-        faces: Faces,
-        labels: Labels,
-        batch_size: int,
-        *,
-        order: NDArray[np.int64] | None = None,
-        transform: Callable[[Faces, int], Faces] | None = None,
-    ) -> None:
-        """Cut `faces` uint8 (N, 48, 48) and `labels` (N,) into batches, in `order` or as they lie."""
-        super().__init__(workers=1)
-        self._faces, self._labels, self._batch_size = faces, labels, batch_size
-        self._order = np.arange(len(labels)) if order is None else order
-        self._transform = transform
-
-    def __len__(self) -> int:
-        """Batches in the epoch."""
-        return -(-len(self._order) // self._batch_size)
-
-    def __getitem__(self, index: int) -> tuple[Faces, NDArray[np.float32]]:
-        """Batch `index`: faces uint8 (n, 48, 48) and one-hot labels float32 (n, 7)."""
-        rows = self._order[index * self._batch_size : (index + 1) * self._batch_size]
-        faces = np.asarray(self._faces[rows])
-        if self._transform is not None:
-            faces = self._transform(faces, index)
-        return faces, np.eye(len(NAMES), dtype=np.float32)[self._labels[rows]]
-
-
 def fit(
     model: keras.Model,
     train: tuple[Faces, Labels],
@@ -84,10 +68,10 @@ def fit(
     settings: Train,
     scratch: Path,
     *,
-    transform: Transform | None = None,
+    transform: Callable[[int], Transform] | None = None,
     hooks: Hooks = Hooks(),
 ) -> Progress:
-    """Train until the epochs or the patience are used up; the model ends with the weights of the best epoch.
+    """Train until epochs, patience or minutes are used up; the model ends with the weights of the best epoch.
 
     After each epoch a checkpoint goes into `scratch`. Called again with the same folder it goes on after the last
     finished epoch, with the data order and the random numbers that an undisturbed run would have had.
@@ -98,7 +82,8 @@ def fit(
         validation: the same for the split that chooses epoch and end.
         settings: the `train` section of params.yaml.
         scratch: folder of this training alone (see `scratch_key`), made where missing.
-        transform: warps a batch, drawing from the generator it is given; None leaves images as they are.
+        transform: epoch -> what changes a batch's faces, drawing from the generator it is given; None leaves them as
+            they are.
         hooks: called after every batch and every epoch.
     """
     scratch.mkdir(parents=True, exist_ok=True)
@@ -106,35 +91,47 @@ def fit(
     steps = -(-len(labels) // settings.batch_size)
     _compile(model, settings, steps)
     progress = _load(scratch)
-    if progress.last is not None:
-        model.load_weights(scratch / progress.last)
-    held_out = Batches(*validation, batch_size=256)
-    for epoch in range(len(progress.history) + 1, settings.epochs + 1):
-        if epoch - 1 - (progress.best_epoch if progress.history else 0) >= settings.patience:
-            break
+    average = _resume(model, settings, progress, scratch, steps)
+    inputs = partial(descriptors.inputs, model)
+    held_out = Batches(*validation, batch_size=256, inputs=inputs)
+    while not _is_over(progress, settings):
+        epoch = len(progress.history) + 1
         started = time.time()
         _reseed(model, settings.seed, epoch)
         batches = Batches(
             faces,
             labels,
             settings.batch_size,
+            inputs,
             order=np.random.default_rng([settings.seed, epoch]).permutation(len(labels)),
-            transform=_of_epoch(transform, settings.seed, epoch),
+            change=_change(settings, epoch, transform(epoch) if transform else None),
         )
         ticker = keras.callbacks.LambdaCallback(
             on_train_batch_end=lambda batch, logs, epoch=epoch: hooks.on_batch(epoch, batch + 1, steps)
         )
-        seen = model.fit(batches, epochs=1, verbose=0, shuffle=False, callbacks=[ticker]).history
-        row = {"epoch": epoch, "time": time.time()}
+        callbacks = [ticker, average] if average else [ticker]
+        seen = model.fit(batches, epochs=1, verbose=0, shuffle=False, callbacks=callbacks).history
+        row = {"epoch": epoch, "time": 0.0}
         row |= _prefixed("train", {name: values[-1] for name, values in seen.items()})
+        if average:
+            _save(model, scratch, f"epoch-{epoch:04d}.weights.h5")
+            average.swap()
         row |= _prefixed("val", model.evaluate(held_out, verbose=0, return_dict=True))
+        row["time"] = time.time()
         progress.history.append(row)
         progress.seconds += time.time() - started
-        _checkpoint(model, progress, scratch)
+        _checkpoint(model, progress, scratch, is_average=average is not None)
+        if average:
+            average.swap()
         hooks.on_epoch(row)
     if progress.best is not None:
         model.load_weights(scratch / progress.best)
     return progress
+
+
+def is_light(settings: Train, epoch: int) -> bool:
+    """Whether an epoch, from 1, is one of the last, which see the images nearly as they are."""
+    return epoch > settings.epochs - settings.light_epochs
 
 
 def scratch_key(parts: dict[str, Any]) -> str:
@@ -147,18 +144,67 @@ def history(scratch: Path) -> list[Row]:
     return _load(scratch).history
 
 
+def optimizer(settings: Train, steps: int) -> keras.optimizers.Optimizer:
+    """The optimizer with its schedule; biases and norms do not decay.
+
+    Args:
+        settings: the `train` section of params.yaml.
+        steps: batches in an epoch.
+    """
+    warm = min(settings.warmup_epochs, settings.epochs - 1)
+    rising = {"warmup_target": settings.learning_rate, "warmup_steps": warm * steps} if warm else {}
+    rate = keras.optimizers.schedules.CosineDecay(
+        0.0 if warm else settings.learning_rate,
+        (settings.epochs - warm) * steps,
+        alpha=1.0 if settings.schedule == "constant" else 0.0,
+        **rising,
+    )
+    clip = settings.clip_norm or None
+    chosen: keras.optimizers.Optimizer
+    if settings.optimizer == "sgd":
+        # Keras takes the decay off the weights, past the momentum; as a term of the loss it would be amplified by it
+        decay = settings.weight_decay / (1 - MOMENTUM) or None
+        chosen = keras.optimizers.SGD(rate, MOMENTUM, nesterov=True, weight_decay=decay, global_clipnorm=clip)
+    else:
+        chosen = keras.optimizers.Adam(rate, weight_decay=settings.weight_decay or None, global_clipnorm=clip)
+    chosen.exclude_from_weight_decay(var_names=["bias", "gamma", "beta"])
+    return chosen
+
+
+class _OfTheClass:
+    """A metric that holds predictions to the class with the greatest share in a target that was mixed or smoothed."""
+
+    def update_state(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> Any:
+        """Count a batch."""
+        hard = ops.one_hot(ops.argmax(y_true, axis=-1), len(NAMES))
+        return super().update_state(hard, y_pred, sample_weight)  # type: ignore[misc]
+
+
+class _Accuracy(_OfTheClass, keras.metrics.CategoricalAccuracy):  # type: ignore[misc]
+    pass
+
+
+class _BinaryAccuracy(_OfTheClass, keras.metrics.BinaryAccuracy):  # type: ignore[misc]
+    pass
+
+
+class _Precision(_OfTheClass, keras.metrics.Precision):  # type: ignore[misc]
+    pass
+
+
+class _Recall(_OfTheClass, keras.metrics.Recall):  # type: ignore[misc]
+    pass
+
+
 def _compile(model: keras.Model, settings: Train, steps: int) -> None:
-    rate: Any = settings.learning_rate
-    if settings.schedule == "cosine":
-        rate = keras.optimizers.schedules.CosineDecay(rate, steps * settings.epochs)
     model.compile(
-        optimizer=keras.optimizers.Adam(rate),
+        optimizer=optimizer(settings, steps),
         loss="categorical_crossentropy",
         metrics=[
-            keras.metrics.CategoricalAccuracy(name="accuracy"),
-            keras.metrics.BinaryAccuracy(name="binary_accuracy"),
-            keras.metrics.Precision(name="precision"),
-            keras.metrics.Recall(name="recall"),
+            _Accuracy(name="accuracy"),
+            _BinaryAccuracy(name="binary_accuracy"),
+            _Precision(name="precision"),
+            _Recall(name="recall"),
         ],
         # XLA on a CPU is slower than TensorFlow's own kernels
         jit_compile=False if keras.config.backend() == "tensorflow" else "auto",
@@ -166,16 +212,45 @@ def _compile(model: keras.Model, settings: Train, steps: int) -> None:
     model.optimizer.build(model.trainable_variables)
 
 
+def _resume(model: keras.Model, settings: Train, progress: Progress, scratch: Path, steps: int) -> Average | None:
+    """Load the last checkpoint where there is one; gives the moving average where one is asked for."""
+    if not settings.average:
+        if progress.last is not None:
+            model.load_weights(scratch / progress.last)
+        return None
+    average = Average(model, settings.average)
+    if progress.last is not None and progress.average is not None:
+        model.load_weights(scratch / progress.average)
+        average.start(len(progress.history) * steps)
+        model.load_weights(scratch / progress.last)
+    return average
+
+
+def _is_over(progress: Progress, settings: Train) -> bool:
+    done = len(progress.history)
+    if done >= settings.epochs or done - progress.best_epoch >= settings.patience:
+        return True
+    # an epoch that would end late is not begun
+    return bool(done and settings.minutes and progress.seconds * (1 + 1 / done) > 60 * settings.minutes)
+
+
+def _change(settings: Train, epoch: int, transform: Transform | None) -> Change:
+    mixed = 0.0 if is_light(settings, epoch) else settings.mixup
+
+    def change(faces: Faces, targets: Targets, batch: int) -> tuple[Faces, Targets]:
+        rng = np.random.default_rng([settings.seed, epoch, batch])
+        if transform is not None:
+            faces = transform(faces, rng)
+        targets = smooth(targets, settings.label_smoothing)
+        return mixup(faces, targets, rng) if mixed and rng.random() < mixed else (faces, targets)
+
+    return change
+
+
 def _prefixed(split: str, metrics: dict[str, float]) -> Row:
     precision, recall = metrics["precision"], metrics["recall"]
     f1 = 2 * precision * recall / (precision + recall) if precision + recall else 0.0
     return {f"{split}/{name}": float(value) for name, value in {**metrics, "f1": f1}.items()}
-
-
-def _of_epoch(transform: Transform | None, seed: int, epoch: int) -> Callable[[Faces, int], Faces] | None:
-    if transform is None:
-        return None
-    return lambda faces, batch: transform(faces, np.random.default_rng([seed, epoch, batch]))
 
 
 def _reseed(model: keras.Model, seed: int, epoch: int) -> None:
@@ -193,18 +268,25 @@ def _load(scratch: Path) -> Progress:
     return Progress(**json.loads(state.read_text(encoding="utf-8")))
 
 
-def _checkpoint(model: keras.Model, progress: Progress, scratch: Path) -> None:
-    """Save weights and optimizer, then name them in progress.json: killed in between, the former pair still holds."""
+def _checkpoint(model: keras.Model, progress: Progress, scratch: Path, *, is_average: bool) -> None:
+    """Save what was validated, then name it in progress.json: killed in between, the former checkpoint still holds."""
     epoch = int(progress.history[-1]["epoch"])
     progress.last = f"epoch-{epoch:04d}.weights.h5"
+    progress.average = f"epoch-{epoch:04d}.average.weights.h5" if is_average else None
+    validated = progress.average or progress.last
     if progress.best_epoch == epoch:
-        progress.best = progress.last
-    partial = scratch / "partial.weights.h5"
-    model.save_weights(partial, overwrite=True)
-    partial.replace(scratch / progress.last)
+        progress.best = validated
+    _save(model, scratch, validated)
     state = scratch / "progress.new"
     state.write_text(json.dumps(vars(progress)), encoding="utf-8")
     state.replace(scratch / "progress.json")
     for file in scratch.glob("epoch-*.weights.h5"):
-        if file.name not in (progress.last, progress.best):
+        if file.name not in (progress.last, progress.average, progress.best):
             file.unlink()
+
+
+def _save(model: keras.Model, scratch: Path, name: str) -> None:
+    """Weights and optimizer, under their name only when they are whole."""
+    partial = scratch / "partial.weights.h5"
+    model.save_weights(partial, overwrite=True)
+    partial.replace(scratch / name)

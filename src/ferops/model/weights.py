@@ -27,10 +27,10 @@ class WeightsUnfit(FeropsError):
 
 
 def initialize(model: keras.Model, weights: str, seed: int) -> str | None:
-    """Fill the VGG16 base of a network.
+    """Fill the VGG16 base of a network; one without such a base keeps the random weights that it has.
 
     Args:
-        model: the network of `network.build`, changed in place.
+        model: a network of `systems.build`, changed in place.
         weights: `imagenet`, `none` (He's normal initialization), or a file: the .h5 of Keras Applications,
             .weights.h5, or a .keras model that holds VGG16's convolutions.
         seed: of the random weights.
@@ -42,9 +42,10 @@ def initialize(model: keras.Model, weights: str, seed: int) -> str | None:
         WeightsMissing: no such file, or ImageNet's cannot be fetched.
         WeightsUnfit: not VGG16 without top.
     """
-    base = model.get_layer("vgg16")
-    if weights == "none":
-        _he_normal(base, seed)
+    base = next((layer for layer in model.layers if layer.name == "vgg16"), None)
+    if base is None or weights == "none":
+        if base is not None:
+            _he_normal(base, seed)
         return None
     path = _imagenet() if weights == "imagenet" else Path(weights)
     if not path.is_file():
@@ -120,6 +121,8 @@ def _load(base: keras.Model, path: Path) -> None:
 def _copy_convolutions(base: keras.Model, path: Path) -> None:
     try:
         source = keras.models.load_model(path, compile=False, safe_mode=True)
+        if source.name == "vgg16_best":
+            raise WeightsUnfit(f"model.weights: {path} has batch norms in it; `ferops weights fold` takes them out")
         if "vgg16" in {layer.name for layer in source.layers}:
             source = source.get_layer("vgg16")
         for layer in base.layers:

@@ -1,4 +1,4 @@
-"""Stage `evaluate`: score the chosen network; the only place that opens the test split's labels."""
+"""Stage `evaluate`: score the chosen network; the only place that opens the labels of the test split and extra sets."""
 
 import json
 from pathlib import Path
@@ -12,17 +12,19 @@ from rich.console import Console
 from rich.progress import track
 
 from ferops import params as parameters
-from ferops.data import prepared
+from ferops.data import filters, prepared
+from ferops.data.views import views
 from ferops.labels import NAMES
-from ferops.model import metrics, plots
+from ferops.model import descriptors, metrics, plots
 
+EXTRA = Path("data/extra")
 METRICS = Path("metrics")
 REPORTS = Path("reports/evaluate")
 BATCH = 256
 
 
 def main() -> None:
-    """Read models/core.keras and data/prepared; write metrics/, predictions.parquet and reports/evaluate/."""
+    """Read models/core.keras, data/prepared and data/extra; write metrics/, predictions.parquet, reports/evaluate/."""
     params = parameters.load()
     data = prepared.load(Path("data/prepared"))
     core = keras.models.load_model("models/core.keras", compile=False)
@@ -34,17 +36,17 @@ def main() -> None:
     predictions, scores = [], {}
     for split in scored:
         images, labels = data.split(split)
-        probabilities = predict(core, images, split)
-        # averaged over each image and its mirror image
-        tta = np.mean([probabilities, predict(core, images[:, :, ::-1], f"{split}, mirrored")], axis=0)
         twin = data.manifest[data.rows(split)]["twin_of"].isin(trained_on).to_numpy(bool)
-        scores[split] = metrics.evaluate(
-            labels, probabilities, twin_in_training=twin, tta=tta, bins=params.evaluate.calibration_bins
-        )
+        probabilities, scores[split] = _score(core, images, labels, twin, split, params.evaluate)
         predictions.append(_table(data.manifest[data.rows(split)], probabilities, twin))
 
-    for split, file in (("validation", "val.json"), ("test", "test.json")):
-        (METRICS / file).write_text(json.dumps(scores.get(split, {}), indent=2) + "\n", encoding="utf-8")
+    extra = _extra(core, data.report["median_kernel"], params.evaluate) if params.evaluate.test else {}
+    for figures, file in (
+        (scores.get("validation", {}), "val.json"),
+        (scores.get("test", {}), "test.json"),
+        (extra, "extra.json"),
+    ):
+        (METRICS / file).write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")
     pd.concat(predictions, ignore_index=True).to_parquet("predictions.parquet", index=False)
     _report(labels, probabilities, scores[scored[-1]]["ece"], params.evaluate.calibration_bins)
 
@@ -54,7 +56,39 @@ def predict(core: keras.Model, images: NDArray[np.uint8], name: str) -> NDArray[
     console = Console()
     batches = range(0, len(images), BATCH)
     bar = track(batches, f"scoring {name}", console=console, transient=True, disable=not console.is_terminal)
-    return np.concatenate([core.predict_on_batch(np.ascontiguousarray(images[at : at + BATCH])) for at in bar])
+    faces = (np.ascontiguousarray(images[at : at + BATCH]) for at in bar)
+    return np.concatenate([core.predict_on_batch(descriptors.inputs(core, batch)) for batch in faces])
+
+
+def _score(
+    core: keras.Model,
+    images: NDArray[np.uint8],
+    labels: NDArray[np.int64],
+    twin: NDArray[np.bool_],
+    name: str,
+    settings: parameters.Evaluate,
+) -> tuple[NDArray[np.float32], dict[str, Any]]:
+    """Probabilities (N, 7) of filtered faces (N, 48, 48), and every figure of them."""
+    seen = [predict(core, view, name) for view in views(images, settings.tta)]
+    tta = np.mean(seen, axis=0)
+    return seen[0], metrics.evaluate(labels, seen[0], twin_in_training=twin, tta=tta, bins=settings.calibration_bins)
+
+
+def _extra(core: keras.Model, kernel: int, settings: parameters.Evaluate) -> dict[str, Any]:
+    """Figures of each set in data/extra, its faces filtered as those that were trained on.
+
+    They were made apart from FER2013: no image has a twin in training. A class that a set lacks is not in its macro
+    averages; to predict it is a miss.
+    """
+    scores = {}
+    for folder in sorted(path for path in EXTRA.glob("[!.]*") if path.is_dir()):
+        images, labels = prepared.load(folder).split("test")
+        alone = np.zeros(len(labels), np.bool_)
+        _, figures = _score(core, filters.median(images, kernel), labels, alone, folder.name, settings)
+        has = [row for row in figures["per_class"].values() if row["support"]]
+        macro = {key: float(np.mean([row[key] for row in has])) for key in has[0] if key != "support"}
+        scores[folder.name] = figures | {f"{key}_macro": value for key, value in macro.items()}
+    return scores
 
 
 def _table(manifest: pd.DataFrame, probabilities: Any, twin: Any) -> pd.DataFrame:

@@ -51,7 +51,7 @@ def served(root: Path, median_kernel: int) -> Served:
 
         from ferops.data.drawn import draw_face
         from ferops.labels import NAMES
-        from ferops.model.network import serving_model
+        from ferops.model.serving import serving_model
 
         core = keras.models.load_model(root / CORE, compile=False)
         example = draw_face(NAMES.index("happy"), np.random.default_rng(0))

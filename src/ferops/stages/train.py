@@ -1,4 +1,4 @@
-"""Stage `train`: the paper's network on the prepared and the augmented training images."""
+"""Stage `train`: a network on the prepared and the augmented training images."""
 
 import hashlib
 import json
@@ -9,11 +9,12 @@ from typing import Any
 import keras
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 import ferops.model
 from ferops import params as parameters
 from ferops.data import augmentation, prepared
-from ferops.model import network, plots, runtime, training, weights
+from ferops.model import descriptors, network, plots, runtime, systems, training, weights
 from ferops.stages import SCRATCH
 from ferops.stages.progress import EpochBar
 from ferops.tracking.live import LiveRun
@@ -32,8 +33,8 @@ def main() -> None:
 
     core, base_sha256 = _core(params.model, params.train.seed)
     keras.config.set_dtype_policy(params.train.precision)
-    model = _build(params.model)
-    model.set_weights(core.get_weights())
+    twin = systems.build(params.model)
+    twin.set_weights(core.get_weights())
 
     key = training.scratch_key(
         {
@@ -54,29 +55,30 @@ def main() -> None:
             live.log_epoch(*_epoch(row))
 
         progress = training.fit(
-            model,
+            systems.fitted(twin),
             (faces, labels),
             validation,
             params.train,
             scratch,
-            transform=(lambda batch, rng: augmentation.warp(batch, params.augment.warp, rng))
-            if params.train.online_augmentation
-            else None,
+            transform=lambda epoch: _transform(params, epoch),
             hooks=training.Hooks(on_batch=bar.advance, on_epoch=on_epoch),
         )
 
-    core.set_weights(model.get_weights())
+    core.set_weights(twin.get_weights())
     digest = weights.digest(core)
     ended = time.time()
     MODELS.mkdir(exist_ok=True)
     core.save(MODELS / "core.keras")
     record = {
+        "system": params.model.name,
+        "served": descriptors.is_served(core),
         "weights_digest": digest,
         "best_epoch": progress.best_epoch,
         "epochs": len(progress.history),
         "started": progress.started,
         "ended": ended,
         "seconds": progress.seconds,
+        "milliseconds_an_image": runtime.milliseconds(core, faces[:1]),
         "parameters": network.counts(core)._asdict(),
         "base_weights": {"name": params.model.weights, "sha256": base_sha256},
         "scratch_key": key,
@@ -89,15 +91,27 @@ def main() -> None:
     live.finish(digest, ended)
 
 
-def _build(settings: parameters.Model) -> keras.Model:
-    return network.build(**settings.model_dump(include={"frozen_blocks", "scaling", "noise", "dropout"}))
+def _transform(params: parameters.Params, epoch: int) -> training.Transform:
+    """What an epoch changes in its images: warp, brightness, erasing."""
+    is_light = training.is_light(params.train, epoch)
+
+    def transform(batch: NDArray[np.uint8], rng: np.random.Generator) -> NDArray[np.uint8]:
+        if params.train.online_augmentation:
+            batch = augmentation.warp(batch, params.augment.warp, rng)
+        if params.train.brightness and not is_light:
+            batch = augmentation.brighten(batch, params.train.brightness, rng)
+        if params.train.erasing and not is_light:
+            batch = augmentation.erase(batch, params.train.erasing, rng)
+        return batch
+
+    return transform
 
 
 def _core(settings: parameters.Model, seed: int) -> tuple[keras.Model, str | None]:
     """The network in float32, whatever it trains in: what is saved runs everywhere."""
     keras.config.set_dtype_policy("float32")
     keras.utils.set_random_seed(seed)
-    core = _build(settings)
+    core = systems.build(settings)
     return core, weights.initialize(core, settings.weights, seed)
 
 

@@ -25,6 +25,9 @@ DIFF: Final = "lineage/uncommitted.diff"
 MAX_DIFF: Final = 1_000_000
 """Bytes; a larger difference is somebody's data, not code, and is not kept."""
 
+SYSTEM: Final = "vgg16_transfer"
+"""The paper's own."""
+
 SWEEP_RUN: Final = "FEROPS_SWEEP_RUN"
 """Environment variable: the run of the sweep that a stage is a trial of."""
 
@@ -53,8 +56,15 @@ def run_name(flat: Mapping[str, Any], started: float) -> str:
         return named
     weights = str(flat.get("model.weights", "none"))
     base = "scratch" if weights == "none" else f"{Path(weights).name.partition('.')[0]}-f{flat['model.frozen_blocks']}"
+    if (name := system(flat)) != SYSTEM:
+        base = f"{name} {base}"
     when = datetime.fromtimestamp(started, UTC)
     return f"{flat['data.dataset']} {when:%m-%d %H:%M} lr{flat['train.learning_rate']:g} {base}"
+
+
+def system(flat: Mapping[str, Any]) -> str:
+    """The network's system; runs from before there were others have the paper's."""
+    return str(flat.get("model.name", SYSTEM))
 
 
 def run_tags(commit: Commit | None, requirements: str | None) -> dict[str, str]:

@@ -24,6 +24,7 @@ so the final figures on validation are a group of their own, `val/final/`. On te
 SETTINGS: Final = "evaluation/params.json"
 """Path among a run's artifacts: the parameters that come after training."""
 
+_EXTRA: Final = "metrics/extra.json"
 _FILES: Final = {
     "evaluation/predictions.parquet": "predictions.parquet",
     "evaluation/confusion.csv": "reports/evaluate/confusion.csv",
@@ -31,6 +32,7 @@ _FILES: Final = {
     "evaluation/reliability.csv": "reports/evaluate/reliability.csv",
     "evaluation/val.json": "metrics/val.json",
     "evaluation/test.json": "metrics/test.json",
+    "evaluation/extra.json": _EXTRA,
     "training/history.csv": "reports/train/history.csv",
     "training/training.json": "models/training.json",
     "lineage/dvc.yaml": "dvc.yaml",
@@ -109,8 +111,11 @@ def read_outputs(params: Mapping[str, Any], root: Path = Path()) -> Outputs:
     scores = {split: read_json(root / f"metrics/{split}.json") for split in FINAL}
     metrics = {f"{FINAL[split]}/{key}": value for split in FINAL for key, value in _numbers(scores[split])}
     metrics |= {
+        f"extra/{name}/{key}": value for name, figures in _extra(root).items() for key, value in _numbers(figures)
+    }
+    metrics |= {
         f"train/{key}": float(training[key])
-        for key in ("seconds", "epochs", "best_epoch")
+        for key in ("seconds", "epochs", "best_epoch", "milliseconds_an_image")
         if training.get(key) is not None
     }
     files = _files(root)
@@ -166,6 +171,12 @@ def read_json(path: Path) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise MissingOutput(f"{path}: expected a JSON object; run `dvc repro`")
     return value
+
+
+def _extra(root: Path) -> dict[str, Any]:
+    """Figures of each extra test set; a pipeline from before there were any has no such file."""
+    path = root / _EXTRA
+    return read_json(path) if path.is_file() else {}
 
 
 def _numbers(scores: Mapping[str, Any]) -> Iterator[tuple[str, float]]:

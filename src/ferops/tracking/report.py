@@ -22,7 +22,7 @@ _FIGURES: Final = {
 _ROWS: Final = {
     "accuracy": "accuracy (of seven)",
     "accuracy_without_twins": "accuracy without twins in training",
-    "accuracy_tta": "accuracy with mirrored images",
+    "accuracy_tta": "accuracy with test-time augmentation",
     "binary_accuracy": "binary accuracy (the paper's &quot;accuracy&quot;)",
     "f1_macro": "F1, macro",
     "recall_macro": "recall, macro",
@@ -60,6 +60,7 @@ def page(outputs: Outputs) -> str:
     ]
     facts = [
         ["data", f"{escape(dataset)}, split {flat['data.split']}, md5 {outputs.data_md5}"],
+        ["system", describe.system(flat)],
         ["base weights", escape(str(flat["model.weights"]))],
         ["epochs", f"{training.get('epochs')}, the best was {training.get('best_epoch')}"],
         ["hardware", escape(str(training.get("hardware", "not known")))],
@@ -115,7 +116,7 @@ def note(outputs: Outputs, experiment_id: str, run_id: str) -> str:
         # MLflow's list of versions shows the first words
         f"Accuracy {', '.join(accuracies)}: {describe.dataset_words(str(outputs.report.get('dataset')))}.",
         "",
-        f"- VGG16 transfer model; base weights: {flat['model.weights']}, {frozen}; best epoch "
+        f"- system {describe.system(flat)}; base weights: {flat['model.weights']}, {frozen}; best epoch "
         f"{training.get('best_epoch')} of {training.get('epochs')}",
         f"- data: {counts} images (train / validation / test), split {flat['data.split']}, "
         f"median {flat['preprocess.median_kernel']}, md5 `{outputs.data_md5[:12]}`",

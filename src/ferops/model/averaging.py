@@ -1,0 +1,49 @@
+"""A moving average of the weights, which is validated and kept in their place (Polyak; EMA)."""
+
+from typing import Any, Final
+
+import keras
+from keras import ops
+
+_EVERY: Final = 16
+"""Batches between two updates: one a batch would cost as much as a small network's step."""
+
+
+class Average(keras.callbacks.Callback):  # type: ignore[misc]
+    """Follows all weights of a network while it trains, a batch norm's statistics among them.
+
+    Keras' optimizers have such an average too, but write it over the weights at the end of every `fit`.
+    """
+
+    def __init__(self, model: keras.Model, decay: float) -> None:
+        """Begin at the weights as they are; `decay` is that of one batch, in (0, 1)."""
+        super().__init__()
+        self._of, self._decay = model, decay
+        self._batches = 0
+        self.start(0)
+
+    def start(self, batches: int) -> None:
+        """Take the weights as they are for the average after so many batches."""
+        self._batches = batches
+        self._values = [ops.copy(variable.value) for variable in self._of.weights]
+
+    def on_train_batch_end(self, batch: int, logs: Any = None) -> None:  # noqa: ARG002  # Keras' names
+        """Follow."""
+        self._batches += 1
+        if self._batches % _EVERY:
+            return
+        # from a random start the average first follows closely
+        decay = min(self._decay**_EVERY, (1 + self._batches) / (160 + self._batches))
+        self._values = [
+            value + (ops.cast(variable.value, value.dtype) - value) * (1 - decay)
+            if variable.dtype.startswith("float")
+            else ops.copy(variable.value)
+            for value, variable in zip(self._values, self._of.weights, strict=True)
+        ]
+
+    def swap(self) -> None:
+        """Average and weights change places."""
+        weights = [ops.copy(variable.value) for variable in self._of.weights]
+        for variable, value in zip(self._of.weights, self._values, strict=True):
+            variable.assign(value)
+        self._values = weights

@@ -1,0 +1,59 @@
+"""What is served: a trained core behind its median filter, in one graph."""
+
+import keras
+from keras import ops
+
+from ferops.labels import SIDE
+
+
+def serving_model(core: keras.Model, median_kernel: int) -> keras.Model:
+    """Put the median filter in front of a trained core, as a part of its graph.
+
+    Args:
+        core: from filtered uint8 (N, 48, 48) to probabilities (N, 7).
+        median_kernel: side of the filter in pixels, 1 (none), 3, 5 or 7.
+
+    Returns:
+        A model from raw uint8 gray (N, 48, 48) to probabilities (N, 7).
+    """
+    raw = keras.Input((SIDE, SIDE), dtype="uint8", name="raw_faces")
+    return keras.Model(raw, core(median(raw, median_kernel)), name="fer_vgg16_raw")
+
+
+def median(faces: keras.KerasTensor, kernel: int) -> keras.KerasTensor:
+    """Median filter of uint8 (N, H, W) as `keras.ops`: equal to cv2.medianBlur to the bit.
+
+    cv2 repeats the border pixel; symmetric padding does so for one pixel, so it is applied once a pixel of radius.
+    """
+    if kernel == 1:
+        return faces
+    radius = kernel // 2
+    padded = faces
+    for _ in range(radius):
+        padded = _pad_edge(padded)
+    height, width = faces.shape[1], faces.shape[2]
+    windows = [padded[:, top : top + height, left : left + width] for top in range(kernel) for left in range(kernel)]
+    return _middle(windows)
+
+
+def _pad_edge(faces: keras.KerasTensor) -> keras.KerasTensor:
+    return ops.pad(faces, [[0, 0], [1, 1], [1, 1]], mode="symmetric")
+
+
+def _middle(windows: list[keras.KerasTensor]) -> keras.KerasTensor:
+    """Median of an odd number of equal-shaped tensors: drop the least and the greatest of what can still be it.
+
+    The first n//2 + 2 candidates cannot all lie on one side of the median, so their extremes are not the median;
+    each round drops two and lets one in.
+    """
+    n = len(windows)
+    candidates, waiting = list(windows[: n // 2 + 2]), list(windows[n // 2 + 2 :])
+    while len(candidates) > 1:
+        for index in range(len(candidates) - 1):  # the greatest moves to the end
+            low, high = candidates[index], candidates[index + 1]
+            candidates[index], candidates[index + 1] = ops.minimum(low, high), ops.maximum(low, high)
+        for index in range(len(candidates) - 2, 0, -1):  # the least moves to the front
+            low, high = candidates[index - 1], candidates[index]
+            candidates[index - 1], candidates[index] = ops.minimum(low, high), ops.maximum(low, high)
+        candidates = candidates[1:-1] + ([waiting.pop(0)] if waiting else [])
+    return candidates[0]

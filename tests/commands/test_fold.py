@@ -1,0 +1,70 @@
+"""`ferops weights fold` as users type it."""
+
+import hashlib
+from pathlib import Path
+
+import keras
+import numpy as np
+import pytest
+from support import shell
+
+from ferops.model import network, vggs, weights
+from ferops.params import Model
+
+
+def settings(name: str) -> Model:
+    return Model(name=name, weights="none", frozen_blocks=0, scaling="caffe", noise=0, dropout=0.5)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Where a user works, with a trained vgg16_best."""
+    (tmp_path / "models").mkdir()
+    vggs.best(settings("vgg16_best")).save(tmp_path / "models/core.keras")
+    return tmp_path
+
+
+def test_a_trained_network_becomes_a_file_that_vgg16_transfer_starts_from(folder: Path) -> None:
+    out = folder / "mine.weights.h5"
+
+    done = shell(folder, "ferops", "weights", "fold", "models/core.keras", "mine.weights.h5")
+
+    digest = hashlib.sha256(out.read_bytes()).hexdigest()
+    assert f"mine.weights.h5, {out.stat().st_size / 1e6:.1f} MB, sha256 {digest}" in done.stdout
+    assert "model.weights: mine.weights.h5" in done.stdout
+    assert done.stderr == ""
+    assert sorted(path.name for path in folder.iterdir()) == ["mine.weights.h5", "models"]
+    model = network.build(settings("vgg16_transfer"))
+    assert weights.initialize(model, str(out), seed=0) == digest
+    assert network.counts(model).total == 14_883_399
+    bias = np.asarray(model.get_layer("vgg16").get_layer("block1_conv1").bias)
+    np.testing.assert_array_equal(bias, 0)  # of a network that saw nothing
+
+
+@pytest.mark.parametrize(
+    ("model", "out", "says"),
+    [
+        ("models/core.keras", "mine.h5", ".weights.h5"),
+        ("models/core.keras", "taken.weights.h5", "taken.weights.h5 exists"),
+        ("models/core.keras", "nowhere/mine.weights.h5", "no folder nowhere"),
+        ("nowhere.keras", "mine.weights.h5", "nowhere.keras does not exist"),
+        ("junk.keras", "mine.weights.h5", "junk.keras is no .keras model"),
+        ("other.keras", "mine.weights.h5", "only vgg16_best"),
+    ],
+)
+def test_a_mistake_is_one_line_and_writes_nothing(folder: Path, model: str, out: str, says: str) -> None:
+    (folder / "taken.weights.h5").write_bytes(b"what a params.yaml names")
+    (folder / "junk.keras").write_bytes(b"junk")
+    keras.Sequential([keras.Input((3,)), keras.layers.Dense(2)]).save(folder / "other.keras")
+    before = {path: path.stat().st_mtime_ns for path in folder.rglob("*")}
+
+    done = shell(folder, "ferops", "weights", "fold", model, out, check=False)
+
+    assert done.returncode == 1
+    assert len(done.stderr.splitlines()) == 1
+    assert says in done.stderr
+    assert {path: path.stat().st_mtime_ns for path in folder.rglob("*")} == before
+
+
+def test_help_has_an_example() -> None:
+    assert "Example" in shell(Path(), "ferops", "weights", "fold", "--help").stdout
