@@ -119,6 +119,7 @@ def main(
     ] = tables.BASE,
 ) -> None:
     """Train the rows of a table, as a Prefect flow. No server is needed; run it again to go on."""
+    tables.plan(table, Asked(epochs, minutes, subset, weights))  # a mistake is told before a server starts
     terminal.main(comparison, table=table, epochs=epochs, minutes=minutes, subset=subset, weights=weights)
 
 

@@ -121,6 +121,10 @@ INSTEAD = {
     ),
     "KERAS_BACKEND=torch dvc repro": Instead(None, "torch is not in this environment"),
     "KERAS_BACKEND=torch PYTHONPATH=src python -m ferops.stages train": Instead(None, "the same"),
+    "make ablations": Instead(f"{NO_SETUP} --dry-run ablations", COMPARES),
+    "ferops data extra ~/Downloads/CK+48": Instead(
+        "ferops data extra --help", "CK+ is not here; tests/pipeline/test_extra.py runs it with drawn faces"
+    ),
     "dvc repro --force train": Instead("dvc repro --force --dry train", "trains"),
     "dvc exp run -S train.epochs=12": Instead(None, "trains for minutes; docs/guide/experiments.md runs one epoch"),
     "ferops data use ~/Downloads/fer2013.csv --recipe paper && dvc repro": Instead(
@@ -139,9 +143,6 @@ INSTEAD_ON = {
     ("docs/guide/team.md", "dvc repro"): Instead(None, "so that the page's restore finds an empty store"),
     ("docs/guide/team.md", "dvc push"): Instead(None, "to a server; tests/services/test_team.py pushes to one"),
     ("docs/guide/team.md", "dvc pull"): Instead(None, "the same"),
-    ("docs/guide/real-data.md", "ferops data extra ~/Downloads/CK+48"): Instead(
-        "ferops data extra --help", "CK+ is not here; tests/pipeline/test_extra.py runs it with drawn faces"
-    ),
     ("docs/guide/real-data.md", "dvc remove --outs data/extra/ckplus.dvc"): Instead(
         None, "there is no such set here; tests/pipeline/test_extra.py types it"
     ),

@@ -6,7 +6,7 @@ import keras
 import numpy as np
 import pytest
 from keras import ops
-from model.faces import overfits, sixty_four_faces
+from model.faces import overfits
 from support import ROOT
 
 from ferops import params
@@ -112,6 +112,8 @@ def test_both_sides_learn_and_a_game_that_was_stopped_goes_on_to_the_same_end(tm
         np.testing.assert_array_equal(one, other)
 
 
-def test_it_learns_64_faces_by_heart_while_it_plays(core: keras.Model) -> None:
-    sixty_four_faces()
+@pytest.mark.services
+def test_it_learns_64_faces_by_heart_while_it_plays() -> None:
+    keras.utils.set_random_seed(0)
+    core = adversarial.discriminator(settings().model_copy(update={"dropout": 0.0}))
     assert overfits(core, 1e-3, 60, adversarial.against_generator(core)) >= 0.95

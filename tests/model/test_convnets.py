@@ -105,7 +105,7 @@ def test_local_binary_patterns_do_not_see_how_bright_a_face_is(faces: np.ndarray
         ("cnn", 1e-3),
         ("cnn_lbp_orb", 1e-3),
         ("cnn_realtime", 1e-3),
-        ("alexnet", 3e-4),
+        pytest.param("alexnet", 3e-4, marks=pytest.mark.services),
         ("lean_cnn", 1e-3),
         ("hog_linear", 1e-1),
     ],

@@ -65,8 +65,9 @@ FULL = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("changes", [{}, FULL], ids=["plain", "full"])
-@pytest.mark.parametrize("moment", [(1, 2), (2, 1), (3, 5), (4, 3)])
+@pytest.mark.parametrize(
+    ("moment", "changes"), [((1, 2), {}), ((2, 1), {}), ((3, 5), {}), ((4, 3), {}), ((2, 1), FULL), ((4, 3), FULL)]
+)
 def test_a_killed_training_goes_on_to_the_result_of_an_undisturbed_one(
     moment: tuple[int, int], changes: dict[str, object], tmp_path: Path
 ) -> None:
@@ -123,6 +124,11 @@ def test_with_an_average_the_model_ends_with_it_and_not_with_the_last_steps(tmp_
     # the steps are the same, only what is validated differs
     assert [row["train/loss"] for row in progress.history] == [row["train/loss"] for row in last.history]
     assert [row["val/loss"] for row in progress.history] != [row["val/loss"] for row in last.history]
+
+
+def test_an_average_of_an_epoch_with_few_batches_is_not_what_the_training_began_with(tmp_path: Path) -> None:
+    averaged, _ = run(tmp_path, epochs=1, average=0.999)
+    assert averaged != weights.digest(small())
 
 
 def test_soft_targets_leave_the_metrics_those_of_the_class_that_an_image_has(tmp_path: Path) -> None:

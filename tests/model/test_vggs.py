@@ -129,6 +129,7 @@ def test_a_network_on_frozen_features_learns_sixty_four_faces_by_heart() -> None
     np.testing.assert_array_equal(core.predict_on_batch(faces).argmax(axis=1), labels)
 
 
+@pytest.mark.services
 @pytest.mark.parametrize("name", ["vgg_spinal", "vgg_progressive_spinal"])
 def test_a_spinal_network_learns_sixty_four_faces_by_heart(name: str) -> None:
     assert overfits(started(name, 3), rate=1e-4, epochs=15) > 0.9

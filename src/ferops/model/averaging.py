@@ -19,21 +19,30 @@ class Average(keras.callbacks.Callback):  # type: ignore[misc]
         """Begin at the weights as they are; `decay` is that of one batch, in (0, 1)."""
         super().__init__()
         self._of, self._decay = model, decay
-        self._batches = 0
-        self.start(0)
+        self.start(epochs=0, steps=0)
 
-    def start(self, batches: int) -> None:
-        """Take the weights as they are for the average after so many batches."""
-        self._batches = batches
+    def start(self, *, epochs: int, steps: int) -> None:
+        """Take the weights as they are for the average after so many epochs of so many batches."""
+        self._updates = epochs * -(-steps // _EVERY)
+        self._since = 0
         self._values = [ops.copy(variable.value) for variable in self._of.weights]
 
     def on_train_batch_end(self, batch: int, logs: Any = None) -> None:  # noqa: ARG002  # Keras' names
-        """Follow."""
-        self._batches += 1
-        if self._batches % _EVERY:
-            return
+        """Follow, where it is time to."""
+        self._since += 1
+        if self._since == _EVERY:
+            self._follow()
+
+    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:  # noqa: ARG002  # Keras' names
+        """Follow: what is validated knows the whole epoch."""
+        if self._since:
+            self._follow()
+
+    def _follow(self) -> None:
+        self._updates += 1
         # from a random start the average first follows closely
-        decay = min(self._decay**_EVERY, (1 + self._batches) / (160 + self._batches))
+        decay = min(self._decay**self._since, (1 + self._updates) / (10 + self._updates))
+        self._since = 0
         self._values = [
             value + (ops.cast(variable.value, value.dtype) - value) * (1 - decay)
             if variable.dtype.startswith("float")

@@ -221,7 +221,7 @@ def _resume(model: keras.Model, settings: Train, progress: Progress, scratch: Pa
     average = Average(model, settings.average)
     if progress.last is not None and progress.average is not None:
         model.load_weights(scratch / progress.average)
-        average.start(len(progress.history) * steps)
+        average.start(epochs=len(progress.history), steps=steps)
         model.load_weights(scratch / progress.last)
     return average
 
