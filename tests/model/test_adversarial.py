@@ -75,6 +75,32 @@ def test_what_a_loss_gains_from_images_their_maker_loses() -> None:
     assert moved["turned"] == pytest.approx(0.2)
 
 
+def score(game: keras.Layer) -> float:
+    """How real the network takes made images to be, on average, in log-odds."""
+    rng = np.random.default_rng(0)
+    noise, classes = (
+        rng.normal(size=(56, adversarial.NOISE)).astype(np.float32),
+        np.eye(7, dtype=np.float32)[np.arange(56) % 7],
+    )
+    features, _ = game.judge(game.generator([noise, classes], training=True))
+    return float(ops.mean(game.source(features)))
+
+
+@pytest.mark.parametrize("learns", ["generator", "network"])
+def test_made_images_pass_for_real_where_the_generator_learns_and_not_where_the_network_does(
+    core: keras.Model, learns: str
+) -> None:
+    fitted = adversarial.against_generator(core)
+    game = fitted.get_layer("game")
+    game.generator.trainable = learns == "generator"
+    for side in (game.judge, game.source):
+        side.trainable = learns == "network"
+    before = score(game)
+    fitted.compile(keras.optimizers.Adam(1e-4), "categorical_crossentropy", jit_compile=False)
+    fitted.fit(FACES, np.eye(7)[LABELS], batch_size=24, epochs=12, verbose=0)
+    assert (score(game) > before) == (learns == "generator")
+
+
 def run(scratch: Path, epochs: int, stop_after: int | None = None) -> tuple[str, list[float], list[np.ndarray]]:
     class Stopped(Exception):
         pass

@@ -19,6 +19,9 @@ apart within an epoch, and the generator has nothing left to learn from (Sonderb
 _DOUBT: Final = 0.1
 """Share of real images that are to be taken for made ones (one-sided label smoothing: Salimans et al. 2016)."""
 
+_SHARE: Final = 0.1
+"""Weight of the made images' class loss; at 1 the two sides agree on signs for the classes that no real face bears."""
+
 _SURE: Final = 5.0  # log-odds beyond which the generator's gradient grows no more
 
 
@@ -78,7 +81,8 @@ def generator() -> keras.Model:
     x = layers.Dense(6 * 6 * 256, activation="relu")(layers.Concatenate()([noise, classes]))
     x = layers.Reshape((6, 6, 256))(x)
     for filters in (128, 64, 32):
-        x = layers.Conv2DTranspose(filters, 4, 2, padding="same", use_bias=False)(x)
+        # a transposed convolution leaves a chequered pattern, by which made images are told at once
+        x = layers.Conv2D(filters, 3, padding="same", use_bias=False)(layers.UpSampling2D()(x))
         x = layers.ReLU()(layers.BatchNormalization(momentum=network.BN_MOMENTUM)(x))
     images = layers.Conv2D(1, 3, padding="same", activation="sigmoid", dtype="float32")(x)
     return keras.Model([noise, classes], images, name="generator")
@@ -120,6 +124,6 @@ class _Game(layers.Layer):  # type: ignore[misc]
         odds = ops.exp(ops.clip(-ops.stop_gradient(self.source(seen)), -_SURE, _SURE))
         unmasked = self.source(self.judge(against(made, odds[:, :, None, None]), training=True)[0])
         real = self.source(features)
-        self.add_loss(ops.mean(keras.losses.categorical_crossentropy(classes, named)))
+        self.add_loss(_SHARE * ops.mean(keras.losses.categorical_crossentropy(classes, named)))
         self.add_loss(ops.mean(ops.softplus(-real) + _DOUBT * real) + ops.mean(ops.softplus(unmasked)))
         return probabilities

@@ -46,9 +46,9 @@ def main() -> None:
         }
     )
     scratch = SCRATCH / key
-    done = training.history(scratch)
-    live = LiveRun.open(key, parameters.flatten(params), history=[_epoch(row) for row in done])
-    with EpochBar(params.train.epochs, done=done) as bar:
+    before = training.history(scratch)
+    live = LiveRun.open(key, parameters.flatten(params), history=[_epoch(row) for row in before])
+    with EpochBar(params.train.epochs, done=before) as bar:
 
         def on_epoch(row: training.Row) -> None:
             bar.finish(row)
@@ -64,6 +64,8 @@ def main() -> None:
             hooks=training.Hooks(on_batch=bar.advance, on_epoch=on_epoch),
         )
 
+    if (done := len(progress.history)) < params.train.epochs:
+        print(f"ended after {done} of {params.train.epochs} epochs, {progress.seconds / 60:.1f} minutes")
     core.set_weights(twin.get_weights())
     digest = weights.digest(core)
     ended = time.time()
