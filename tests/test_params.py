@@ -98,7 +98,7 @@ def test_a_system_that_starts_from_nothing_takes_neither_weights_nor_noise(file:
 
 
 def test_an_unknown_recipe_tells_which_there_are() -> None:
-    with pytest.raises(params.BadParams, match="demo, paper"):
+    with pytest.raises(params.BadParams, match="demo, gan_augmented"):
         params.load_recipe("papper", ROOT / "recipes")
 
 

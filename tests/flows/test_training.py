@@ -116,7 +116,7 @@ def test_a_deployment_leaves_the_workspace_alone_and_keeps_its_results(
 @pytest.mark.parametrize(
     ("parameters", "message"),
     [
-        ({"recipe": "papr"}, "there is no recipe 'papr'; recipes/ has: demo, paper"),
+        ({"recipe": "papr"}, "there is no recipe 'papr'; recipes/ has: alexnet, best"),
         ({"overrides": {"train.epoch": 3}}, "there is no parameter 'train.epoch'; expected train.epochs"),
         ({"overrides": {"train.epochs": "many"}}, "train.epochs: Input should be a valid integer (found 'many')"),
         ({"targets": ["trai"]}, "there is no stage 'trai'; dvc.yaml has: sample, preprocess"),
