@@ -250,13 +250,15 @@ def _holder(said: str, folder: Path) -> str:
 
 
 def _mend(folder: Path) -> bool:
-    """Delete .dvc/tmp/rwlock where it is no JSON; whether it was that."""
+    """Delete .dvc/tmp/rwlock where it is no JSON; whether it is gone now."""
     from dvc.lock import make_lock
 
     place = folder / ".dvc/tmp"
     with make_lock(str(place / "rwlock.lock"), tmp_dir=str(place)):  # DVC's own, around every change of the list
         try:
             json.loads((place / "rwlock").read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            return True  # another flow was faster
         except ValueError:
             (place / "rwlock").unlink()
             return True
