@@ -19,7 +19,7 @@ from prefect.task_runners import TaskRunner
 from ferops.errors import FeropsError
 from ferops.orchestration import artifacts, coordinates, experiments, folders, notifications, search, terminal, trials
 from ferops.orchestration.search import Method, Outcome, Trial
-from ferops.orchestration.trials import Ended, Planned, side_by_side
+from ferops.orchestration.trials import Planned, side_by_side
 from ferops.tracking import sweeps
 from ferops.tracking.sweeps import Begun
 
@@ -79,15 +79,17 @@ def _run(
     name: str, begun: Begun, chosen: Sequence[Trial], planned: Sequence[Planned], runner: TaskRunner | None
 ) -> State:
     ended = trials.run(planned, begun.run_id, runner)
-    outcomes = search.ranked([Outcome(trial, *how) for trial, how in zip(chosen, ended, strict=True)])
+    outcomes = search.ranked([Outcome(trial, how) for trial, how in zip(chosen, ended, strict=True)])
     _show(name, begun, outcomes)
-    done = sum(bool(outcome.scores) for outcome in outcomes)
-    failed = sum(bool(outcome.reason) for outcome in outcomes)
+    done = sum(bool(outcome.ended.scores) for outcome in outcomes)
+    failed = sum(bool(outcome.ended.reason) for outcome in outcomes)
     told = f"{done} of {len(outcomes)} trials" + (f"; {failed} failed" if failed else "")
     best = outcomes[0]
     if not done:
-        return Failed(message=f"{told}: {best.reason}")
-    return Completed(message=f"{told}; the best on validation: {best.accuracy:.4f}, `dvc exp apply {best.trial.name}`")
+        return Failed(message=f"{told}: {best.ended.reason}")
+    return Completed(
+        message=f"{told}; the best on validation: {best.ended.accuracy:.4f}, `dvc exp apply {best.trial.name}`"
+    )
 
 
 def _show(name: str, begun: Begun, outcomes: Sequence[Outcome]) -> None:
@@ -98,10 +100,10 @@ def _show(name: str, begun: Begun, outcomes: Sequence[Outcome]) -> None:
         files = [Path(scratch, f"sweep.{kind}") for kind in ("csv", "md", "png")]
         search.table(outcomes).to_csv(files[0], index=False)
         files[1].write_text(f"{page}\n", encoding="utf-8")
-        if outcomes[0].scores:
+        if outcomes[0].ended.scores:
             coordinates.draw(files[2], outcomes, name)
-        ended = [Ended(one.scores, one.reason, one.run_id) for one in outcomes]
-        trials.show(begun, "sweep", page, [file for file in files if file.exists()], ended)
+        shown = [file for file in files if file.exists()]
+        trials.show(begun, "sweep", page, shown, [one.ended for one in outcomes])
     if not runtime.deployment.id:
         terminal.table(header, rows, whole="experiment")
 

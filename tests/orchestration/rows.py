@@ -1,8 +1,8 @@
 """Rows of a table as they may have come out."""
 
 from ferops.orchestration.compared import Compared
+from ferops.orchestration.experiments import Ended
 from ferops.orchestration.tables import Row
-from ferops.orchestration.trials import Ended
 
 TRAINING = {
     "parameters": {"total": 1_234_567}, "seconds": 95.4, "milliseconds_an_image": 7.25, "ended": 1_700_000_000,

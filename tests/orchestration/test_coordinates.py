@@ -4,12 +4,14 @@ import cv2
 import pytest
 
 from ferops.orchestration import coordinates
+from ferops.orchestration.experiments import Ended
 from ferops.orchestration.search import Outcome, Trial
 
 
 def trial(accuracy: float | None, **values: object) -> Outcome:
     scores = None if accuracy is None else {"accuracy": accuracy}
-    return Outcome(Trial("fine-1", {key.replace("_", ".", 1): value for key, value in values.items()}), scores)
+    named = {key.replace("_", ".", 1): value for key, value in values.items()}
+    return Outcome(Trial("fine-1", named), Ended(scores))
 
 
 def test_numbers_stand_by_their_size_and_every_one_of_a_few_is_a_tick() -> None:

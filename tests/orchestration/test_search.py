@@ -6,6 +6,7 @@ from support import ROOT
 
 from ferops import params
 from ferops.orchestration import search
+from ferops.orchestration.experiments import Ended
 from ferops.orchestration.search import BadSpace, Outcome, Trial
 
 BASE = params.load(ROOT / "params.yaml")
@@ -133,15 +134,16 @@ def test_an_assignment_that_is_none_is_refused(said: str) -> None:
         search.read(said)
 
 
-def scores(accuracy: float) -> dict[str, Any]:
-    return {"accuracy": accuracy, "accuracy_interval": [accuracy - 0.02, accuracy + 0.02], "f1_macro": 0.4, "n": 350}
+def scored(accuracy: float) -> Ended:
+    interval = [accuracy - 0.02, accuracy + 0.02]
+    return Ended({"accuracy": accuracy, "accuracy_interval": interval, "f1_macro": 0.4, "n": 350})
 
 
 def test_the_table_has_the_best_first_and_the_failed_last_with_their_reason() -> None:
     low, failed, high, lower = plan(GRID)
     outcomes = search.ranked([
-        Outcome(low, scores(0.7)), Outcome(failed, None, "train failed"), Outcome(high, scores(0.9)),
-        Outcome(lower, scores(0.6)),
+        Outcome(low, scored(0.7)), Outcome(failed, Ended(None, "train failed")), Outcome(high, scored(0.9)),
+        Outcome(lower, scored(0.6)),
     ])  # fmt: skip
     assert [outcome.trial for outcome in outcomes] == [high, low, lower, failed]
     names, first, *_, last = search.shown(outcomes)

@@ -5,8 +5,8 @@ from datetime import UTC, datetime
 from typing import Any, Final, NamedTuple
 
 from ferops.orchestration import artifacts
+from ferops.orchestration.experiments import Ended
 from ferops.orchestration.tables import MINI, Asked, Name, Row
-from ferops.orchestration.trials import Ended
 from ferops.paper import TABLE_3
 from ferops.tracking import describe
 
@@ -37,7 +37,7 @@ class Compared(NamedTuple):
 
 def ranked(rows: Iterable[Compared]) -> list[Compared]:
     """The best on validation first, those that failed last."""
-    return sorted(rows, key=lambda one: (one.ended.scores is None, -one.ended.accuracy if one.ended.scores else 0))
+    return sorted(rows, key=lambda one: one.ended.rank)
 
 
 def shown(rows: Sequence[Compared]) -> list[list[str]]:

@@ -46,9 +46,9 @@ def draw(path: Path, outcomes: Sequence[Outcome], name: str) -> None:
         outcomes: of all trials; at least one succeeded.
         name: of the sweep.
     """
-    done = sorted((outcome for outcome in outcomes if outcome.scores), key=lambda outcome: outcome.accuracy)
+    done = sorted((outcome for outcome in outcomes if outcome.ended.scores), key=lambda outcome: outcome.ended.accuracy)
     values: Mapping[str, list[Any]] = {key: [o.trial.values[key] for o in done] for key in done[0].trial.values}
-    accuracies = [outcome.accuracy for outcome in done]
+    accuracies = [outcome.ended.accuracy for outcome in done]
     axes_of = [*(axis(key.replace(".", ".\n", 1), column) for key, column in values.items()), axis(LAST, accuracies)]
 
     figure = Figure(figsize=(2.6 + 1.9 * len(axes_of), 5), layout="constrained")

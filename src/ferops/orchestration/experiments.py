@@ -2,9 +2,10 @@
 
 import functools
 import json
+import math
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from ruamel.yaml import YAML
 
@@ -15,6 +16,24 @@ from ferops.tracking import git
 
 CLOSED: Final = "evaluate.test"
 """False in every trial: the test split is scored for a model already chosen, and trials are there to choose."""
+
+
+class Ended(NamedTuple):
+    """How a trial ended: metrics/val.json of its experiment, or why it failed; its MLflow run where there is one."""
+
+    scores: Mapping[str, Any] | None
+    reason: str = ""
+    run_id: str = ""
+
+    @property
+    def accuracy(self) -> float:
+        """On validation; NaN where the trial failed."""
+        return float(self.scores["accuracy"]) if self.scores else math.nan
+
+    @property
+    def rank(self) -> tuple[bool, float]:
+        """Sorts the best on validation first, those that failed last."""
+        return (False, -self.accuracy) if self.scores else (True, 0.0)
 
 
 def base(values: Mapping[str, Any]) -> Params:

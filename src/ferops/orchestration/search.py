@@ -14,7 +14,7 @@ import pandas as pd
 from ferops import params
 from ferops.errors import FeropsError
 from ferops.orchestration import folders
-from ferops.orchestration.experiments import CLOSED, merged
+from ferops.orchestration.experiments import CLOSED, Ended, merged
 from ferops.params import Params
 
 Method = Literal["grid", "random"]
@@ -40,17 +40,10 @@ class Trial(NamedTuple):
 
 
 class Outcome(NamedTuple):
-    """How a trial ended: metrics/val.json of its experiment, or why it failed; its MLflow run where there is one."""
+    """A trial, and how it ended."""
 
     trial: Trial
-    scores: Mapping[str, Any] | None
-    reason: str = ""
-    run_id: str = ""
-
-    @property
-    def accuracy(self) -> float:
-        """On validation; NaN where the trial failed."""
-        return float(self.scores["accuracy"]) if self.scores else math.nan
+    ended: Ended
 
 
 def sweep_name(space: Space, *common: Any) -> str:
@@ -114,20 +107,20 @@ def plan(
 
 def ranked(outcomes: Sequence[Outcome]) -> list[Outcome]:
     """The best on validation first, those that failed last."""
-    return sorted(outcomes, key=lambda outcome: (outcome.scores is None, -outcome.accuracy if outcome.scores else 0))
+    return sorted(outcomes, key=lambda outcome: outcome.ended.rank)
 
 
 def table(outcomes: Sequence[Outcome]) -> pd.DataFrame:
     """A row for each outcome, in their order: values, accuracy on validation and its 95% interval, macro F1, images."""
     rows = []
-    for outcome in outcomes:
-        scores = outcome.scores or {}
+    for trial, ended in outcomes:
+        scores = ended.scores or {}
         low, high = scores.get("accuracy_interval", (math.nan, math.nan))
         rows.append(
             {
-                **outcome.trial.values, "accuracy": outcome.accuracy, "low": low, "high": high,
+                **trial.values, "accuracy": ended.accuracy, "low": low, "high": high,
                 "f1_macro": scores.get("f1_macro", math.nan), "images": scores.get("n", 0),
-                "experiment": outcome.trial.name, "run": outcome.run_id, "failed": outcome.reason,
+                "experiment": trial.name, "run": ended.run_id, "failed": ended.reason,
             }
         )  # fmt: skip
     return pd.DataFrame(rows)
@@ -137,10 +130,10 @@ def shown(outcomes: Sequence[Outcome]) -> list[list[str]]:
     """The same for people, narrow enough for a terminal, the names of its columns first."""
     keys = list(outcomes[0].trial.values)
     last = [key.rpartition(".")[2] for key in keys]
-    why = ["failed"] if any(outcome.reason for outcome in outcomes) else []
+    why = ["failed"] if any(outcome.ended.reason for outcome in outcomes) else []
     names = [short if last.count(short) == 1 else key for key, short in zip(keys, last, strict=True)]
     lines = [[*names, "accuracy", "95% interval", "F1 macro", "experiment", *why]]
-    for trial, scores, reason, _ in outcomes:
+    for trial, (scores, reason, _) in outcomes:
         figures = ["-"] * 3
         if scores:
             low, high = scores["accuracy_interval"]

@@ -4,10 +4,9 @@ They run in turn, or side by side as tasks of a Dask cluster. A finished one is 
 """
 
 import logging
-import math
 import os
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -21,6 +20,7 @@ from prefect.task_runners import TaskRunner
 
 from ferops.errors import FeropsError
 from ferops.orchestration import artifacts, experiments, folders, pipeline
+from ferops.orchestration.experiments import Ended
 from ferops.orchestration.folders import Folder
 from ferops.tracking import describe, sweeps
 from ferops.tracking.identity import current_commit
@@ -37,19 +37,6 @@ class Planned(NamedTuple):
     name: str
     said: str
     values: dict[str, Any]
-
-
-class Ended(NamedTuple):
-    """How a trial ended: metrics/val.json of its experiment, or why it failed; its MLflow run where there is one."""
-
-    scores: Mapping[str, Any] | None
-    reason: str = ""
-    run_id: str = ""
-
-    @property
-    def accuracy(self) -> float:
-        """On validation; NaN where the trial failed."""
-        return float(self.scores["accuracy"]) if self.scores else math.nan
 
 
 @task(task_run_name="{name}", cache_policy=NO_CACHE)
