@@ -15,7 +15,7 @@ import cv2
 import numpy as np
 import pandas as pd
 
-from ferops.data import drawn, readers
+from ferops.data import portraits, readers
 from ferops.data.filters import median
 from ferops.data.statistics import measure
 from ferops.labels import NAMES, OFFICIAL_COUNTS
@@ -66,7 +66,7 @@ def faces(seed: int, count: int) -> np.ndarray:
     """Drawn faces in FER2013's class shares: uint8 (count, 48, 48)."""
     counts = np.array(OFFICIAL_COUNTS["train"])
     labels = np.random.default_rng(seed).choice(7, count, p=counts / counts.sum())
-    return np.stack([drawn.draw_face(int(code), np.random.default_rng([seed, k])) for k, code in enumerate(labels)])
+    return np.stack([portraits.draw_face(int(code), np.random.default_rng([seed, k])) for k, code in enumerate(labels)])
 
 
 def pixels(kind: str, known: np.ndarray, fresh: np.ndarray) -> None:

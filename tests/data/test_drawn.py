@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from ferops.data.drawn import Drawn, draw_face, draw_sample, write_csv
+from ferops.data.drawn import Drawn, draw_sample, write_csv
+from ferops.data.portraits import draw_face
 from ferops.labels import NAMES, OFFICIAL_COUNTS, SPLITS
 
 SMALL = {"train": 70, "validation": 70, "test": 70}

@@ -13,12 +13,12 @@ import pytest
 from copies import PACKINGS, png
 from support import ROOT, shell
 
-from ferops.data import crops, drawn, extra, prepared
+from ferops.data import crops, extra, portraits, prepared
 from ferops.data.extra import CKPLUS, JAFFE
 from ferops.data.faces import BadFile, UnknownLayout
 from ferops.labels import NAMES
 
-DRAWN = drawn.draw_face(0, np.random.default_rng(3))
+DRAWN = portraits.draw_face(0, np.random.default_rng(3))
 PORTRAIT = extras.portrait(DRAWN)
 FACE, FACELESS = png(DRAWN), extras.tiff(extras.faceless())
 CK, KA = "anger/S010_004_00000017.png", "KA.AN1.39.tiff"

@@ -2,7 +2,7 @@ import cv2
 import numpy as np
 import pytest
 
-from ferops.data.drawn import draw_face
+from ferops.data.portraits import draw_face
 from ferops.data.statistics import STATISTICS, measure
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from ferops.data import drawn, readers, scored
+from ferops.data import portraits, readers, scored
 from ferops.data.filters import median
 from ferops.data.images import Face
 from ferops.data.statistics import STATISTICS, measure
@@ -21,7 +21,7 @@ SHARES = np.array(OFFICIAL_COUNTS["train"]) / sum(OFFICIAL_COUNTS["train"])
 def faces(seed: int, count: int) -> np.ndarray:
     """Drawn faces: uint8 (count, 48, 48)."""
     labels = np.random.default_rng(seed).choice(7, count, p=SHARES)
-    return np.stack([drawn.draw_face(int(k), np.random.default_rng([seed, row])) for row, k in enumerate(labels)])
+    return np.stack([portraits.draw_face(int(k), np.random.default_rng([seed, row])) for row, k in enumerate(labels)])
 
 
 def seen(images: np.ndarray) -> pd.DataFrame:

@@ -49,7 +49,7 @@ def served(root: Path, median_kernel: int) -> Served:
         import keras
         import numpy as np
 
-        from ferops.data.drawn import draw_face
+        from ferops.data.portraits import draw_face
         from ferops.labels import NAMES
         from ferops.model.serving import serving_model
 
