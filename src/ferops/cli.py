@@ -78,6 +78,19 @@ def weights_fold(
     fold(model, out, Console())
 
 
+@weights_app.command("shrink", epilog="Example:  ferops weights shrink models/core.keras weights/mine.keras")
+def weights_shrink(
+    model: Annotated[Path, typer.Argument(help="A trained network: a .keras file.")],
+    out: Annotated[Path, typer.Argument(help="The file to write; it ends in .keras. One that exists is kept.")],
+) -> None:
+    """Write a trained network into a file of half the size, kernels in half precision, to hand it on."""
+    from rich.console import Console
+
+    from ferops.commands.shrink import shrink
+
+    shrink(model, out, Console())
+
+
 @app.command(epilog="Example:  ferops results")
 def results() -> None:
     """The measured figures beside the paper's, and which model has them."""

@@ -119,8 +119,12 @@ INSTEAD = {
     "python flows/monitoring.py": Instead(
         "python flows/monitoring.py --help", "there is no champion: tests/flows/test_monitoring.py runs this flow"
     ),
-    "KERAS_BACKEND=torch dvc repro": Instead(None, "torch is not in this environment"),
-    "KERAS_BACKEND=torch PYTHONPATH=src python -m ferops.stages train": Instead(None, "the same"),
+    "KERAS_BACKEND=jax dvc repro": Instead(None, "jax is not in this environment"),
+    "KERAS_BACKEND=jax PYTHONPATH=src python -m ferops.stages train": Instead(None, "the same"),
+    "ferops weights fold models/core.keras weights/mine.weights.h5": Instead(
+        "ferops weights fold models/core.keras weights/mine.weights.h5 2>&1 | grep 'only vgg16_best'",
+        "the network here is the demo's: it says so",
+    ),
     "make ablations": Instead(f"{NO_SETUP} --dry-run ablations", COMPARES),
     "ferops data extra ~/Downloads/CK+48": Instead(
         "ferops data extra --help", "CK+ is not here; tests/pipeline/test_extra.py runs it with drawn faces"
