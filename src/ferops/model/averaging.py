@@ -39,6 +39,8 @@ class Average(keras.callbacks.Callback):  # type: ignore[misc]
             self._follow()
 
     def _follow(self) -> None:
+        if keras.backend.backend() == "jax":
+            self._of.jax_state_sync()  # its compiled step holds the weights until it is asked for them
         self._updates += 1
         # from a random start the average first follows closely
         decay = min(self._decay**self._since, (1 + self._updates) / (10 + self._updates))

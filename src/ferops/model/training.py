@@ -111,13 +111,12 @@ def fit(
         )
         callbacks = [ticker, average] if average else [ticker]
         seen = model.fit(batches, epochs=1, verbose=0, shuffle=False, callbacks=callbacks).history
-        row = {"epoch": epoch, "time": 0.0}
-        row |= _prefixed("train", {name: values[-1] for name, values in seen.items()})
+        fitted = _prefixed("train", {name: values[-1] for name, values in seen.items()})
         if average:
             _save(model, scratch, f"epoch-{epoch:04d}.weights.h5")
             average.swap()
-        row |= _prefixed("val", model.evaluate(held_out, verbose=0, return_dict=True))
-        row["time"] = time.time()
+        validated = _prefixed("val", model.evaluate(held_out, verbose=0, return_dict=True))
+        row = {"epoch": epoch, "time": time.time(), **fitted, **validated}
         progress.history.append(row)
         progress.seconds += time.time() - started
         _checkpoint(model, progress, scratch, is_average=average is not None)
