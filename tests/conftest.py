@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import signal
 import sys
 from pathlib import Path
 
@@ -11,6 +12,8 @@ from support import checkout, shell
 
 def pytest_configure() -> None:
     """Nothing leaves this machine, and TensorFlow is quiet."""
+    # a shell's background job ignores Ctrl-C, and so would all that the tests start and interrupt
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     os.environ |= {
         "MLFLOW_DISABLE_TELEMETRY": "true",
         "DO_NOT_TRACK": "true",
