@@ -22,6 +22,16 @@ def shell(folder: Path, *command: str, check: bool = True, **environment: str) -
     return done
 
 
+def refused(folder: Path, *command: str) -> str:
+    """What a command says that refuses: one line, exit status 1, and every file of the folder is as it was."""
+    before = {path: path.stat().st_mtime_ns for path in folder.rglob("*")}
+    done = shell(folder, *command, check=False)
+    assert done.returncode == 1
+    assert len(done.stderr.splitlines()) == 1
+    assert {path: path.stat().st_mtime_ns for path in folder.rglob("*")} == before
+    return done.stderr
+
+
 def checkout(folder: Path, values: dict[str, object]) -> Path:
     """The working tree as git would give it, in a git and DVC repository of its own, with other parameters."""
     listed = subprocess.run(
