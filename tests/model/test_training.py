@@ -117,6 +117,13 @@ def test_minutes_end_a_training_before_an_epoch_that_would_end_late(tmp_path: Pa
     assert len(progress.history) == 4
 
 
+def test_a_training_that_diverges_is_an_error_and_leaves_the_last_good_checkpoint(tmp_path: Path) -> None:
+    run(tmp_path, epochs=2, schedule="constant")
+    with pytest.raises(training.Diverged, match=r"epoch 3 .* train\.learning_rate"):
+        run(tmp_path, epochs=3, schedule="constant", learning_rate=1e30)
+    assert len(training.history(tmp_path)) == 2
+
+
 def test_with_an_average_the_model_ends_with_it_and_not_with_the_last_steps(tmp_path: Path) -> None:
     plain, last = run(tmp_path / "plain", epochs=8)
     averaged, progress = run(tmp_path / "averaged", epochs=8, average=0.99)

@@ -179,6 +179,19 @@ def test_a_bad_parameter_stops_a_stage_in_one_line(repro: Path, tmp_path: Path) 
     assert "Traceback" not in failed.stdout + failed.stderr
 
 
+def test_a_training_that_diverges_stops_the_pipeline_in_one_line_and_its_run_has_failed(
+    repro: Path, tmp_path: Path
+) -> None:
+    folder = tmp_path / "copy"
+    shutil.copytree(repro, folder, symlinks=True)
+    params.merge({"train": {"learning_rate": 10.0, "optimizer": "sgd"}}, folder / "params.yaml")
+    failed = shell(folder, "dvc", "repro", check=False)
+    assert failed.returncode != 0
+    (line,) = [line for line in failed.stderr.splitlines() if line.startswith("train: ")]
+    assert "diverged" in line and "train.learning_rate" in line and "Traceback" not in failed.stderr
+    assert sorted(run.info.status for run in runs(folder)) == ["FAILED", "FINISHED"]
+
+
 def test_a_trial_leaves_the_test_split_closed(repro: Path, tmp_path: Path) -> None:
     folder = tmp_path / "copy"
     shutil.copytree(repro, folder, symlinks=True)

@@ -86,6 +86,19 @@ def test_a_training_from_its_start_does_not_go_on_in_an_abandoned_run():
     assert [run.info.status for run in runs()] == ["KILLED", "FINISHED"]
 
 
+def test_a_training_that_fails_is_shown_as_failed_and_goes_on_in_its_run_when_it_is_tried_again():
+    live = LiveRun.open("key", FLAT, history=())
+    live.log_epoch(*epoch(1))
+    live.fail()
+    (run,) = runs()
+    assert run.info.status == "FAILED" and run.info.end_time and "ferops.weights_digest" not in run.data.tags
+
+    train(2, 3)
+
+    (run,) = runs()
+    assert run.info.status == "FINISHED" and [step for step, _ in steps(run)] == [1, 2, 3]
+
+
 def test_a_training_that_ended_before_dvc_lock_knew_of_it_stays_one_run():
     train(1, 2)
 

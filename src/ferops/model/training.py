@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -13,6 +14,7 @@ import keras
 import numpy as np
 from keras import ops
 
+from ferops.errors import FeropsError
 from ferops.labels import NAMES
 from ferops.model import descriptors
 from ferops.model.averaging import Average
@@ -25,6 +27,10 @@ Row = dict[str, float]
 
 MOMENTUM: Final = 0.9
 """Of SGD."""
+
+
+class Diverged(FeropsError):
+    """The loss of an epoch is not finite: the weights are worth nothing, and no further epoch would mend them."""
 
 
 @dataclass
@@ -85,6 +91,9 @@ def fit(
         transform: epoch -> what changes a batch's faces, drawing from the generator it is given; None leaves them as
             they are.
         hooks: called after every batch and every epoch.
+
+    Raises:
+        Diverged: an epoch's loss is not finite; no checkpoint is made of it.
     """
     scratch.mkdir(parents=True, exist_ok=True)
     faces, labels = train
@@ -116,6 +125,11 @@ def fit(
             _save(model, scratch, f"epoch-{epoch:04d}.weights.h5")
             average.swap()
         validated = _prefixed("val", model.evaluate(held_out, verbose=0, return_dict=True))
+        if not math.isfinite(fitted["train/loss"] + validated["val/loss"]):
+            raise Diverged(
+                f"the loss of epoch {epoch} is not a finite number: the training diverged; "
+                "lower train.learning_rate, or set train.clip_norm, as to 1.0"
+            )
         row = {"epoch": epoch, "time": time.time(), **fitted, **validated}
         progress.history.append(row)
         progress.seconds += time.time() - started

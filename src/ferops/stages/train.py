@@ -54,15 +54,19 @@ def main() -> None:
             bar.finish(row)
             live.log_epoch(*_epoch(row))
 
-        progress = training.fit(
-            systems.fitted(twin),
-            (faces, labels),
-            validation,
-            params.train,
-            scratch,
-            transform=lambda epoch: _transform(params, epoch),
-            hooks=training.Hooks(on_batch=bar.advance, on_epoch=on_epoch),
-        )
+        try:
+            progress = training.fit(
+                systems.fitted(twin),
+                (faces, labels),
+                validation,
+                params.train,
+                scratch,
+                transform=lambda epoch: _transform(params, epoch),
+                hooks=training.Hooks(on_batch=bar.advance, on_epoch=on_epoch),
+            )
+        except training.Diverged:
+            live.fail()
+            raise
 
     if (done := len(progress.history)) < params.train.epochs:
         print(f"ended after {done} of {params.train.epochs} epochs, {progress.seconds / 60:.1f} minutes")

@@ -116,19 +116,28 @@ class LiveRun:
             wait: seconds after which what is not yet logged is left to `publish`.
         """
         moment = clock.time() if ended is None else ended
-        self._later(lambda: self._end(weights_digest, moment))
-        self._work.put(None)
-        if self._broken or not self._thread.is_alive():
-            return
-        self._thread.join(wait)
-        if self._thread.is_alive():
-            self._give_up(TimeoutError(f"no answer in {wait:g} s"))
+        self._later(lambda: self._end(moment, weights_digest))
+        self._close(wait)
+
+    def fail(self) -> None:
+        """End the run as FAILED: no network came of the training. The same training, tried again, goes on in it."""
+        moment = clock.time()
+        self._later(lambda: self._end(moment))
+        self._close()
 
     def flush(self, wait: float = 15.0) -> bool:
         """Wait until all that was said so far is logged; whether it was, within so many seconds."""
         done = threading.Event()
         self._work.put(done.set)
         return self._thread.is_alive() and done.wait(wait) and not self._broken
+
+    def _close(self, wait: float = 15.0) -> None:
+        self._work.put(None)
+        if self._broken or not self._thread.is_alive():
+            return
+        self._thread.join(wait)
+        if self._thread.is_alive():
+            self._give_up(TimeoutError(f"no answer in {wait:g} s"))
 
     def _later(self, work: Callable[[], None]) -> None:
         self._work.put(lambda: None if self._broken else work())
@@ -193,11 +202,13 @@ class LiveRun:
         self._client.log_batch(self._run_id, metrics=epoch_metrics(epoch))
         self._logged.add(epoch.epoch)
 
-    def _end(self, weights_digest: str, ended: float) -> None:
+    def _end(self, ended: float, weights_digest: str | None = None) -> None:
         if self._client is None:
             return
-        self._client.set_tag(self._run_id, WEIGHTS_DIGEST, weights_digest)
-        self._client.set_terminated(self._run_id, status="FINISHED", end_time=milliseconds(ended))
+        if weights_digest is not None:
+            self._client.set_tag(self._run_id, WEIGHTS_DIGEST, weights_digest)
+        status = "FAILED" if weights_digest is None else "FINISHED"
+        self._client.set_terminated(self._run_id, status=status, end_time=milliseconds(ended))
 
 
 def log_diff(client: "MlflowClient", run_id: str, diff: bytes) -> None:
