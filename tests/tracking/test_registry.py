@@ -236,6 +236,22 @@ def test_weights_that_the_ledger_knows_get_their_old_number_in_an_empty_store(pi
     assert ledger.history(version) == before[1:] and pipeline.registry() == before
 
 
+def test_a_training_that_the_ledger_has_told_of_is_not_told_again_by_an_empty_store(pipeline, monkeypatch):
+    from ferops.stages.publish import main
+
+    main()
+    lock = pipeline.root / "dvc.lock"
+    lock.write_text(lock.read_text().replace("train.epochs: 3", "train.epochs: 30"))
+    main()
+    before = pipeline.registry()
+    assert [line["event"] for line in before] == ["registered", "reproduced"]
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{pipeline.root}/other.db")
+
+    main()
+
+    assert pipeline.registry() == before == ledger.history(registry.resolve(store.connect(), "fer-vgg16/1"))
+
+
 def test_new_weights_in_an_empty_store_do_not_take_a_number_that_the_ledger_has_used(pipeline, monkeypatch):
     from ferops.stages.publish import main
 
@@ -247,6 +263,21 @@ def test_new_weights_in_an_empty_store_do_not_take_a_number_that_the_ledger_has_
 
     assert events(pipeline.root) == [("registered", 1), ("registered", 2)]
     assert registry.aliases(store.connect()) == {"challenger": 2}
+
+
+def test_a_ledger_that_has_used_many_numbers_is_no_hindrance(pipeline, monkeypatch):
+    from ferops.stages.publish import main
+
+    main()
+    (line,) = pipeline.registry()
+    (pipeline.root / ledger.REGISTRY).write_text(json.dumps({**line, "version": 25}) + "\n")
+    pipeline.train(seed=1)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{pipeline.root}/other.db")
+
+    main()
+
+    assert events(pipeline.root) == [("registered", 25), ("registered", 26)]
+    assert registry.aliases(store.connect()) == {"challenger": 26}
 
 
 def test_weights_that_another_clone_had_registered_are_reproduced(pipeline):

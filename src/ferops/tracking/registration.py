@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from mlflow.entities.model_registry import ModelVersion
 
 _REQUIREMENTS: Final = ("tensorflow", "keras", "numpy")
+_OUT_OF_TRAININGS: Final = ("registered", "reproduced")
 _TRIES: Final = 20  # MLflow gives up on a version's number after three; ten publishers at once need more
 
 
@@ -62,11 +63,11 @@ def register(
         return None
     digest = outputs.weights_digest
     told = ledger.lines(path)
-    known = next((line for line in told if line["event"] == "registered" and line["weights_digest"] == digest), None)
+    known = [line for line in told if line["event"] in _OUT_OF_TRAININGS and line["weights_digest"] == digest]
     found = find(store, digest)
     if found is None:
         used = max((int(line["version"]) for line in told), default=0)
-        version = _create(store, outputs, run_id, digest, serve, int(known["version"]) if known else used + 1)
+        version = _create(store, outputs, run_id, digest, serve, int(known[0]["version"]) if known else used + 1)
     else:
         version = found
         _heal(store, version, run_id, serve)
@@ -83,15 +84,15 @@ def register(
 
 
 def _news(
-    version: "ModelVersion", outputs: Outputs, known: ledger.Event | None, *, nominated: bool
+    version: "ModelVersion", outputs: Outputs, known: list[ledger.Event], *, nominated: bool
 ) -> Iterator[ledger.Event]:
     """What is to be told of a version: that it is there, that its weights came out again, that it was challenger."""
     told = ledger.history(version)
     if version.tags.get(STATE) == "pending":
-        if known is None or known["version"] != int(version.version):
-            known = _registered(version, outputs, CHALLENGER if nominated else None)
-        told.append(known)
-        yield known
+        if not known or known[0]["version"] != int(version.version):
+            known = [_registered(version, outputs, CHALLENGER if nominated else None)]
+        told += known
+        yield from known
     if all(line["training"] != outputs.identity for line in told):
         yield ledger.event("reproduced", version, training=outputs.identity, lock=outputs.lock)
     if nominated and all(line.get("alias") != CHALLENGER for line in told):
@@ -133,20 +134,21 @@ def _create(
         client.create_registered_model(MODEL, description="Expressions of gray 48x48 faces: seven probabilities.")
     tags = {**_tags(outputs), WEIGHTS_DIGEST: digest, STATE: "pending"}
     note = report.note(outputs, store.experiment_id, run_id)
-    for left in reversed(range(_TRIES)):
+    left, reached = _TRIES, 0
+    while reached < number:
         try:
             with once():
                 version = client.create_model_version(
                     MODEL, f"models:/{model_id}", run_id, tags=tags, description=note, model_id=model_id
                 )
         except MlflowException as error:
+            left -= 1
             if left == 0 or "Giving up" not in str(error):  # others took the number each time
                 raise
         else:
-            if int(version.version) >= number:
-                break
-            # MLflow counts: the numbers before the wanted one are used up
-            client.delete_model_version(MODEL, version.version)
+            reached = int(version.version)
+            if reached < number:  # MLflow counts: the numbers before the wanted one are used up
+                client.delete_model_version(MODEL, version.version)
     # the UI's way from a run to its version
     client.set_logged_model_tags(
         model_id, {"mlflow.modelVersions": json.dumps([{"name": MODEL, "version": version.version}])}
