@@ -106,6 +106,17 @@ def test_the_page_of_the_choices_says_that_splits_are_not_comparable() -> None:
     assert "Singh" not in said
 
 
+@pytest.mark.parametrize(
+    ("asked", "dataset", "is_said"),
+    [(Asked(), "fer2013", True), (Asked(), "sample", False), (Asked(weights="imagenet"), "fer2013", False)],
+)
+def test_the_page_of_the_choices_says_that_the_base_has_seen_the_other_splits(
+    asked: Asked, dataset: str, is_said: bool
+) -> None:
+    said = page(asked, dataset, table="ablations", rows=[measured("split random", 0.5)])
+    assert ("was trained on FER2013's Training" in said) == is_said
+
+
 def test_a_page_without_a_row_that_succeeded_has_the_reasons() -> None:
     said = page(rows=[failed("cnn", "its gate failed")])
     assert "its gate failed" in said

@@ -6,7 +6,7 @@ from typing import Any, Final, NamedTuple
 
 from ferops.orchestration import artifacts
 from ferops.orchestration.experiments import Ended
-from ferops.orchestration.tables import MINI, Asked, Name, Row
+from ferops.orchestration.tables import BASE, MINI, Asked, Name, Row
 from ferops.paper import TABLE_3
 from ferops.tracking import describe
 
@@ -22,6 +22,7 @@ _PRINTED: Final = (
 _SPLITS: Final = (
     "Another split has other validation images: its accuracy is not comparable with those of the other rows."
 )
+_SEEN: Final = f"`{BASE}` was trained on FER2013's Training, from which other splits take validation images: too high."
 _NONE: Final = "-"
 _BRIEF: Final = ("", "accuracy (95%)", "parameters", "ms an image", "failed")
 _COLUMNS: Final = ("accuracy (95%)", "without twins", "binary accuracy", "n", "parameters", "seconds", "ms an image")
@@ -74,7 +75,7 @@ def page(table: Name, asked: Asked, dataset: str, rows: Sequence[Compared]) -> s
         rows: in their order.
     """
     header, *lines = shown(rows)
-    facts = "\n".join(f"- {fact}" for fact in _facts(table, asked, rows))
+    facts = "\n".join(f"- {fact}" for fact in _facts(table, asked, dataset, rows))
     parts = [f"# {TITLES[table]}", _warning(asked, dataset), artifacts.table(header, lines), facts]
     return "\n\n".join(part for part in parts if part)
 
@@ -125,13 +126,15 @@ def _printed(title: str) -> str:
     return f"{' and '.join(f'{100 * figure:.4g}%' for figure in figures)} ({of})"
 
 
-def _facts(table: Name, asked: Asked, rows: Sequence[Compared]) -> list[str]:
+def _facts(table: Name, asked: Asked, dataset: str, rows: Sequence[Compared]) -> list[str]:
     facts = [
         "Accuracy is the share of validation images (PublicTest, where the split is official) whose expression is "
         "named right, with its 95% interval. A table that compares is a choice, so the test split stayed closed.",
         "Without twins: the same without the images that have a repeat among the training images.",
         _PRINTED if table == "table3" else _SPLITS,
     ]
+    if table == "ablations" and asked.weights == BASE and dataset != "sample":
+        facts.append(_SEEN)
     if any(one.ended.scores for one in rows):
         name, share = majority(rows)
         facts += [f'Always "{name}": {share:.1%}.']
