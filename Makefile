@@ -36,7 +36,7 @@ $(STAMP): requirements.lock pyproject.toml
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
 	@touch $@
 
-demo: setup ## the whole pipeline on the drawn sample, then its figures
+demo: setup ## the whole pipeline on the synthetic sample, then its figures
 	@dvc repro
 	@ferops results
 

@@ -15,9 +15,10 @@ import cv2
 import numpy as np
 import pandas as pd
 
-from ferops.data import portraits, readers
 from ferops.data.filters import median
+from ferops.data.readers import layouts
 from ferops.data.statistics import measure
+from ferops.data.synthetic import portraits
 from ferops.labels import NAMES, OFFICIAL_COUNTS
 from ferops.quality.drift import SHARES, shift
 
@@ -63,7 +64,7 @@ MIXES = {
 
 
 def faces(seed: int, count: int) -> np.ndarray:
-    """Drawn faces in FER2013's class shares: uint8 (count, 48, 48)."""
+    """Synthetic faces in FER2013's class shares: uint8 (count, 48, 48)."""
     counts = np.array(OFFICIAL_COUNTS["train"])
     labels = np.random.default_rng(seed).choice(7, count, p=counts / counts.sum())
     return np.stack([portraits.draw_face(int(code), np.random.default_rng([seed, k])) for k, code in enumerate(labels)])
@@ -103,9 +104,9 @@ def classes(table: pd.DataFrame) -> None:
 
 
 if __name__ == "__main__":
-    pixels("drawn faces", faces(1, 1400), faces(2, 5000))
+    pixels("synthetic faces", faces(1, 1400), faces(2, 5000))
     if (mini := Path(os.environ.get("FER2013_MINI", ""))).is_file():
-        real = readers.read(mini)
+        real = layouts.read(mini)
         is_known = real.usages == "Training"
         pixels("real faces", real.images[is_known], real.images[~is_known])
     if (predictions := Path("predictions.parquet")).is_file():

@@ -15,7 +15,7 @@ from ferops.model import metrics, plots
 
 PICTURE = Path(__file__).parent.parent / "docs/images/paper_confusions.png"
 SHUFFLES = 1_000
-COLUMNS = ["id", "split", "label", *NAMES, "twin_in_training"]
+COLUMNS = ["id", "split", "label", *NAMES, "duplicate_in_train"]
 
 
 def read(path: Path) -> pd.DataFrame:
@@ -39,7 +39,7 @@ def scores(predictions: pd.DataFrame) -> list[tuple[str, ...]]:
     ours = metrics.evaluate(
         labels,
         probabilities,
-        twin_in_training=predictions["twin_in_training"].to_numpy(bool),
+        duplicate_in_train=predictions["duplicate_in_train"].to_numpy(bool),
         tta=probabilities,
         bins=15,
     )

@@ -1,6 +1,6 @@
-"""Speed of the data room against the usual way, as ratios measured in one run: `make bench`.
+"""Speed of the data package against the usual way, as ratios measured in one run: `make bench`.
 
-Both ways work on the same drawn faces and must give the same result; the least of three times counts.
+Both ways work on the same synthetic faces and must give the same result; the least of three times counts.
 """
 
 import tempfile
@@ -16,8 +16,10 @@ from rich.console import Console
 from rich.table import Table
 
 from ferops import params
-from ferops.data import augmentation, drawn, filters, readers
-from ferops.data.faces import digests
+from ferops.data import augmentation, filters
+from ferops.data.readers import layouts
+from ferops.data.readers.faces import digests
+from ferops.data.synthetic import generator
 
 FACES = 10_000
 
@@ -50,18 +52,18 @@ def warp_one_by_one(images: np.ndarray[Any, Any], warp: params.Warp, rng: np.ran
 
 def main() -> None:
     """Measure, and print one row a piece of work."""
-    few = drawn.draw_sample(seed=0, counts={"train": 1000, "validation": 70, "test": 70})
+    few = generator.generate_sample(seed=0, counts={"train": 1000, "validation": 70, "test": 70})
     images = np.tile(few.images, (FACES // len(few.images) + 1, 1, 1))[:FACES]
     warp = params.load().augment.warp
     rows = []
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "fer2013.csv"
-        drawn.write_csv(path, few)
+        generator.write_csv(path, few)
         usual = read_with_pandas(path)[np.argsort(digests(few.images))]  # as faces are ordered: by content
-        assert np.array_equal(usual, readers.read(path).images.reshape(-1, 2304))  # noqa: S101
+        assert np.array_equal(usual, layouts.read(path).images.reshape(-1, 2304))  # noqa: S101
         rows.append(
             ("fer2013.csv to arrays", "pandas, a list of ints a row", seconds(lambda: read_with_pandas(path)),
-             seconds(lambda: readers.read(path)), len(few.images))
+             seconds(lambda: layouts.read(path)), len(few.images))
         )  # fmt: skip
     usual = np.stack([cv2.medianBlur(image, 3) for image in images])
     assert np.array_equal(usual, filters.median(images, 3))  # noqa: S101

@@ -18,12 +18,14 @@ from prefect import State, flow, runtime
 from prefect.states import Completed, Failed
 
 from ferops.errors import FeropsError
-from ferops.orchestration import compared, experiments, folders, intervals, notifications, tables, terminal, trials
-from ferops.orchestration.compared import Compared
-from ferops.orchestration.tables import Asked, Name, Subset
-from ferops.orchestration.trials import Planned
-from ferops.tracking import sweeps
-from ferops.tracking.sweeps import Begun
+from ferops.orchestration import notifications, terminal
+from ferops.orchestration.pipeline import run_folders
+from ferops.orchestration.sweeps import comparison_report, comparison_tables, experiments, interval_plot, trials
+from ferops.orchestration.sweeps.comparison_report import ComparisonRow
+from ferops.orchestration.sweeps.comparison_tables import ComparisonRequest, Name, Subset
+from ferops.orchestration.sweeps.trials import TrialSpec
+from ferops.tracking.runs import sweep_runs
+from ferops.tracking.runs.sweep_runs import SweepRun
 
 REPORTS = Path("reports")
 
@@ -34,7 +36,7 @@ def comparison(
     epochs: int | None = None,
     minutes: float | None = None,
     subset: Subset | None = None,
-    weights: str = tables.BASE,
+    weights: str = comparison_tables.BASE,
     notify: str | None = None,
 ) -> State:
     """Train every row of a table with the same budget, and show them side by side, by their figures on validation.
@@ -43,30 +45,32 @@ def comparison(
         table: table3, the systems of the paper's Table 3 and ours, or ablations, the paper's choices one by one.
         epochs: of every training, at most; each recipe's own by default.
         minutes: of every training, at most.
-        subset: mini, the file that FER2013_MINI names, or sample, the drawn faces; the data of params.yaml by default.
+        subset: mini, the file that FER2013_MINI names, or sample, the synthetic faces; the data of params.yaml by default.
         weights: where systems on VGG16 start: a file, or imagenet, which is fetched.
         notify: a notification block of Prefect, as in slack-webhook/team, that hears of a failure.
     """
     try:
         notifications.check(notify)
-        asked = Asked(epochs, minutes, subset, weights)
-        return _compare(table, asked, tables.plan(table, asked))
+        asked = ComparisonRequest(epochs, minutes, subset, weights)
+        return _compare(table, asked, comparison_tables.plan(table, asked))
     except FeropsError as error:
         return Failed(message=str(error))
 
 
-def _compare(table: Name, asked: Asked, planned: Sequence[Planned]) -> State:
+def _compare(table: Name, asked: ComparisonRequest, planned: Sequence[TrialSpec]) -> State:
     """Run the trials that have not finished, and show them all."""
     dataset = experiments.base(planned[0].values).data.dataset
-    name = folders.name_of(table, {"trials": [trial.name for trial in planned]})
+    name = run_folders.name_of(table, {"trials": [trial.name for trial in planned]})
     settings = {"table": table, "trials": len(planned), **asked._asdict()}
-    begun = sweeps.begin(name, name, settings, "flows/comparison.py")
+    begun = sweep_runs.begin(name, name, settings, "flows/comparison.py")
     ended = trials.run(planned, begun.run_id)
-    rows = compared.ranked(
-        Compared(row, how, experiments.training(trial.name) if how.scores else {})
-        for row, trial, how in zip(tables.TABLES[table], planned, ended, strict=True)
+    rows = comparison_report.ranked(
+        ComparisonRow(row, how, experiments.training(trial.name) if how.scores else {})
+        for row, trial, how in zip(comparison_tables.TABLES[table], planned, ended, strict=True)
     )
-    _show(table, rows, compared.page(table, asked, dataset, rows), compared.where(asked, dataset), begun)
+    _show(
+        table, rows, comparison_report.page(table, asked, dataset, rows), comparison_report.where(asked, dataset), begun
+    )
     done = sum(bool(one.ended.scores) for one in rows)
     told = f"{done} of {len(rows)} rows" + (f"; {len(rows) - done} failed" if done < len(rows) else "")
     best = rows[0]
@@ -75,22 +79,22 @@ def _compare(table: Name, asked: Asked, planned: Sequence[Planned]) -> State:
     return Completed(message=f"{told}; the best on validation: {best.row.title}, {best.ended.accuracy:.4f}")
 
 
-def _show(table: Name, rows: Sequence[Compared], page: str, where: str, begun: Begun) -> None:
+def _show(table: Name, rows: Sequence[ComparisonRow], page: str, where: str, begun: SweepRun) -> None:
     """Page and picture, into Prefect, into the run above the trials in MLflow, and from a terminal into reports/."""
-    title = compared.TITLES[table]
+    title = comparison_report.TITLES[table]
     with tempfile.TemporaryDirectory() as scratch:
         files = [Path(scratch, f"{table}.md")]
         link = ""
         if rows[0].ended.scores:
             files.append(Path(scratch, f"{table}.png"))
-            intervals.draw(files[1], rows, f"{title}, on {where}")
+            interval_plot.draw(files[1], rows, f"{title}, on {where}")
             link = f"\n![{title}]({files[1].name})\n"
         files[0].write_text(f"{page}\n{link}", encoding="utf-8")
         trials.show(begun, table, page, files, [one.ended for one in rows])
         if not runtime.deployment.id:
             for file in files:
                 shutil.copy(file, REPORTS / file.name)
-            header, *lines = compared.brief(rows)
+            header, *lines = comparison_report.brief(rows)
             terminal.table(header, lines, whole="")
             print("written:", *(REPORTS / file.name for file in files))
 
@@ -107,8 +111,8 @@ def main(
     subset: Annotated[
         Subset | None,
         typer.Option(
-            parser=tables.subset,
-            help="mini: the file that FER2013_MINI names; sample: the drawn faces. The data of params.yaml by default.",
+            parser=comparison_tables.subset,
+            help="mini: the file that FER2013_MINI names; sample: the synthetic faces. The data of params.yaml by default.",
         ),
     ] = None,
     weights: Annotated[
@@ -116,10 +120,12 @@ def main(
         typer.Option(
             help="VGG16 weights that systems on it start from: a file or, with network to fetch it, imagenet."
         ),
-    ] = tables.BASE,
+    ] = comparison_tables.BASE,
 ) -> None:
     """Train the rows of a table, as a Prefect flow. No server is needed; run it again to go on."""
-    tables.plan(table, Asked(epochs, minutes, subset, weights))  # a mistake is told before a server starts
+    comparison_tables.plan(
+        table, ComparisonRequest(epochs, minutes, subset, weights)
+    )  # a mistake is told before a server starts
     terminal.main(comparison, table=table, epochs=epochs, minutes=minutes, subset=subset, weights=weights)
 
 

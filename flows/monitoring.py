@@ -17,8 +17,9 @@ from prefect.states import Completed, Failed, State
 
 from ferops import params
 from ferops.errors import FeropsError, of_the_machine
-from ferops.orchestration import artifacts, notifications, terminal
-from ferops.orchestration.monitoring import PICTURE, REPORTS, TooFew, examine, markdown
+from ferops.orchestration import markdown, notifications, terminal
+from ferops.orchestration.monitoring import drift_report
+from ferops.orchestration.monitoring.drift_report import PICTURE, REPORTS, TooFew, examine
 
 TRAINING = "training/nightly"
 
@@ -42,9 +43,9 @@ def monitoring(scored: str = "data/scored", model: str = "fer-vgg16@champion", n
         return Failed(message=str(error))
     except OSError as error:
         return Failed(message=of_the_machine(error))
-    picture = artifacts.picture(REPORTS / PICTURE, "Reference and latest")
+    picture = markdown.picture(REPORTS / PICTURE, "Reference and latest")
     create_markdown_artifact(
-        "\n".join([*markdown(finding), "", picture]), key="monitoring-report", description=finding.verdict
+        "\n".join([*drift_report.markdown(finding), "", picture]), key="monitoring-report", description=finding.verdict
     )
     if finding.result.passed:
         return Completed(message=finding.verdict)

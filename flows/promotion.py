@@ -24,12 +24,13 @@ from prefect.states import Cancelled, Completed, Failed
 from pydantic import PositiveFloat
 
 from ferops import params
-from ferops.commands import gate
-from ferops.commands.gate import Verdict
 from ferops.errors import FeropsError
-from ferops.orchestration import notifications, terminal, verdict
-from ferops.tracking import registry, store
-from ferops.tracking.ledger import REGISTRY
+from ferops.orchestration import notifications, promotion_report, terminal
+from ferops.promotion import gate
+from ferops.promotion.gate import Verdict
+from ferops.tracking import store
+from ferops.tracking.registry import versions
+from ferops.tracking.registry.ledger import REGISTRY
 from ferops.tracking.store import MODEL
 
 GLANCE = 2
@@ -129,8 +130,8 @@ def _approval(asked: Verdict, hours: float) -> State | None:
 
 def _show(asked: Verdict, says: str) -> None:
     with store.session() as opened, tempfile.TemporaryDirectory() as scratch:
-        confusion = registry.artifact(opened, asked.challenger, verdict.CONFUSION, Path(scratch))
-        page = verdict.page(opened, asked, says, confusion)
+        confusion = versions.artifact(opened, asked.challenger, promotion_report.CONFUSION, Path(scratch))
+        page = promotion_report.page(opened, asked, says, confusion)
     create_markdown_artifact(page, key="promotion-decision", description="What the gate says, and why")
 
 

@@ -19,13 +19,14 @@ from prefect.utilities.annotations import quote
 
 from ferops import params
 from ferops.data import scored
-from ferops.data.images import Bad
+from ferops.data.readers.image_files import UnreadableFile
 from ferops.errors import FeropsError, of_the_machine
-from ferops.orchestration import artifacts, notifications, terminal
-from ferops.orchestration.scoring import Plan, Scored, plan, score
-from ferops.stages.quiet import quiet_imports
-from ferops.tracking import registry, serving, store
-from ferops.tracking.serving import Network
+from ferops.machine.tensorflow import quiet_imports
+from ferops.orchestration import markdown, notifications, terminal
+from ferops.orchestration.monitoring.batch_scoring import Plan, ScoringResult, plan, score
+from ferops.tracking import store
+from ferops.tracking.registry import loading, versions
+from ferops.tracking.registry.loading import Network
 from ferops.tracking.tags import WEIGHTS_DIGEST
 
 SHOWN = 200
@@ -33,7 +34,7 @@ SHOWN = 200
 
 
 @task(cache_policy=NO_CACHE)
-def batch(files: tuple[Path, ...], plan: Plan, network: Network) -> Scored | State:
+def batch(files: tuple[Path, ...], plan: Plan, network: Network) -> ScoringResult | State:
     """Read the files of a batch, ask the network, add a part to the table."""
     try:
         return score(files, plan, network)
@@ -67,17 +68,17 @@ def scoring(
         notifications.check(notify)
         kernel = params.load().preprocess.median_kernel
         with store.session() as opened:
-            version = registry.resolve(opened, model)
+            version = versions.resolve(opened, model)
             todo = plan(Path(images), Path(output), str(version.tags.get(WEIGHTS_DIGEST)), batch_size)
             logger.info("%s files, %s of them known", f"{todo.found:,}", f"{todo.known:,}")
             with quiet_imports():
-                network = serving.load(opened, version, kernel) if todo.batches else None
+                network = loading.load(opened, version, kernel) if todo.batches else None
     except FeropsError as error:
         return Failed(message=str(error))
     except OSError as error:
         return Failed(message=of_the_machine(error))
 
-    done = Scored(Counter(), [])
+    done = ScoringResult(Counter(), [])
     progress = create_progress_artifact(0.0, key="scoring-progress", description=f"{images} with {model}")
     for number, files in enumerate(todo.batches, start=1):
         name = f"batch {number} of {len(todo.batches)}"
@@ -86,13 +87,13 @@ def scoring(
         if not state.is_completed():
             return Failed(message=f"{name}: {state.message}")
         one = state.result()
-        done = Scored(done.predicted + one.predicted, [*done.bad, *one.bad])
+        done = ScoringResult(done.predicted + one.predicted, [*done.bad, *one.bad])
         logger.info("%s: %s scored, %s bad", name, f"{one.predicted.total():,}", f"{len(one.bad):,}")
         update_progress_artifact(progress, 100 * number / len(todo.batches))
     return conclude(todo, int(version.version), done)
 
 
-def conclude(todo: Plan, version: int, done: Scored) -> State:
+def conclude(todo: Plan, version: int, done: ScoringResult) -> State:
     """Show what was done."""
     scored_now = done.predicted.total()
     summary = f"{scored_now:,} scored, {todo.known:,} known, {len(done.bad):,} bad of {todo.found:,} files"
@@ -101,10 +102,10 @@ def conclude(todo: Plan, version: int, done: Scored) -> State:
         ("bad", f"{len(done.bad):,}"), ("model", f"{store.MODEL}/{version}"), ("table", str(todo.output)),
         ("run", todo.run),
     ]  # fmt: skip
-    create_markdown_artifact(artifacts.table(["", ""], rows), key="scoring-summary", description=summary)
+    create_markdown_artifact(markdown.table(["", ""], rows), key="scoring-summary", description=summary)
     if scored_now:
         shares = [(name, f"{count:,}", f"{count / scored_now:.1%}") for name, count in done.predicted.most_common()]
-        create_markdown_artifact(artifacts.table(["predicted", "images", "share"], shares), key="scoring-shares")
+        create_markdown_artifact(markdown.table(["predicted", "images", "share"], shares), key="scoring-shares")
     if done.bad:
         list_bad(todo, done.bad)
     if not scored_now and not todo.known:
@@ -112,12 +113,12 @@ def conclude(todo: Plan, version: int, done: Scored) -> State:
     return Completed(message=summary)
 
 
-def list_bad(todo: Plan, bad: list[Bad]) -> None:
+def list_bad(todo: Plan, bad: list[UnreadableFile]) -> None:
     """Name the files that could not be read, with the reasons: in the artifact, and all of them in a CSV."""
     path = scored.add_bad(todo.output, todo.run, bad)
     left = len(bad) - SHOWN
     lines = [
-        artifacts.table(["file", "reason"], bad[:SHOWN]),
+        markdown.table(["file", "reason"], bad[:SHOWN]),
         f"{left:,} more are in {path}" if left > 0 else f"{path}",
     ]
     create_markdown_artifact("\n\n".join(lines), key="scoring-bad", description=f"{len(bad):,} files not read")

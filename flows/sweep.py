@@ -17,11 +17,13 @@ from prefect.states import Completed, Failed
 from prefect.task_runners import TaskRunner
 
 from ferops.errors import FeropsError
-from ferops.orchestration import artifacts, coordinates, experiments, folders, notifications, search, terminal, trials
-from ferops.orchestration.search import Method, Outcome, Trial
-from ferops.orchestration.trials import Planned, side_by_side
-from ferops.tracking import sweeps
-from ferops.tracking.sweeps import Begun
+from ferops.orchestration import markdown, notifications, terminal
+from ferops.orchestration.pipeline import run_folders
+from ferops.orchestration.sweeps import experiments, parallel_coordinates, search, trials
+from ferops.orchestration.sweeps.search import Method, Outcome, Trial
+from ferops.orchestration.sweeps.trials import TrialSpec, side_by_side
+from ferops.tracking.runs import sweep_runs
+from ferops.tracking.runs.sweep_runs import SweepRun
 
 
 @flow(on_failure=[notifications.failed], on_crashed=[notifications.failed])
@@ -56,17 +58,17 @@ def sweep(
         runner = side_by_side(dask, __name__)
         common = search.common(space, recipe, overrides or {})
         name = name or search.sweep_name(space, method, trials, seed, common)
-        origin = [folders.head(), common]
+        origin = [run_folders.head(), common]
         base = experiments.base(common)
         chosen = search.plan(name, space, base, method=method, trials=trials, seed=seed, common=origin)
         key = search.digest([name, space, method, trials, seed, origin])
         settings = {"method": method, "trials": len(chosen), "seed": seed, "recipe": recipe, **space}
-        begun = sweeps.begin(name, key, settings, "flows/sweep.py")
+        begun = sweep_runs.begin(name, key, settings, "flows/sweep.py")
         planned = [
-            Planned(
+            TrialSpec(
                 trial.name,
                 ", ".join(f"{key}={value}" for key, value in trial.values.items()),
-                folders.settings(recipe, {**(overrides or {}), **trial.values, experiments.CLOSED: False}),
+                run_folders.settings(recipe, {**(overrides or {}), **trial.values, experiments.CLOSED: False}),
             )
             for trial in chosen
         ]
@@ -76,7 +78,7 @@ def sweep(
 
 
 def _run(
-    name: str, begun: Begun, chosen: Sequence[Trial], planned: Sequence[Planned], runner: TaskRunner | None
+    name: str, begun: SweepRun, chosen: Sequence[Trial], planned: Sequence[TrialSpec], runner: TaskRunner | None
 ) -> State:
     ended = trials.run(planned, begun.run_id, runner)
     outcomes = search.ranked([Outcome(trial, how) for trial, how in zip(chosen, ended, strict=True)])
@@ -92,16 +94,16 @@ def _run(
     )
 
 
-def _show(name: str, begun: Begun, outcomes: Sequence[Outcome]) -> None:
+def _show(name: str, begun: SweepRun, outcomes: Sequence[Outcome]) -> None:
     """Table and picture, into Prefect and into the sweep's run in MLflow."""
     header, *rows = search.shown(outcomes)
-    page = artifacts.table(header, rows)
+    page = markdown.table(header, rows)
     with tempfile.TemporaryDirectory() as scratch:
         files = [Path(scratch, f"sweep.{kind}") for kind in ("csv", "md", "png")]
         search.table(outcomes).to_csv(files[0], index=False)
         files[1].write_text(f"{page}\n", encoding="utf-8")
         if outcomes[0].ended.scores:
-            coordinates.draw(files[2], outcomes, name)
+            parallel_coordinates.draw(files[2], outcomes, name)
         shown = [file for file in files if file.exists()]
         trials.show(begun, "sweep", page, shown, [one.ended for one in outcomes])
     if not runtime.deployment.id:

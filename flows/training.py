@@ -19,9 +19,10 @@ from prefect.cache_policies import NO_CACHE
 from prefect.states import Completed, Failed
 
 from ferops.errors import FeropsError
-from ferops.orchestration import artifacts, folders, notifications, pipeline, terminal
-from ferops.orchestration.artifacts import Done
-from ferops.orchestration.folders import Folder
+from ferops.orchestration import markdown, notifications, terminal
+from ferops.orchestration.markdown import StageReport
+from ferops.orchestration.pipeline import dvc_stages, run_folders
+from ferops.orchestration.pipeline.run_folders import Folder
 
 WAITS = [10, 30, 90]
 """Seconds before each retry of what may fail for a while: a remote, a server."""
@@ -33,7 +34,7 @@ def reproduce(folder: Folder, stage: str, *, is_stale: bool) -> State:
     if not is_stale:
         return Completed(name="Cached", message="nothing to do")
     try:
-        how, address = pipeline.reproduce(folder, stage, get_run_logger().info)
+        how, address = dvc_stages.reproduce(folder, stage, get_run_logger().info)
     except FeropsError as error:
         return Failed(message=str(error))
     return Completed(name=how.title(), data=address)
@@ -42,13 +43,13 @@ def reproduce(folder: Folder, stage: str, *, is_stale: bool) -> State:
 @task(name="pull", task_run_name="pull", cache_policy=NO_CACHE)
 def bring(folder: Folder) -> State:
     """Bring what dvc.lock names from DVC's cache, and from its remote where there is one."""
-    return _state(lambda: pipeline.pull(folder, get_run_logger().info))
+    return _state(lambda: dvc_stages.pull(folder, get_run_logger().info))
 
 
 @task(name="push", task_run_name="push", cache_policy=NO_CACHE)
 def send(folder: Folder, branch: str | None) -> State:
     """Commit the results, of a worktree as a branch of its own, and send DVC's files to the remote."""
-    return _state(lambda: pipeline.push(folder, branch, get_run_logger().info))
+    return _state(lambda: dvc_stages.push(folder, branch, get_run_logger().info))
 
 
 @flow(on_failure=[notifications.failed], on_crashed=[notifications.failed])
@@ -70,22 +71,22 @@ def training(
     """
     try:
         notifications.check(notify)
-        values = folders.settings(recipe, overrides or {})
-        name = folders.name_of("training", values) if runtime.deployment.id else None
-        with folders.apart(values, name) if name else folders.workspace(values) as folder:
+        values = run_folders.settings(recipe, overrides or {})
+        name = run_folders.name_of("training", values) if runtime.deployment.id else None
+        with run_folders.apart(values, name) if name else run_folders.workspace(values) as folder:
             return _training(folder, targets or [], name, is_pushed=push)
     except FeropsError as error:
         return Failed(message=str(error))
 
 
 def _training(folder: Folder, targets: list[str], name: str | None, *, is_pushed: bool) -> State:
-    order = pipeline.stages(folder.path, targets)
+    order = dvc_stages.stages(folder.path, targets)
     if name and (brought := _patient(bring)(folder, return_state=True)).is_failed():
         return Failed(message=f"pull: {brought.message}")
     done = _stages(folder, order)
     failed = next((one for one in done if one.how == "failed"), None)
-    if name and any(one.how == "ran" for one in done[:-1]) and (not failed or failed.stage == pipeline.PUBLISH):
-        pipeline.keep(folder, name, get_run_logger().info)
+    if name and any(one.how == "ran" for one in done[:-1]) and (not failed or failed.stage == dvc_stages.PUBLISH):
+        dvc_stages.keep(folder, name, get_run_logger().info)
     _show(folder, done)
     if failed:
         return Failed(message=f"{failed.stage}: {failed.message}")
@@ -95,39 +96,39 @@ def _training(folder: Folder, targets: list[str], name: str | None, *, is_pushed
     return Completed(message=f"{len(ran)} of {len(done)} stages ran: {', '.join(ran) or 'all were up to date'}")
 
 
-def _stages(folder: Folder, order: Mapping[str, set[str]]) -> list[Done]:
+def _stages(folder: Folder, order: Mapping[str, set[str]]) -> list[StageReport]:
     """Each stage in turn, up to the first that fails: a gate that fails ends the run at once."""
-    stale = pipeline.stale(folder)
+    stale = dvc_stages.stale(folder)
     states: dict[str, State] = {}
     done = []
     for stage, reads in order.items():
         began = time.monotonic()
         is_stale = stage in stale or any(states[other].name == "Ran" for other in reads)
-        run = _patient(reproduce) if stage == pipeline.PUBLISH else reproduce
+        run = _patient(reproduce) if stage == dvc_stages.PUBLISH else reproduce
         states[stage] = run(
             folder, stage, is_stale=is_stale, wait_for=[states[other] for other in reads], return_state=True
         )
         seconds = time.monotonic() - began
         message = states[stage].message or ""
         if states[stage].is_failed():
-            return [*done, Done(stage, "failed", seconds, message)]
-        done.append(Done(stage, states[stage].name.lower(), seconds, address=states[stage].result()))
+            return [*done, StageReport(stage, "failed", seconds, message)]
+        done.append(StageReport(stage, states[stage].name.lower(), seconds, address=states[stage].result()))
     return done
 
 
-def _show(folder: Folder, done: list[Done]) -> None:
+def _show(folder: Folder, done: list[StageReport]) -> None:
     """What people look at in Prefect: stages, gates, figures, pictures, the way to the run in MLflow."""
-    create_markdown_artifact(artifacts.stages(done), key="training-stages", description="The stages as they went")
+    create_markdown_artifact(markdown.stages(done), key="training-stages", description="The stages as they went")
     by_name = {one.stage: one for one in done}
-    gates = [artifacts.gate(folder.path, stage.partition("@")[2]) for stage in by_name if stage.startswith("validate@")]
+    gates = [markdown.gate(folder.path, stage.partition("@")[2]) for stage in by_name if stage.startswith("validate@")]
     if gates:
         create_markdown_artifact("\n\n".join(gates), key="training-gates", description="What Great Expectations found")
     if "evaluate" not in by_name or by_name["evaluate"].how == "failed":
         return
     create_markdown_artifact(
-        artifacts.figures(folder.path), key="training-metrics", description="Against the champion and the paper"
+        markdown.figures(folder.path), key="training-metrics", description="Against the champion and the paper"
     )
-    create_markdown_artifact(artifacts.pictures(folder.path), key="training-pictures", description="What was measured")
+    create_markdown_artifact(markdown.pictures(folder.path), key="training-pictures", description="What was measured")
     if address := done[-1].address:
         create_link_artifact(address, "the run in MLflow", key="training-run", description="The run in MLflow")
 
@@ -155,7 +156,7 @@ def main(
 ) -> None:
     """Bring the pipeline up to date in this workspace, as a Prefect flow. No server is needed."""
     values = terminal.assignments(overrides or [])
-    folders.settings(recipe, values)  # a mistake is told before a server starts
+    run_folders.settings(recipe, values)  # a mistake is told before a server starts
     terminal.main(training, recipe=recipe, overrides=values, targets=targets or [], push=push)
 
 

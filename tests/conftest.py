@@ -1,4 +1,4 @@
-"""Fixtures that every room's tests share."""
+"""Fixtures that the tests of every package share."""
 
 import os
 import shutil
@@ -66,9 +66,9 @@ def committed(repro: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def shelf(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A repository whose store holds the versions of tests/versions.py; to be copied."""
-    import versions
+    """A repository whose store holds the versions of tests/registered.py; to be copied."""
+    import registered
 
     root = tmp_path_factory.mktemp("shelf")
-    versions.make(root)
+    registered.make(root)
     return root

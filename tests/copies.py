@@ -12,7 +12,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from ferops.data.faces import Faces, by_content
+from ferops.data.readers.faces import Faces, by_content
 from ferops.labels import NAMES, UNSPLIT
 
 Tree = dict[str, bytes]

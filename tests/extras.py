@@ -1,4 +1,4 @@
-"""CK+ and JAFFE with drawn faces, laid out and named as those are passed on."""
+"""CK+ and JAFFE with synthetic faces, laid out and named as those are passed on."""
 
 import io
 from functools import cache
@@ -8,7 +8,7 @@ import numpy as np
 from copies import Tree, png
 from PIL import Image
 
-from ferops.data import portraits
+from ferops.data.synthetic import portraits
 from ferops.labels import EXPRESSIONS
 
 CK_FOLDERS = ("anger", "contempt", "disgust", "fear", "happy", "sadness", "surprise")
@@ -29,7 +29,7 @@ def portrait(face: np.ndarray) -> np.ndarray:
 
 @cache
 def ckplus(each: int = 3) -> Tree:
-    """`each` drawn faces in each of the seven folders; those of contempt are drawn neutral."""
+    """`each` synthetic faces in each of the seven folders; those of contempt are drawn neutral."""
     generator = np.random.default_rng(1)
     return {
         f"CK+48/{folder}/S{subject:03}_00{number + 1}_{number + 10:08}.png": png(
@@ -42,7 +42,7 @@ def ckplus(each: int = 3) -> Tree:
 
 @cache
 def jaffe(each: int = 2) -> Tree:
-    """`each` drawn faces of each expression, and a neutral picture in which there is no face."""
+    """`each` synthetic faces of each expression, and a neutral picture in which there is no face."""
     generator = np.random.default_rng(2)
     tree = {
         f"jaffe/KA.{word}{number + 1}.{10 * code + number}.tiff": tiff(portrait(portraits.draw_face(code, generator)))

@@ -1,4 +1,4 @@
-"""What the tests of several rooms call."""
+"""What the tests of several packages call."""
 
 import os
 import shutil

@@ -64,10 +64,10 @@ def test_with_all_blocks_frozen_as_the_text_says_only_the_head_would_train() -> 
 
 @pytest.mark.parametrize("frozen_blocks", range(6))
 def test_the_counts_are_those_of_the_network_that_keras_builds(frozen_blocks: int) -> None:
-    from ferops.model import network
+    from ferops.model.networks import vgg16_transfer
 
     settings = params.load(ROOT / "params.yaml").model.model_copy(update={"frozen_blocks": frozen_blocks})
-    assert paper.parameters(frozen_blocks) == network.counts(network.build(settings))
+    assert paper.parameters(frozen_blocks) == vgg16_transfer.counts(vgg16_transfer.build(settings))
 
 
 # precision, recall and what follows from them
@@ -96,8 +96,8 @@ def test_a_perfect_network_a_silent_one_and_one_that_is_always_wrong() -> None:
 @pytest.mark.parametrize("seed", range(5))
 def test_the_formulas_hold_for_the_measured_figures_of_any_softmax(seed: int) -> None:
     labels, outputs = network_like(seed)
-    twins = np.zeros(len(labels), dtype=bool)
-    measured = metrics.evaluate(labels, outputs, twin_in_training=twins, tta=outputs, bins=15)
+    duplicates = np.zeros(len(labels), dtype=bool)
+    measured = metrics.evaluate(labels, outputs, duplicate_in_train=duplicates, tta=outputs, bins=15)
     precision, recall = measured["precision_micro"], measured["recall_micro"]
     assert 0.2 < recall < precision < 0.95, "a case that says something"
     assert paper.binary_accuracy(precision, recall) == pytest.approx(measured["binary_accuracy"])
@@ -272,7 +272,7 @@ def test_our_images_are_public_and_private_test_without_one_blank(ours: paper.Ta
 
 def test_the_benchmark_prints_the_tables_and_writes_the_picture(tmp_path: Path) -> None:
     labels, outputs = network_like(seed=0, images=400)
-    columns = {"id": range(400), "split": ["validation", "test"] * 200, "label": labels, "twin_in_training": False}
+    columns = {"id": range(400), "split": ["validation", "test"] * 200, "label": labels, "duplicate_in_train": False}
     predictions = pd.DataFrame(columns).join(pd.DataFrame(outputs, columns=list(NAMES)))
     predictions.to_parquet(tmp_path / "predictions.parquet")
     command = ("python", str(ROOT / "benchmarks/paper.py"), "predictions.parquet", "--picture", "picture.png")
@@ -286,7 +286,7 @@ def test_the_benchmark_prints_the_tables_and_writes_the_picture(tmp_path: Path) 
 def test_the_benchmark_says_in_one_line_what_is_wrong_with_its_input(tmp_path: Path, given: str) -> None:
     (tmp_path / "text.parquet").write_text("not a table")
     pd.DataFrame({"label": [0]}).to_parquet(tmp_path / "other.parquet")
-    closed = {"id": [0], "split": ["validation"], "label": [0], "twin_in_training": [False]}
+    closed = {"id": [0], "split": ["validation"], "label": [0], "duplicate_in_train": [False]}
     pd.DataFrame(closed | {name: [0.1] for name in NAMES}).to_parquet(tmp_path / "closed.parquet")
     done = shell(tmp_path, "python", str(ROOT / "benchmarks/paper.py"), given, check=False)
     assert done.returncode == 1

@@ -9,10 +9,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from ferops import params, promotion
+from ferops import params
 from ferops.labels import NAMES, OFFICIAL_COUNTS
 from ferops.model import metrics
-from ferops.promotion import BadPredictions, DifferentImages
+from ferops.promotion import rules
+from ferops.promotion.rules import BadPredictions, DifferentImages
 
 N = 700
 LABELS = np.tile(np.arange(7), N // 7)
@@ -41,14 +42,14 @@ def table(split: str, labels: np.ndarray, probabilities: np.ndarray) -> pd.DataF
     columns = {name: probabilities[:, code].astype(np.float32) for code, name in enumerate(NAMES)}
     hashes = [hashlib.sha256(image.encode()).hexdigest()[:16] for image in images]
     head = {"id": images, "split": split, "label": labels, "hash": hashes}
-    return pd.DataFrame({**head, **columns, "twin_in_training": np.arange(len(labels)) % 10 == 0})
+    return pd.DataFrame({**head, **columns, "duplicate_in_train": np.arange(len(labels)) % 10 == 0})
 
 
-def promote(challenger: pd.DataFrame, champion: pd.DataFrame | None, **changes: object) -> promotion.Decision:
-    return promotion.decide(challenger, champion, RULES.model_copy(update=changes), bins=BINS)
+def promote(challenger: pd.DataFrame, champion: pd.DataFrame | None, **changes: object) -> rules.Decision:
+    return rules.decide(challenger, champion, RULES.model_copy(update=changes), bins=BINS)
 
 
-def failed(decision: promotion.Decision) -> list[str]:
+def failed(decision: rules.Decision) -> list[str]:
     return [rule.name for rule in decision.rules if not rule.passed]
 
 
@@ -79,7 +80,7 @@ def test_a_worse_challenger_is_refused_for_its_accuracy_alone() -> None:
 def test_an_equal_challenger_is_promoted_at_any_tolerance_but_zero() -> None:
     same = network(0.7)
 
-    assert promote(same, same).comparison == promotion.Comparison(0, metrics.Interval(0, 0), 1)
+    assert promote(same, same).comparison == rules.Comparison(0, metrics.Interval(0, 0), 1)
     assert promote(same, same, tolerance=1e-9).promoted
     assert failed(promote(same, same, tolerance=0.0)) == ["tolerance"]
 
@@ -173,7 +174,7 @@ def test_every_floor_can_be_computed_from_predictions_alone(name: str) -> None:
     probabilities = rows[list(NAMES)].to_numpy()
     expected = metrics.evaluate(
         rows["label"].to_numpy(), probabilities, tta=probabilities, bins=BINS,
-        twin_in_training=rows["twin_in_training"].to_numpy(),
+        duplicate_in_train=rows["duplicate_in_train"].to_numpy(),
     )[name]  # fmt: skip
 
     floor = promote(predictions, None, floors={name: 0.01}).rules[0]
@@ -184,9 +185,11 @@ def test_every_floor_can_be_computed_from_predictions_alone(name: str) -> None:
 
 
 def test_a_floor_that_cannot_be_measured_is_not_met() -> None:
-    decision = promote(network(0.7).assign(twin_in_training=True), None, floors={"accuracy_without_twins": 0.5})
+    decision = promote(network(0.7).assign(duplicate_in_train=True), None, floors={"accuracy_deduplicated": 0.5})
 
-    assert decision.reasons == ("there is no accuracy_without_twins: every validation image has a twin in training",)
+    assert decision.reasons == (
+        "there is no accuracy_deduplicated: every validation image has a duplicate in training",
+    )
 
 
 # which images
@@ -297,7 +300,7 @@ def test_the_interval_is_that_of_a_naive_paired_bootstrap() -> None:
 
     naive = [difference[rng.integers(0, 400, 400)].mean() for _ in range(10_000)]
 
-    interval = promotion.compare(challenger, champion).interval
+    interval = rules.compare(challenger, champion).interval
     # an end moves by about 0.0009 from one bootstrap of 10,000 to another; the interval is 0.13 wide
     assert interval == pytest.approx(np.quantile(naive, (0.025, 0.975)), abs=0.005)
 
@@ -307,7 +310,7 @@ def test_the_images_are_compared_in_pairs() -> None:
     champion = np.arange(1000) < 700
     challenger = np.arange(1000) < 715
 
-    low, high = promotion.compare(challenger, champion).interval
+    low, high = rules.compare(challenger, champion).interval
 
     assert 0 < low < 0.015 < high < 0.03
     assert metrics.wilson(715, 1000).low < 0.70
@@ -317,7 +320,7 @@ def test_the_same_predictions_give_the_same_interval() -> None:
     rng = np.random.default_rng(4)
     challenger, champion = rng.random(3589) < 0.6, rng.random(3589) < 0.6
 
-    assert promotion.compare(challenger, champion) == promotion.compare(challenger, champion)
+    assert rules.compare(challenger, champion) == rules.compare(challenger, champion)
 
 
 @pytest.mark.parametrize(
@@ -332,8 +335,8 @@ def test_the_same_predictions_give_the_same_interval() -> None:
     ],
 )
 def test_mcnemars_p_value_is_the_exact_binomial_one(won: int, lost: int, p_value: float) -> None:
-    assert promotion.mcnemar(won, lost) == pytest.approx(p_value)
-    assert promotion.mcnemar(lost, won) == pytest.approx(p_value)
+    assert rules.mcnemar(won, lost) == pytest.approx(p_value)
+    assert rules.mcnemar(lost, won) == pytest.approx(p_value)
 
 
 def test_mcnemar_decides_nothing() -> None:

@@ -38,7 +38,7 @@ def data_use(
     """Point the pipeline at a copy of FER2013: read through, tracked by DVC. Bad data change nothing."""
     from rich.console import Console
 
-    from ferops.commands.use import use
+    from ferops.commands.data_use import use
 
     use(path, recipe, Console())
 
@@ -50,7 +50,7 @@ def data_extra(
     """Add a test set, CK+ or JAFFE, that `evaluate` scores and nothing trains on. Bad data change nothing."""
     from rich.console import Console
 
-    from ferops.commands.extra import add
+    from ferops.commands.data_extra import add
 
     add(path, Console())
 
@@ -60,7 +60,7 @@ def data_show() -> None:
     """The data set in use: what it is, its counts, and a picture with examples of each expression."""
     from rich.console import Console
 
-    from ferops.commands.show import show
+    from ferops.commands.data_show import show
 
     show(Console())
 
@@ -73,7 +73,7 @@ def weights_fold(
     """Fold the batch norms of a trained vgg16_best into plain VGG16, from which vgg16_transfer and others can start."""
     from rich.console import Console
 
-    from ferops.commands.fold import fold
+    from ferops.commands.weights_fold import fold
 
     fold(model, out, Console())
 
@@ -86,7 +86,7 @@ def weights_shrink(
     """Write a trained network into a file of half the size, kernels in half precision, to hand it on."""
     from rich.console import Console
 
-    from ferops.commands.shrink import shrink
+    from ferops.commands.weights_shrink import shrink
 
     shrink(model, out, Console())
 
@@ -160,14 +160,14 @@ def restore() -> None:
 def summary() -> None:
     """The network of params.yaml, layer by layer; the paper's with its three counts."""
     from ferops import paper, params
-    from ferops.stages.quiet import quiet_imports
+    from ferops.machine.tensorflow import quiet_imports
 
     settings = params.load().model
     with quiet_imports():
-        from ferops.model import network, systems
+        from ferops.model.networks import systems, vgg16_transfer
     model = systems.build(settings)
     model.summary(line_length=100, expand_nested=True, show_trainable=True)
-    total, trainable, fixed = network.counts(model)
+    total, trainable, fixed = vgg16_transfer.counts(model)
     print(f"ours         {total:,} parameters, {trainable:,} trainable, {fixed:,} not")
     if settings.name != "vgg16_transfer":
         return

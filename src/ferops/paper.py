@@ -53,7 +53,7 @@ class Chance(NamedTuple):
     chi_square: NDArray[np.float64]
 
 
-class Printed(NamedTuple):
+class PrintedResult(NamedTuple):
     """A line of its Table 3: whose work it is, the figures, fractions, and what they are of or at odds with."""
 
     work: str
@@ -101,9 +101,9 @@ TABLE_4_DEGREES: Final = 36
 """Computed from the cells of its Table 4 when the paper was read. The cells are not at hand here: these are quoted."""
 
 TABLE_3: Final = {
-    "vgg16_transfer": Printed("its own", (0.90,), "binary accuracy"),
-    "cnn": Printed("Singh and Nasoz", (0.752,), "61.7% in its section 2.1"),
-    "cnn_lbp_orb": Printed("Debnath et al.", (0.9813, 0.9205), "CK+ and JAFFE"),
+    "vgg16_transfer": PrintedResult("its own", (0.90,), "binary accuracy"),
+    "cnn": PrintedResult("Singh and Nasoz", (0.752,), "61.7% in its section 2.1"),
+    "cnn_lbp_orb": PrintedResult("Debnath et al.", (0.9813, 0.9205), "CK+ and JAFFE"),
 }
 """What is known here of its Table 3, by the system's `model.name`; its other lines were not at hand."""
 

@@ -24,7 +24,7 @@ class _Section(BaseModel):
 
 
 class Sample(_Section):
-    """The drawn sample: how many faces, from which seed."""
+    """The synthetic sample: how many faces, from which seed."""
 
     seed: Seed
     train: int = Field(ge=70, le=100_000)
@@ -45,8 +45,8 @@ class Preprocess(_Section):
     """Filtering and cleaning."""
 
     median_kernel: Literal[1, 3, 5, 7]
-    repeats: Literal["keep", "drop_in_training", "drop"]
-    repeat_rms: float = Field(ge=0, le=20)
+    duplicates: Literal["keep", "drop_in_training", "drop"]
+    duplicate_rms: float = Field(ge=0, le=20)
     blank_std: float = Field(ge=0, le=20)
 
 
@@ -62,7 +62,7 @@ class Validate(_Section):
 
     max_kl_divergence: float = Field(gt=0, le=10)
     count_tolerance: Fraction
-    max_repeats_across_splits: Fraction
+    max_cross_split_duplicates: Fraction
     min_image_std: float = Field(ge=0, le=128)
     pixel_mean: Interval
     pixel_std: Interval
@@ -133,7 +133,7 @@ class Train(_Section):
     mixup: Fraction
     brightness: Fraction
     erasing: Fraction
-    light_epochs: int = Field(ge=0, le=10_000)
+    clean_epochs: int = Field(ge=0, le=10_000)
     patience: int = Field(ge=1, le=10_000)
     precision: Literal["float32", "mixed_bfloat16"]
     online_augmentation: bool
@@ -148,7 +148,7 @@ class Evaluate(_Section):
 
 
 Floor = Literal[
-    "accuracy", "accuracy_without_twins", "binary_accuracy",
+    "accuracy", "accuracy_deduplicated", "binary_accuracy",
     "precision_macro", "recall_macro", "f1_macro", "specificity_macro", "precision_micro", "recall_micro",
 ]  # fmt: skip
 """Fractions of metrics/val.json that follow from predictions.parquet, which holds no mirrored images."""

@@ -11,11 +11,13 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
-import versions
-from versions import BETTER, ELSEWHERE, GOOD, LOST, OLD, POOR, WORSE
+import registered
+from registered import BETTER, ELSEWHERE, GOOD, LOST, OLD, POOR, WORSE
 
-from ferops import cli, promotion
-from ferops.tracking import ledger, locks, registry, store
+from ferops import cli
+from ferops.promotion import rules
+from ferops.tracking import store
+from ferops.tracking.registry import ledger, mutex, versions
 
 
 class Answer(NamedTuple):
@@ -26,7 +28,7 @@ class Answer(NamedTuple):
     err: str
 
 
-class Clone(versions.Clone):
+class Clone(registered.Clone):
     """A clone with its store, and the commands in it."""
 
     def __init__(self, root: Path, ferops: Callable[..., Answer]) -> None:
@@ -278,13 +280,13 @@ def test_of_two_promotions_at_once_one_wins_and_the_other_says_so(
     clone: Clone, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     clone.alias(challenger=BETTER, champion=WORSE)
-    decide = promotion.decide
+    decide = rules.decide
 
-    def decide_while_another_wins(*args: Any, **options: Any) -> promotion.Decision:
-        registry.promote(clone.opened, GOOD, instead_of=WORSE, decision={}, path=clone.root / ledger.REGISTRY)
+    def decide_while_another_wins(*args: Any, **options: Any) -> rules.Decision:
+        versions.promote(clone.opened, GOOD, instead_of=WORSE, decision={}, path=clone.root / ledger.REGISTRY)
         return decide(*args, **options)
 
-    monkeypatch.setattr(promotion, "decide", decide_while_another_wins)
+    monkeypatch.setattr(rules, "decide", decide_while_another_wins)
 
     done = clone.ferops("promote")
 
@@ -298,7 +300,7 @@ def test_of_two_promotions_at_once_one_wins_and_the_other_says_so(
 def test_a_promotion_under_way_is_not_disturbed(clone: Clone) -> None:
     clone.alias(challenger=BETTER, champion=GOOD, previous=WORSE)
 
-    with locks.exclusive(clone.opened, "promotion", "a promotion"):
+    with mutex.exclusive(clone.opened, "promotion", "a promotion"):
         for command in ("promote", "rollback"):
             done = clone.ferops(command)
             assert (done.code, done.out) == (1, "")
@@ -339,7 +341,7 @@ def test_the_champion_is_never_missing_while_it_changes_a_hundred_times(clone: C
         before = GOOD
         for turn in range(100):
             after = BETTER if turn % 2 == 0 else GOOD
-            registry.promote(clone.opened, after, instead_of=before, decision={}, path=clone.root / ledger.REGISTRY)
+            versions.promote(clone.opened, after, instead_of=before, decision={}, path=clone.root / ledger.REGISTRY)
             before = after
     finally:
         (clone.root / "stop").touch()

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 from support import refused, shell
 
-from ferops.model import convnets, weights
+from ferops.model import weights
+from ferops.model.networks import convnets
 from ferops.params import Model
 
 SETTINGS = Model(name="lean_cnn", weights="none", frozen_blocks=0, scaling="unit", noise=0, dropout=0.3)

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from copies import kaggle, made_up
 
-from ferops.data.faces import Faces
+from ferops.data.readers.faces import Faces
 
 ROOT = Path(__file__).parents[2]
 

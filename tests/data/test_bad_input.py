@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 from support import shell
 
-from ferops.data import packing, readers
-from ferops.data.faces import BadFile, BadRow, Faces
+from ferops.data.readers import archives, layouts
+from ferops.data.readers.faces import BadFile, BadRow, Faces
 
 
 def _tar_with(**member: object) -> bytes:
@@ -63,7 +63,7 @@ def test_an_archive_that_is_not_to_be_trusted_is_refused(kind, tmp_path):
     path = tmp_path / "download"
     path.write_bytes(content)
     with pytest.raises(BadFile, match=says):
-        readers.read(path)
+        layouts.read(path)
     assert list(tmp_path.iterdir()) == [path]
 
 
@@ -73,7 +73,7 @@ def test_an_encrypted_zip_says_so(tmp_path):
     content[content.index(b"PK\x01\x02") + 8] |= 1
     (tmp_path / "download").write_bytes(content)
     with pytest.raises(BadFile, match="is encrypted"):
-        readers.read(tmp_path / "download")
+        layouts.read(tmp_path / "download")
 
 
 BOMBS = {
@@ -95,14 +95,14 @@ def _deflated(tree: copies.Tree) -> bytes:
 
 @pytest.mark.parametrize("kind", BOMBS)
 def test_an_archive_bomb_is_refused_by_a_bound_and_nothing_is_unpacked(kind, tmp_path, monkeypatch):
-    monkeypatch.setattr(packing, "UNPACKED_AT_MOST", 3 << 20)
+    monkeypatch.setattr(archives, "UNPACKED_AT_MOST", 3 << 20)
     row = f"3,{' '.join(['77'] * 2304)},Training\n".encode()
     content = b"emotion,pixels,Usage\n" + row * 1000 if "image" not in kind else b"\x89PNG\r\n\x1a\n" + bytes(8 << 20)
     path = tmp_path / "download"
     path.write_bytes(BOMBS[kind](content))
     assert path.stat().st_size < 200_000
     with pytest.raises(BadFile, match="unpacks to more than"):
-        readers.read(path)
+        layouts.read(path)
     assert list(tmp_path.iterdir()) == [path]
 
 
@@ -130,7 +130,7 @@ def test_an_archive_of_images_that_is_cut_short_is_one_line(packed, share, faces
     whole = path.read_bytes()
     path.write_bytes(whole[: int(len(whole) * share)])
     with pytest.raises(BadFile, match="damaged or cut short") as error:
-        readers.read(path)
+        layouts.read(path)
     assert "\n" not in str(error.value)
 
 
@@ -147,7 +147,7 @@ def test_nul_bytes_are_refused(place, faces, tmp_path):
     path = tmp_path / "fer2013.csv"
     path.write_bytes(b"\n".join(spoilt[place]))
     with pytest.raises(BadRow, match=r"row \d+ \(the header is row 1\): found"):
-        readers.read(path)
+        layouts.read(path)
 
 
 def _everything(folder: Path) -> str:

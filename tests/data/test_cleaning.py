@@ -3,8 +3,9 @@
 import numpy as np
 import pytest
 
-from ferops.data import cleaning, readers
-from ferops.data.cleaning import blanks, drop_repeats, repeat_groups, statistics
+from ferops.data import cleaning
+from ferops.data.cleaning import blanks, drop_duplicates, duplicate_groups, statistics
+from ferops.data.readers import layouts
 
 
 @pytest.fixture
@@ -41,29 +42,29 @@ def test_flat_images_are_blank_and_others_are_not(images):
     assert not blanks(images, 0.0).any()
 
 
-def test_exact_repeats_are_found_and_named_by_their_first(images):
+def test_exact_duplicates_are_found_and_named_by_their_first(images):
     images[20] = images[5]
     images[41] = images[5]
     images[50] = images[2]
-    groups = repeat_groups(images, 0.0)
+    groups = duplicate_groups(images, 0.0)
     assert {index: int(group) for index, group in enumerate(groups) if group >= 0} == {
         5: 5, 20: 5, 41: 5, 2: 2, 50: 2,
     }  # fmt: skip
 
 
-def test_near_repeats_are_found_up_to_the_bound_and_not_beyond(images):
+def test_near_duplicates_are_found_up_to_the_bound_and_not_beyond(images):
     images[30] = images[10] + 2
-    assert repeat_groups(images, 2.0)[[10, 30]].tolist() == [10, 10]
-    assert (repeat_groups(images, 1.99) == -1).all()
+    assert duplicate_groups(images, 2.0)[[10, 30]].tolist() == [10, 10]
+    assert (duplicate_groups(images, 1.99) == -1).all()
     images[30] = images[10]
     images[30, 0, 0] ^= 1
-    assert (repeat_groups(images, 0.0) == -1).all()
-    assert repeat_groups(images, 0.1)[30] == 10
+    assert (duplicate_groups(images, 0.0) == -1).all()
+    assert duplicate_groups(images, 0.1)[30] == 10
 
 
 def test_a_chain_of_near_pairs_is_one_group(images):
     images[40], images[7], images[33] = images[22] + 2, images[22] + 4, images[22] + 6
-    groups = repeat_groups(images, 2.0)
+    groups = duplicate_groups(images, 2.0)
     assert groups[[22, 40, 7, 33]].tolist() == [7, 7, 7, 7]
     assert (np.delete(groups, [22, 40, 7, 33]) == -1).all()
 
@@ -78,13 +79,13 @@ def test_no_pair_is_missed_and_none_is_made_up(rms, rows, monkeypatch):
     noisy = base[generator.integers(0, 40, 300)] + generator.normal(0, 1, (300, 48, 48)) * spread
     images = np.clip(noisy, 0, 255).astype(np.uint8)
     images[::25] = images[3]
-    assert np.array_equal(repeat_groups(images, rms), _brute_force(images, rms))
+    assert np.array_equal(duplicate_groups(images, rms), _brute_force(images, rms))
 
 
 def test_ignored_images_are_in_no_group(images):
     images[5], images[6] = 0, 0
     images[20] = images[10]
-    groups = repeat_groups(images, 2.0, ignore=blanks(images, 2.0))
+    groups = duplicate_groups(images, 2.0, ignore=blanks(images, 2.0))
     assert np.flatnonzero(groups >= 0).tolist() == [10, 20]
     assert groups[20] == 10
 
@@ -99,29 +100,29 @@ SPLITS = np.array(["train", "validation", "test"])[[0, 0, 0, 1, 0, 0, 2, 1, 2, 2
     [("keep", []), ("drop_in_training", [1, 2, 4, 5]), ("drop", [1, 2, 4, 5, 7, 10])],
 )
 def test_each_policy_drops_what_it_says(policy, dropped):
-    assert np.flatnonzero(~drop_repeats(GROUPS, SPLITS, policy)).tolist() == dropped
+    assert np.flatnonzero(~drop_duplicates(GROUPS, SPLITS, policy)).tolist() == dropped
 
 
-def test_where_repeats_are_dropped_in_training_no_test_image_has_a_twin_there():
-    keep = drop_repeats(GROUPS, SPLITS, "drop_in_training")
+def test_where_duplicates_are_dropped_in_training_no_test_image_has_a_duplicate_there():
+    keep = drop_duplicates(GROUPS, SPLITS, "drop_in_training")
     training = GROUPS[keep & (SPLITS == "train") & (GROUPS >= 0)]
     assert not np.isin(training, GROUPS[SPLITS != "train"]).any()
     assert keep[SPLITS != "train"].all()
 
 
-def test_where_all_repeats_are_dropped_one_of_each_group_stays():
-    keep = drop_repeats(GROUPS, SPLITS, "drop")
+def test_where_all_duplicates_are_dropped_one_of_each_group_stays():
+    keep = drop_duplicates(GROUPS, SPLITS, "drop")
     assert np.unique(GROUPS[keep & (GROUPS >= 0)], return_counts=True)[1].tolist() == [1, 1, 1, 1, 1]
     assert SPLITS[keep & (GROUPS == 4)].tolist() == ["test"]
 
 
-def test_repeats_planted_among_real_faces_are_found(real_csv):
-    images = readers.read(real_csv).images.copy()
+def test_duplicates_planted_among_real_faces_are_found(real_csv):
+    images = layouts.read(real_csv).images.copy()
     noise = np.random.default_rng(0).integers(-1, 2, images.shape[1:])
-    before = repeat_groups(images, 2.0)
+    before = duplicate_groups(images, 2.0)
     lonely = np.flatnonzero(before < 0)
     first, second = int(lonely[0]), int(lonely[-1])
     images[second] = np.clip(images[first].astype(np.int64) + noise, 0, 255)
-    after = repeat_groups(images, 2.0)
+    after = duplicate_groups(images, 2.0)
     assert after[[first, second]].tolist() == [first, first]
     assert np.array_equal(np.delete(after, [first, second]), np.delete(before, [first, second]))

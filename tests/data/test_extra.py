@@ -13,9 +13,11 @@ import pytest
 from copies import PACKINGS, png
 from support import ROOT, shell
 
-from ferops.data import crops, extra, portraits, prepared
-from ferops.data.extra import CKPLUS, JAFFE
-from ferops.data.faces import BadFile, UnknownLayout
+from ferops.data import prepared
+from ferops.data.readers import crops, extra_sets
+from ferops.data.readers.extra_sets import CKPLUS, JAFFE
+from ferops.data.readers.faces import BadFile, UnknownLayout
+from ferops.data.synthetic import portraits
 from ferops.labels import NAMES
 
 DRAWN = portraits.draw_face(0, np.random.default_rng(3))
@@ -45,7 +47,7 @@ def _folder(path: Path, tree: copies.Tree) -> Path:
 def test_ck_plus_in_every_packing_is_the_same_and_contempt_is_left_out(packing, tmp_path):
     tree = extras.ckplus()
     PACKINGS[packing](tmp_path / "download", dict(reversed(tree.items())))
-    found = extra.read(tmp_path / "download")
+    found = extra_sets.read(tmp_path / "download")
     assert (found.kind, found.contempt, found.central) == (CKPLUS, 3, 0)
     assert found.counts == (3, 3, 3, 3, 3, 3, 0)
     folder_of = {content: name.split("/")[1] for name, content in tree.items()}
@@ -53,14 +55,14 @@ def test_ck_plus_in_every_packing_is_the_same_and_contempt_is_left_out(packing, 
     for image, label in zip(found.images, found.labels, strict=True):
         folder = folder_of[png(image)]
         assert folders.get(folder, folder) == NAMES[label]
-    assert np.array_equal(extra.read(_folder(tmp_path / "folder", tree)).images, found.images)
+    assert np.array_equal(extra_sets.read(_folder(tmp_path / "folder", tree)).images, found.images)
 
 
 @pytest.mark.parametrize("packing", PACKINGS)
 def test_jaffe_in_every_packing_is_the_same_and_labelled_by_its_names(packing, tmp_path):
     tree = extras.jaffe()
     PACKINGS[packing](tmp_path / "download", dict(reversed(tree.items())))
-    found, other = extra.read(tmp_path / "download"), extra.read(_folder(tmp_path / "folder", tree))
+    found, other = extra_sets.read(tmp_path / "download"), extra_sets.read(_folder(tmp_path / "folder", tree))
     assert (found.kind, found.contempt) == (JAFFE, 0)
     assert found.counts == (2, 2, 2, 2, 2, 2, 3)
     assert np.array_equal(found.images, other.images)
@@ -73,12 +75,12 @@ def test_a_face_is_cut_where_the_cascade_finds_it(tmp_path):
     assert abs(box.left + box.side / 2 - 128) < 16, "the face is in the middle"
     assert abs(box.top + box.side / 2 - 136) < 16, "and a little below it"
     assert 110 < box.side < 180
-    found = extra.read(_folder(tmp_path / "one", {"KA.HA1.30.tiff": extras.tiff(picture)}))
+    found = extra_sets.read(_folder(tmp_path / "one", {"KA.HA1.30.tiff": extras.tiff(picture)}))
     assert np.array_equal(found.images, [crops.cut(picture, box)])
 
 
 def test_a_picture_without_a_face_is_cut_from_its_middle_and_counted(tmp_path):
-    found = extra.read(_folder(tmp_path / "one", {KA: FACELESS}))
+    found = extra_sets.read(_folder(tmp_path / "one", {KA: FACELESS}))
     assert found.central == 1
     assert np.array_equal(found.images, [crops.cut(extras.faceless(), crops.Box(48, 48, 160))])
     assert found.images[0, 0, 0] == 49, "the first of 160 columns from the 48th, averaged by three and a third"
@@ -98,7 +100,7 @@ def test_pictures_in_colour_of_16_bits_and_compressed_are_made_grey(tmp_path):
         "KA.AN2.2.tif": extras.tiff(grey.astype(np.uint16) * 257),
         "ka.an3.3.TIFF": extras.tiff(grey, compression="tiff_lzw"),
     }
-    found = extra.read(_folder(tmp_path / "three", forms))
+    found = extra_sets.read(_folder(tmp_path / "three", forms))
     assert found.counts[0] == 3
     assert (found.images == found.images[0]).all()
 
@@ -132,7 +134,7 @@ def test_a_bad_set_is_refused_in_one_line(fault, packing, tmp_path, capfd, recwa
     tree, kind, says = BAD[fault]
     PACKINGS[packing](tmp_path / "copy", tree)
     with pytest.raises(kind) as error:
-        extra.read(tmp_path / "copy")
+        extra_sets.read(tmp_path / "copy")
     assert says in str(error.value)
     assert "\n" not in str(error.value)
     assert capfd.readouterr() == ("", ""), "the libraries below are silent"
@@ -143,7 +145,7 @@ def test_what_is_missing_or_no_archive_is_refused_in_one_line(tmp_path):
     (tmp_path / "cut.zip").write_bytes(b"PK\x03\x04 and no more")
     for name in ("cut.zip", "nowhere"):
         with pytest.raises(BadFile):
-            extra.read(tmp_path / name)
+            extra_sets.read(tmp_path / name)
 
 
 def test_the_counts_of_the_sets_are_those_that_were_published():

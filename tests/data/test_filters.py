@@ -4,8 +4,8 @@ import cv2
 import numpy as np
 import pytest
 
-from ferops.data import readers
 from ferops.data.filters import median
+from ferops.data.readers import layouts
 
 
 def _drawn(count: int) -> np.ndarray:
@@ -51,5 +51,5 @@ def test_no_image_is_no_image():
 
 
 def test_real_faces_are_as_opencv_filters_them(real_csv):
-    faces = readers.read(real_csv).images[:300]
+    faces = layouts.read(real_csv).images[:300]
     assert np.array_equal(median(faces, 3), np.stack([cv2.medianBlur(image, 3) for image in faces]))

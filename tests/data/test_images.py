@@ -8,7 +8,7 @@ import pytest
 from copies import as_folder, draw, made_up, prefixed_folders
 from PIL import Image
 
-from ferops.data import images, readers
+from ferops.data.readers import image_files, layouts
 
 
 def encoded(pixels: np.ndarray, kind: str) -> bytes:
@@ -23,7 +23,7 @@ def face() -> np.ndarray:
 
 
 def reasons(folder: Path) -> dict[str, str]:
-    return {bad.path: bad.reason for bad in images.read(images.find(folder), folder)[1]}
+    return {bad.path: bad.reason for bad in image_files.read(image_files.find(folder), folder)[1]}
 
 
 @pytest.mark.parametrize("kind", ["png", "bmp", "webp", "tiff", "gif", "ppm"])
@@ -31,7 +31,7 @@ def test_a_face_is_the_same_in_every_format_without_loss(kind: str, face: np.nda
     stream = io.BytesIO()
     Image.fromarray(face).save(stream, kind, **({"lossless": True} if kind == "webp" else {}))
     (tmp_path / "face").write_bytes(stream.getvalue())  # the content tells the format, not the name
-    (read,), bad = images.read(images.find(tmp_path), tmp_path)
+    (read,), bad = image_files.read(image_files.find(tmp_path), tmp_path)
     assert not bad
     assert np.array_equal(read.pixels, face)
 
@@ -43,9 +43,9 @@ def test_files_are_read_to_the_pixel_as_the_training_images_are(tmp_path: Path) 
         cv2.imwrite(str(path.with_suffix(".jpg" if number % 2 else ".png")), large)
         if number % 2:
             path.unlink()
-    faces, bad = images.read(images.find(tmp_path), tmp_path)
+    faces, bad = image_files.read(image_files.find(tmp_path), tmp_path)
     assert not bad
-    assert {face.pixels.tobytes() for face in faces} == {image.tobytes() for image in readers.read(tmp_path).images}
+    assert {face.pixels.tobytes() for face in faces} == {image.tobytes() for image in layouts.read(tmp_path).images}
 
 
 def test_size_colour_and_depth_may_be_any(face: np.ndarray, tmp_path: Path) -> None:
@@ -56,7 +56,7 @@ def test_size_colour_and_depth_may_be_any(face: np.ndarray, tmp_path: Path) -> N
         "deep": face.astype(np.uint16) << 8,
     }.items():  # fmt: skip
         (tmp_path / f"{name}.png").write_bytes(encoded(pixels, "png"))
-    faces, bad = images.read(images.find(tmp_path), tmp_path)
+    faces, bad = image_files.read(image_files.find(tmp_path), tmp_path)
     assert not bad
     read = {one.path: one for one in faces}
     assert (read["large.png"].width, read["large.png"].height) == (300, 200)
@@ -70,7 +70,7 @@ def test_folders_below_are_read_and_hidden_files_are_not(face: np.ndarray, tmp_p
     as_folder(
         tmp_path, {"b/2.png": content, "a.png": content, "b/c/1.png": content, ".x.png": content, ".d/1": content}
     )
-    faces, _ = images.read(images.find(tmp_path), tmp_path)
+    faces, _ = image_files.read(image_files.find(tmp_path), tmp_path)
     assert [one.path for one in faces] == ["a.png", "b/2.png", "b/c/1.png"]
 
 
@@ -98,14 +98,14 @@ def test_what_cannot_be_read_is_named_with_the_reason(face: np.ndarray, tmp_path
 
 def test_a_name_that_is_no_text_can_be_printed(face: np.ndarray, tmp_path: Path) -> None:
     (tmp_path / os.fsdecode(b"caf\xe9\n.png")).write_bytes(encoded(face, "png"))
-    (read,), _ = images.read(images.find(tmp_path), tmp_path)
+    (read,), _ = image_files.read(image_files.find(tmp_path), tmp_path)
     assert read.path == "caf??.png"
 
 
 def test_a_digest_is_of_the_content(face: np.ndarray, tmp_path: Path) -> None:
     as_folder(tmp_path, {"a.png": b"one", "b.png": b"one", "c.png": b"two"})
     (tmp_path / "d").symlink_to("nowhere")
-    one, same, other, none = images.digests(images.find(tmp_path))
+    one, same, other, none = image_files.digests(image_files.find(tmp_path))
     assert one == same != other
     assert none is None
 
@@ -119,7 +119,7 @@ def test_a_bad_folder_is_one_line(make: str, says: str, tmp_path: Path) -> None:
         folder.write_text("")
     elif make == "empty":
         (folder / "below").mkdir(parents=True)
-    with pytest.raises(images.NoImages, match=says) as error:
-        images.find(folder)
+    with pytest.raises(image_files.NoImages, match=says) as error:
+        image_files.find(folder)
     assert str(folder) in str(error.value)
     assert "\n" not in str(error.value)

@@ -13,8 +13,9 @@ import pytest
 from copies import LAYOUTS, PACKINGS, ordered, png, same
 
 from ferops import params as parameters
-from ferops.data import prepared, readers
-from ferops.data.faces import BadImage, Faces, UnknownLayout
+from ferops.data import prepared
+from ferops.data.readers import layouts
+from ferops.data.readers.faces import BadImage, Faces, UnknownLayout
 from ferops.labels import MERGED, NAMES, SPLITS
 from ferops.stages import preprocess
 
@@ -23,7 +24,7 @@ from ferops.stages import preprocess
 @pytest.mark.parametrize("layout", LAYOUTS)
 def test_every_layout_in_every_packing_gives_the_same_faces(layout, packing, faces, tmp_path):
     PACKINGS[packing](tmp_path / "download", LAYOUTS[layout](faces))
-    read = readers.read(tmp_path / "download")
+    read = layouts.read(tmp_path / "download")
     assert same(read, ordered(faces))
     assert (read.resized, read.recoloured, read.left_out) == (0, 0, ())
     assert read.layout.startswith("CSV" if "csv" in layout else "image folders")
@@ -62,7 +63,7 @@ def test_a_csv_without_a_split_gives_the_manifest_of_the_one_with_it_where_ferop
 def test_train_csv_is_cut_80_10_10_with_like_shares_of_every_class_and_test_csv_is_left_out(workplace):
     faces = copies.made_up(700)
     copies.as_folder(Path("kaggle"), copies.train_and_test(faces))
-    read = readers.read(Path("kaggle"))
+    read = layouts.read(Path("kaggle"))
     assert same(read, ordered(copies.unsplit(faces)))
     assert read.left_out == ("test.csv: it has no labels",)
     _manifest(Path("kaggle"), "official")
@@ -76,13 +77,13 @@ def test_test_csv_alone_says_that_it_has_no_labels(faces, tmp_path):
     path = tmp_path / "test.csv"
     path.write_bytes(copies.train_and_test(faces)["test.csv"])
     with pytest.raises(UnknownLayout, match=r"it has no labels; expected .* train\.csv"):
-        readers.read(path)
+        layouts.read(path)
 
 
 def test_of_several_csvs_the_one_that_tells_the_split_is_read(faces, tmp_path):
     tree = copies.train_and_test(faces) | copies.icml(faces) | {"zz.csv": copies.icml(faces)["icml_face_data.csv"]}
     copies.as_zip(tmp_path / "challenge.zip", dict(sorted(tree.items(), reverse=True)))
-    read = readers.read(tmp_path / "challenge.zip")
+    read = layouts.read(tmp_path / "challenge.zip")
     assert same(read, ordered(faces))
     assert len(read.left_out) == 3
     assert any("train.csv: zz.csv tells more" in note for note in read.left_out)
@@ -90,7 +91,7 @@ def test_of_several_csvs_the_one_that_tells_the_split_is_read(faces, tmp_path):
 
 def test_folders_without_prefixes_merge_the_two_tests(faces, tmp_path):
     copies.as_folder(tmp_path, copies.merged_folders(faces))
-    read = readers.read(tmp_path)
+    read = layouts.read(tmp_path)
     assert sorted(set(read.usages)) == [MERGED, "Training"]
     assert np.count_nonzero(read.usages == MERGED) == 56
 
@@ -99,7 +100,7 @@ def test_the_label_is_the_folders_name_and_not_its_place_in_the_alphabet(faces, 
     copies.as_folder(tmp_path, copies.merged_folders(faces))
     alphabetical = sorted(path.name for path in (tmp_path / "train").iterdir())
     assert alphabetical != list(NAMES)
-    assert same(replace(readers.read(tmp_path), usages=faces.usages), replace(ordered(faces), usages=faces.usages))
+    assert same(replace(layouts.read(tmp_path), usages=faces.usages), replace(ordered(faces), usages=faces.usages))
 
 
 @pytest.mark.parametrize(
@@ -109,7 +110,7 @@ def test_other_words_for_an_expression_are_understood(folder, name, faces, tmp_p
     tree = {path.replace(f"/{name}/", f"/{folder}/"): content for path, content in copies.three_folders(faces).items()}
     tree |= {path: content for path, content in tree.items() if f"/{folder}/" in path}
     copies.as_folder(tmp_path, tree)
-    assert same(readers.read(tmp_path), ordered(faces))
+    assert same(layouts.read(tmp_path), ordered(faces))
 
 
 def _with(tree: copies.Tree, name: str, content: bytes) -> copies.Tree:
@@ -125,7 +126,7 @@ def test_images_of_another_size_or_in_colour_are_converted_and_counted(faces, tm
     tree[third] = png(faces.images[2].astype(np.uint16) * 257)
     tree[fourth] = png(np.dstack([faces.images[3].repeat(2, axis=1)] * 3 + [np.full((48, 96), 9, np.uint8)]))
     copies.as_folder(tmp_path / "copy", tree)
-    read = readers.read(tmp_path / "copy")
+    read = layouts.read(tmp_path / "copy")
     assert (read.resized, read.recoloured) == (2, 3)
     assert same(read, ordered(faces))
     _manifest(tmp_path / "copy", "official")
@@ -140,7 +141,7 @@ def test_jpegs_are_read_in_grey_and_in_colour(faces, tmp_path):
         target = tmp_path / f"train/{NAMES[number % 7]}/{number}.jpg"
         target.parent.mkdir(parents=True, exist_ok=True)
         target.write_bytes(cv2.imencode(".jpg", shape, [cv2.IMWRITE_JPEG_QUALITY, 98])[1].tobytes())
-    read = readers.read(tmp_path)
+    read = layouts.read(tmp_path)
     assert read.recoloured == 7
     for image in smooth:
         assert min(np.abs(image.astype(int) - other).mean() for other in read.images) < 1.5
@@ -173,7 +174,7 @@ def test_a_bad_folder_is_refused_in_one_line_that_names_the_file(fault, packing,
         tree[name] = whole if content is None else whole[:content] if isinstance(content, int) else content
     PACKINGS[packing](tmp_path / "copy", tree)
     with pytest.raises(kind) as error:
-        readers.read(tmp_path / "copy")
+        layouts.read(tmp_path / "copy")
     assert says in str(error.value)
     assert "\n" not in str(error.value)
     assert says == "expected all or none" or next(iter(added)) in str(error.value)
@@ -189,7 +190,7 @@ def test_an_image_of_huge_declared_size_is_refused_before_it_is_decoded(side, sa
     content[29:33] = zlib.crc32(content[12:29]).to_bytes(4, "big")
     copies.as_folder(tmp_path, {"train/happy/1.png": bytes(content)})
     with pytest.raises(BadImage, match=says):
-        readers.read(tmp_path)
+        layouts.read(tmp_path)
     assert not recwarn
 
 
@@ -204,11 +205,11 @@ def test_what_systems_leave_behind_is_passed_over(faces, tmp_path):
         tree[f"images/{name}"] = b"\x00"
     tree["README.md"] = b"# faces\n"
     copies.as_zip(tmp_path / "copy", tree)
-    assert same(readers.read(tmp_path / "copy"), ordered(faces))
+    assert same(layouts.read(tmp_path / "copy"), ordered(faces))
 
 
 def test_a_real_copy_as_folders_is_the_csv(real_csv, tmp_path):
-    whole = readers.read(real_csv)
+    whole = layouts.read(real_csv)
     some = Faces(whole.images[:300], whole.labels[:300], whole.usages[:300])
     PACKINGS["tar.gz"](tmp_path / "copy", copies.prefixed_folders(some))
-    assert same(readers.read(tmp_path / "copy"), some)
+    assert same(layouts.read(tmp_path / "copy"), some)

@@ -14,12 +14,12 @@ from copies import ordered
 
 from ferops import params as parameters
 from ferops.data import prepared
-from ferops.data.faces import BadFile, Faces, by_content
+from ferops.data.readers.faces import BadFile, Faces, by_content
 from ferops.data.splits import MissingSplit
 from ferops.labels import SPLITS, USAGES
 from ferops.stages import preprocess
 
-BLANKS, COPIED, TWIN, NEARED, NEAR = [10, 11], 3, 120, 4, 90
+BLANKS, COPIED, DUPLICATE, NEARED, NEAR = [10, 11], 3, 120, 4, 90
 """Rows of the source: two blank images of train, one with a copy in test, one with a near copy in validation."""
 
 
@@ -31,7 +31,7 @@ def source(faces, write_csv, workplace) -> Faces:
     """
     images = faces.images.copy()
     images[BLANKS] = 17
-    images[TWIN] = images[COPIED]
+    images[DUPLICATE] = images[COPIED]
     images[NEAR] = images[NEARED] + 1
     planted = Faces(images, faces.labels, faces.usages)
     write_csv(workplace / "data/source.csv", planted)
@@ -56,7 +56,7 @@ def _digests(folder: Path) -> dict[str, str]:
 def test_the_manifest_tells_of_every_image_kept_by_split_then_id(source):
     preprocess.main()
     table = prepared.load(Path("data/prepared")).manifest
-    assert table.columns.tolist() == ["id", "split", "label", "mean", "std", "hash", "twin_of"]
+    assert table.columns.tolist() == ["id", "split", "label", "mean", "std", "hash", "duplicate_of"]
     assert [str(kind) for kind in table.dtypes] == ["int64", "str", "int64", "float64", "float64", "str", "Int64"]
     dropped = set(ids(source, *BLANKS, COPIED, NEARED))
     assert set(table["id"]) == set(range(140)) - dropped
@@ -68,9 +68,9 @@ def test_the_manifest_tells_of_every_image_kept_by_split_then_id(source):
         assert (row.label, row.split) == (source_of.labels[row.id], USAGES[source_of.usages[row.id]])
         assert (row.mean, row.std) == (pytest.approx(raw.mean()), pytest.approx(raw.std()))
         assert row.hash == hashlib.sha256(raw.tobytes()).hexdigest()[:16]
-    twins = table.loc[table["twin_of"].notna(), ["id", "twin_of"]]
-    pairs = [ids(source, NEAR, NEARED), ids(source, TWIN, COPIED)]
-    assert twins.to_numpy().tolist() == [[pair[0], min(pair)] for pair in pairs]
+    duplicates = table.loc[table["duplicate_of"].notna(), ["id", "duplicate_of"]]
+    pairs = [ids(source, NEAR, NEARED), ids(source, DUPLICATE, COPIED)]
+    assert duplicates.to_numpy().tolist() == [[pair[0], min(pair)] for pair in pairs]
 
 
 def test_the_images_are_median_filtered_and_lie_by_split(source):
@@ -101,11 +101,11 @@ def test_the_report_counts_what_was_read_kept_and_dropped(source):
         "converted": {"resized": 0, "recoloured": 0},
         "split": "official",
         "median_kernel": 3,
-        "repeats": "drop_in_training",
+        "duplicates": "drop_in_training",
         "read": {"train": train, "validation": [4] * 7, "test": [4] * 7},
         "kept": {"train": kept, "validation": [4] * 7, "test": [4] * 7},
-        "dropped": {"blank": 2, "repeats": 2},
-        "repeated": 4,
+        "dropped": {"blank": 2, "duplicates": 2},
+        "duplicated": 4,
     }
 
 
@@ -114,16 +114,16 @@ def test_the_stage_prints_a_summary(source, capsys):
     printed = capsys.readouterr().out
     assert "read 140 images: train 84, validation 28, test 28" in printed
     assert "kept 136 images: train 80, validation 28, test 28" in printed
-    assert "dropped 2 blank and 2 repeats" in printed
+    assert "dropped 2 blank and 2 duplicates" in printed
 
 
 @pytest.mark.parametrize(
     ("changes", "kept"),
     [
-        ({"repeats": "keep"}, 138),
-        ({"repeats": "drop"}, 136),
-        ({"repeat_rms": 0.5}, 137),
-        ({"repeats": "keep", "blank_std": 0.0}, 140),
+        ({"duplicates": "keep"}, 138),
+        ({"duplicates": "drop"}, 136),
+        ({"duplicate_rms": 0.5}, 137),
+        ({"duplicates": "keep", "blank_std": 0.0}, 140),
     ],
 )
 def test_the_parameters_decide_what_stays(source, changes, kept):
@@ -140,11 +140,11 @@ def test_a_kernel_of_one_keeps_the_raw_images(source):
 
 
 @pytest.mark.parametrize("split", ["random", "folders"])
-def test_no_twin_is_torn_apart_by_a_cut_of_ferops_own(source, split):
-    _set(data={"split": split}, preprocess={"repeats": "keep"})
+def test_no_duplicate_is_torn_apart_by_a_cut_of_ferops_own(source, split):
+    _set(data={"split": split}, preprocess={"duplicates": "keep"})
     preprocess.main()
     table = prepared.load(Path("data/prepared")).manifest
-    torn = table.dropna(subset="twin_of").groupby("twin_of")["split"].nunique()
+    torn = table.dropna(subset="duplicate_of").groupby("duplicate_of")["split"].nunique()
     if split == "random":
         assert (torn == 1).all()
     assert table["split"].drop_duplicates().tolist() == list(SPLITS)

@@ -16,8 +16,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from rich.progress import track
 
-from ferops.data import readers
-from ferops.data.faces import Faces
+from ferops.data.readers import layouts
+from ferops.data.readers.faces import Faces
 from ferops.errors import FeropsError
 from ferops.labels import NAMES, USAGES
 
@@ -49,7 +49,7 @@ def some_faces(draw: st.DrawFn) -> Faces:
 def _read(packing: str, tree: copies.Tree) -> Faces:
     with tempfile.TemporaryDirectory() as folder:
         PACKINGS[packing](Path(folder, "copy"), tree)
-        return readers.read(Path(folder, "copy"))
+        return layouts.read(Path(folder, "copy"))
 
 
 @FEW
@@ -80,7 +80,7 @@ def test_any_bytes_are_faces_or_a_named_error(content):
         path = Path(folder, "copy")
         path.write_bytes(content)
         with pytest.raises(FeropsError) as error:
-            readers.read(path)
+            layouts.read(path)
     assert "\n" not in str(error.value)
 
 
@@ -94,7 +94,7 @@ def test_any_text_in_the_place_of_a_row_is_a_named_error_that_tells_the_row(text
         path = Path(folder, "copy.csv")
         path.write_bytes("\n".join(rows).encode())
         try:
-            assert len(readers.read(path).labels) == 13
+            assert len(layouts.read(path).labels) == 13
             assert not line.strip(' "')
         except FeropsError as error:
             assert f"row {at % 14 + 2} " in str(error)
@@ -173,7 +173,7 @@ def test_ten_thousand_mutated_inputs_end_as_faces_or_as_a_named_error(tmp_path, 
             what = _mutant(random.Random(number), path)
             started = time.monotonic()
             try:
-                faces = readers.read(path)
+                faces = layouts.read(path)
                 assert faces.images.shape == (len(faces.labels), 48, 48)
                 assert set(faces.labels.tolist()) <= set(range(7))
                 ends["read"] += 1

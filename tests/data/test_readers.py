@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from copies import BARE, as_zip, ordered, same, tar
 
-from ferops.data import readers
-from ferops.data.faces import BadFile, BadRow, Faces, UnknownLayout
+from ferops.data.readers import layouts
+from ferops.data.readers.faces import BadFile, BadRow, Faces, UnknownLayout
 from ferops.errors import FeropsError
 
 PACKINGS: dict[str, Callable[[Path, bytes], object]] = {
@@ -40,7 +40,7 @@ def test_every_packing_gives_the_same_faces_whatever_the_file_is_called(packing,
     PACKINGS[packing](path, content)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        read = readers.read(path)
+        read = layouts.read(path)
     assert same(read, ordered(faces))
     assert (read.images.dtype, read.labels.dtype) == (np.uint8, np.int64)
 
@@ -51,7 +51,7 @@ def test_progress_counts_the_bytes_on_disk_and_ends_at_the_size(packing, faces, 
     path = tmp_path / "fer2013"
     PACKINGS[packing](path, write_csv(tmp_path / "many.csv", many).read_bytes())
     calls: list[tuple[int, int]] = []
-    readers.read(path, progress=lambda done, total: calls.append((done, total)))
+    layouts.read(path, progress=lambda done, total: calls.append((done, total)))
     size = path.stat().st_size
     done = [call[0] for call in calls]
     assert len(calls) > 2
@@ -65,13 +65,13 @@ def test_columns_are_found_by_name_with_mark_crlf_spaces_quotes_and_blank_lines(
         lines.append(f'{label},"{usage}","{" ".join(map(str, image.ravel()))}"')
     path = tmp_path / "icml_face_data.csv"
     path.write_bytes("\r\n".join([*lines, "", ""]).encode("utf-8"))
-    assert same(readers.read(path), ordered(faces))
+    assert same(layouts.read(path), ordered(faces))
 
 
 def test_a_last_row_without_a_line_end_is_read(faces, content, tmp_path):
     path = tmp_path / "fer2013.csv"
     path.write_bytes(content.rstrip(b"\n"))
-    assert same(readers.read(path), ordered(faces))
+    assert same(layouts.read(path), ordered(faces))
 
 
 BAD_ROWS = {
@@ -106,7 +106,7 @@ def test_a_bad_row_is_named_with_file_row_found_and_expected(fault, content, tmp
     path = tmp_path / "fer2013.csv"
     path.write_bytes(b"\n".join(rows))
     with pytest.raises(BadRow) as error:
-        readers.read(path)
+        layouts.read(path)
     _one_line(error, str(path), "row 6", found, expected)
     assert (error.value.where, error.value.row) == (str(path), 6)
 
@@ -115,7 +115,7 @@ def test_a_plain_csv_that_is_cut_short_is_a_bad_row(content, tmp_path):
     path = tmp_path / "fer2013.csv"
     path.write_bytes(content[: len(content) // 2])
     with pytest.raises(BadRow) as error:
-        readers.read(path)
+        layouts.read(path)
     _one_line(error, str(path), "row ")
 
 
@@ -126,7 +126,7 @@ def test_an_archive_that_is_cut_short_is_a_bad_file(packing, content, tmp_path):
     whole = path.read_bytes()
     path.write_bytes(whole[: len(whole) * 2 // 3])
     with pytest.raises(BadFile) as error:
-        readers.read(path)
+        layouts.read(path)
     _one_line(error, str(path), "damaged or cut short")
 
 
@@ -139,7 +139,7 @@ def test_an_archive_with_a_wrong_byte_is_refused_in_one_line(packing, content, t
     path.write_bytes(damaged)
     # gzip notices only at its end, after rows that are no rows any more.
     with pytest.raises((BadFile, BadRow)) as error:
-        readers.read(path)
+        layouts.read(path)
     _one_line(error, str(path))
 
 
@@ -148,7 +148,7 @@ def test_a_header_without_rows_is_a_bad_file(packing, tmp_path):
     path = tmp_path / "fer2013"
     PACKINGS[packing](path, b"emotion,pixels,Usage\n")
     with pytest.raises(BadFile) as error:
-        readers.read(path)
+        layouts.read(path)
     _one_line(error, str(path), "no rows")
 
 
@@ -157,19 +157,19 @@ def test_an_empty_file_is_a_bad_file(packing, tmp_path):
     path = tmp_path / "fer2013.csv"
     PACKINGS[packing](path, b"")
     with pytest.raises(BadFile) as error:
-        readers.read(path)
+        layouts.read(path)
     _one_line(error, str(path), "empty")
 
 
 def test_a_missing_file_is_a_bad_file(tmp_path):
     with pytest.raises(BadFile) as error:
-        readers.read(tmp_path / "nowhere.csv")
+        layouts.read(tmp_path / "nowhere.csv")
     _one_line(error, str(tmp_path / "nowhere.csv"))
 
 
 def test_an_empty_folder_is_an_unknown_layout(tmp_path):
     with pytest.raises(UnknownLayout) as error:
-        readers.read(tmp_path)
+        layouts.read(tmp_path)
     _one_line(error, str(tmp_path), "found nothing")
 
 
@@ -180,7 +180,7 @@ def test_other_columns_or_other_files_are_an_unknown_layout(start, tmp_path):
     path = tmp_path / "train.csv"
     path.write_bytes(start)
     with pytest.raises(UnknownLayout) as error:
-        readers.read(path)
+        layouts.read(path)
     _one_line(error, str(path), "emotion, pixels and Usage")
     assert len(str(error.value)) < 400 + len(str(path))
 
@@ -189,12 +189,12 @@ def test_a_zip_without_a_copy_is_an_unknown_layout_that_lists_what_is_in_it(cont
     path = tmp_path / "fer2013.zip"
     as_zip(path, {"fer2013.txt": content.replace(b"emotion,pixels", b"feeling,face", 1)})
     with pytest.raises(UnknownLayout) as error:
-        readers.read(path)
+        layouts.read(path)
     _one_line(error, str(path), "readme.csv")
 
 
 def test_the_small_copy_of_real_fer2013_is_read_with_every_class_in_every_split(real_csv):
-    faces = readers.read(real_csv)
+    faces = layouts.read(real_csv)
     numbers = {
         usage: np.bincount(faces.labels[faces.usages == usage], minlength=7) for usage in np.unique(faces.usages)
     }

@@ -11,7 +11,7 @@ import pytest
 from support import ROOT, shell
 
 from ferops import params as parameters
-from ferops.data import readers
+from ferops.data.readers import layouts
 from ferops.labels import NAMES, USAGES
 
 COUNTS = {"train": 140, "validation": 70, "test": 70}
@@ -53,7 +53,7 @@ def test_the_csv_has_kaggles_layout_with_every_class_in_every_split(run):
 
 
 def test_the_csv_is_read_as_any_copy_of_fer2013_is(run):
-    faces = readers.read(run[0] / "data/sample/fer2013.csv")
+    faces = layouts.read(run[0] / "data/sample/fer2013.csv")
     assert faces.images.shape == (280, 48, 48)
     assert Counter(USAGES[usage] for usage in faces.usages) == COUNTS
 

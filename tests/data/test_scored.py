@@ -9,7 +9,7 @@ from copies import draw
 
 from ferops.data import scored
 from ferops.data.filters import median
-from ferops.data.images import Bad, Face
+from ferops.data.readers.image_files import Face, UnreadableFile
 from ferops.data.statistics import measure
 from ferops.labels import NAMES
 
@@ -27,7 +27,7 @@ def test_pandas_reads_the_folder_as_one_table(tmp_path: Path) -> None:
     run = scored.new_run()
     for seed in range(3):
         scored.add(tmp_path, part(run, seed))
-    scored.add_bad(tmp_path, run, [Bad("a.txt", "no image")])
+    scored.add_bad(tmp_path, run, [UnreadableFile("a.txt", "no image")])
     table = pd.read_parquet(tmp_path)
     assert len(table) == 30
     assert {name: str(kind) for name, kind in table.dtypes.items()} == scored.COLUMNS

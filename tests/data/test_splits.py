@@ -9,7 +9,7 @@ from ferops.labels import OFFICIAL_COUNTS, SPLITS, USAGES
 
 @pytest.fixture(scope="module")
 def official() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Usages, labels and groups with FER2013's counts, in mixed order; 1,890 have twins in their class."""
+    """Usages, labels and groups with FER2013's counts, in mixed order; 1,890 have duplicates in their class."""
     generator = np.random.default_rng(11)
     usages, labels = [], []
     for word, split in USAGES.items():
@@ -19,8 +19,8 @@ def official() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     usages, labels = np.array(usages)[order], np.array(labels)[order]
     groups = np.full(len(labels), -1)
     for label in range(7):
-        twins = generator.permutation(np.flatnonzero(labels == label))[:270].reshape(-1, 3)
-        groups[twins] = twins.min(axis=1, keepdims=True)
+        duplicates = generator.permutation(np.flatnonzero(labels == label))[:270].reshape(-1, 3)
+        groups[duplicates] = duplicates.min(axis=1, keepdims=True)
     return usages, labels, groups
 
 
@@ -53,14 +53,14 @@ def test_folders_merges_the_test_sets_and_cuts_validation_from_training(official
     assert (_counts(splits, labels, "validation") + _counts(splits, labels, "train")).tolist() == training.tolist()
 
 
-def test_random_keeps_twins_together(official):
+def test_random_keeps_duplicates_together(official):
     usages, labels, groups = official
     splits = assign(usages, labels, groups, "random", 0)
     for group in np.unique(groups[groups >= 0]):
         assert len(set(splits[groups == group])) == 1
 
 
-def test_folders_keeps_twins_of_training_together(official):
+def test_folders_keeps_duplicates_of_training_together(official):
     usages, labels, groups = official
     splits = assign(usages, labels, groups, "folders", 0)
     for group in np.unique(groups[groups >= 0]):

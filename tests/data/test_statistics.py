@@ -2,8 +2,8 @@ import cv2
 import numpy as np
 import pytest
 
-from ferops.data.portraits import draw_face
 from ferops.data.statistics import STATISTICS, measure
+from ferops.data.synthetic.portraits import draw_face
 
 
 @pytest.fixture(scope="module")

@@ -13,9 +13,9 @@ import pytest
 from rich.console import Console
 
 from ferops import params as parameters
-from ferops.commands import use as data_use
-from ferops.commands.use import NotTaken, use
-from ferops.data.faces import BadFile, BadRow, Faces, UnknownLayout
+from ferops.commands import data_use as data_use
+from ferops.commands.data_use import NotTaken, use
+from ferops.data.readers.faces import BadFile, BadRow, Faces, UnknownLayout
 from ferops.data.splits import MissingSplit
 from ferops.errors import FeropsError
 from ferops.labels import OFFICIAL_COUNTS, USAGES

@@ -127,7 +127,7 @@ INSTEAD = {
     ),
     "make ablations": Instead(f"{NO_SETUP} --dry-run ablations", COMPARES),
     "ferops data extra ~/Downloads/CK+48": Instead(
-        "ferops data extra --help", "CK+ is not here; tests/pipeline/test_extra.py runs it with drawn faces"
+        "ferops data extra --help", "CK+ is not here; tests/pipeline/test_extra.py runs it with synthetic faces"
     ),
     "dvc repro --force train": Instead("dvc repro --force --dry train", "trains"),
     "dvc exp run -S train.epochs=12": Instead(None, "trains for minutes; docs/guide/experiments.md runs one epoch"),

@@ -17,7 +17,7 @@ from xml.etree import ElementTree
 import pytest
 from ruamel.yaml import YAML
 from support import ROOT
-from test_house import ROOMS
+from test_architecture import PACKAGES
 
 from ferops import params
 
@@ -193,7 +193,7 @@ def words(picture: Path) -> list[str]:
 
 
 def test_the_picture_of_the_rooms_names_every_room() -> None:
-    assert set(ROOMS) <= set(words(DOCS / "images/rooms.svg"))
+    assert set(PACKAGES) <= set(words(DOCS / "images/packages.svg"))
 
 
 def test_the_picture_of_the_pipeline_names_every_stage() -> None:

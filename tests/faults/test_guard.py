@@ -13,7 +13,7 @@ import psutil
 import pytest
 from faults.repros import eventually
 
-from ferops.stages.guard import guard_stage
+from ferops.machine.guard import guard_stage
 
 STAGE = """
     import os, subprocess, sys, time
@@ -23,7 +23,7 @@ STAGE = """
     Path("pids.new").rename("pids")
     while not Path("go").exists():
         time.sleep(0.02)
-    from ferops.stages.guard import guard_stage
+    from ferops.machine.guard import guard_stage
     guard_stage()
     time.sleep(600)
 """
@@ -90,7 +90,7 @@ def test_a_stage_whose_dvc_was_killed_before_the_guard_began_ends_too(started: S
 
 
 def test_the_guard_keeps_no_normal_end_waiting(tmp_path: Path) -> None:
-    code = "from ferops.stages.guard import guard_stage; guard_stage(); print('done')"
+    code = "from ferops.machine.guard import guard_stage; guard_stage(); print('done')"
     done = subprocess.run(
         [sys.executable, "-c", code], cwd=tmp_path, env={**os.environ, "DVC_STAGE": "train"},
         capture_output=True, text=True, timeout=30, check=True,

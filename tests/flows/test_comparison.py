@@ -14,8 +14,8 @@ from prefect import State
 from prefect.client.orchestration import SyncPrefectClient
 from support import shell
 
-from ferops.orchestration import tables
-from ferops.orchestration.tables import Row
+from ferops.orchestration.sweeps import comparison_tables
+from ferops.orchestration.sweeps.comparison_tables import Row
 
 Load = Callable[[str], ModuleType]
 
@@ -37,7 +37,7 @@ def test_systems_are_trained_once_and_set_side_by_side_and_one_that_failed_is_tr
         Row("lean_cnn", "lean_cnn", {}),
         Row("cnn", "cnn", {"validate.min_image_std": 100.0}),  # no face reaches it
     )
-    monkeypatch.setitem(tables.TABLES, "table3", rows)
+    monkeypatch.setitem(comparison_tables.TABLES, "table3", rows)
     (baseline,) = runs(clone)
     first = comparison(table="table3", epochs=1, subset="sample")
     assert first.is_completed(), first.message
@@ -58,7 +58,7 @@ def test_systems_are_trained_once_and_set_side_by_side_and_one_that_failed_is_tr
     assert found[parent].data.params["epochs"] == "1"
     assert {found[name].data.tags["mlflow.parentRunId"] for name in done} == {found[parent].info.run_id}
     page = (clone / "reports/table3.md").read_text()
-    assert "**Measured on the drawn sample (faces drawn by code, not FER2013)." in page
+    assert "**Measured on the synthetic sample (faces drawn by code, not FER2013)." in page
     lines = {line.split(" | ")[0].removeprefix("| "): line for line in page.splitlines() if line.startswith("| ")}
     for name in done:
         scores = json.loads(kept(clone, name, "metrics/val.json"))
@@ -97,7 +97,7 @@ def test_a_mistake_is_one_line_before_anything_runs(
     parameters: dict[str, Any],
     said: str,
 ) -> None:
-    monkeypatch.delenv(tables.MINI, raising=False)
+    monkeypatch.delenv(comparison_tables.MINI, raising=False)
     state = comparison(table="ablations", **parameters)
     assert state.is_failed()
     assert said in str(state.message)
@@ -109,7 +109,7 @@ def test_a_mistake_is_one_line_before_anything_runs(
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        (("--subset", "tiny"), "subset: expected mini (the file in FER2013_MINI) or sample (the drawn faces)"),
+        (("--subset", "tiny"), "subset: expected mini (the file in FER2013_MINI) or sample (the synthetic faces)"),
         (("--epochs", "two"), "epochs: expected a whole number, found 'two'"),
         (("--minutes", "long"), "minutes: expected a number, found 'long'"),
     ],
@@ -124,4 +124,4 @@ def test_a_wrong_option_is_one_line(clone: Path, options: tuple[str, ...], said:
 def test_help_says_why_the_base_is_not_imagenets(clone: Path) -> None:
     shown = " ".join(shell(clone, sys.executable, "flows/comparison.py", "--help", COLUMNS="200").stdout.split())
     assert "with network to fetch it, imagenet" in shown
-    assert tables.BASE in shown
+    assert comparison_tables.BASE in shown

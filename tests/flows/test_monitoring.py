@@ -12,10 +12,12 @@ from prefect.client.orchestration import SyncPrefectClient
 from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterTags
 
 from ferops import params
-from ferops.data import portraits, scored
-from ferops.data.images import Face
+from ferops.data import scored
+from ferops.data.readers.image_files import Face
+from ferops.data.synthetic import portraits
 from ferops.labels import NAMES, OFFICIAL_COUNTS
-from ferops.tracking import registry, store
+from ferops.tracking import store
+from ferops.tracking.registry import versions
 from ferops.tracking.tags import WEIGHTS_DIGEST
 
 MODEL = "fer-vgg16@challenger"
@@ -42,7 +44,7 @@ def fresh(count: int) -> np.ndarray:
 def score(images: np.ndarray, *, as_validation: bool = True) -> None:
     """Add images to the table as the flow scoring does, predicted as the network predicts, or all as neutral."""
     with store.session() as opened:
-        held = registry.held(opened, MODEL)
+        held = versions.scored_version(opened, MODEL)
     known = held.predictions.loc[held.predictions["split"] == "validation", list(NAMES)].to_numpy(np.float32)
     said = np.random.default_rng(0).choice(known, len(images)) if as_validation else np.eye(7)[[6] * len(images)]
     faces = [Face(f"{number}.png", sha256(one).hexdigest(), 48, 48, one) for number, one in enumerate(images)]
@@ -159,6 +161,6 @@ def test_a_mistake_fails_the_run_in_one_line(run, parameters: dict[str, str], sa
 def test_what_other_weights_scored_is_left_out(run, clone: Path) -> None:
     score(fresh(150))
     with store.session() as opened:
-        version = registry.resolve(opened, MODEL)
+        version = versions.resolve(opened, MODEL)
         opened.client.set_model_version_tag(store.MODEL, version.version, WEIGHTS_DIGEST, "others")
     assert run().name == "TooFew"

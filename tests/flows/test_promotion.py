@@ -21,11 +21,11 @@ from prefect.blocks.system import Secret
 from prefect.client.orchestration import SyncPrefectClient
 from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterFlowRunId
 from prefect.states import Cancelled
+from registered import BETTER, GOOD, LOST, POOR, WORSE, Clone
 from support import ROOT
-from versions import BETTER, GOOD, LOST, POOR, WORSE, Clone
 
 from ferops.orchestration import notifications
-from ferops.tracking import ledger, registry
+from ferops.tracking.registry import ledger, versions
 
 
 @pytest.fixture
@@ -221,7 +221,7 @@ def test_an_approval_holds_only_for_what_was_shown(flow: ModuleType, clone: Clon
     clone.alias(challenger=BETTER, champion=GOOD)
     run = Run(flow, client, require_approval=True)
     run.paused()
-    registry.promote(clone.opened, WORSE, instead_of=GOOD, decision={})
+    versions.promote(clone.opened, WORSE, instead_of=GOOD, decision={})
     run.resume()
 
     deadline = time.monotonic() + 30
@@ -242,7 +242,7 @@ def test_where_the_new_champion_is_too_good_the_approved_one_is_refused(
     clone.alias(challenger=GOOD, champion=WORSE)
     run = Run(flow, client, require_approval=True)
     run.paused()
-    registry.promote(clone.opened, BETTER, instead_of=WORSE, decision={})
+    versions.promote(clone.opened, BETTER, instead_of=WORSE, decision={})
     run.resume()
 
     assert run.end().name == "Refused"

@@ -14,8 +14,8 @@ from prefect.client.orchestration import SyncPrefectClient
 from prefect.settings import PREFECT_API_URL
 from support import shell
 
-from ferops.data import readers
-from ferops.data.faces import digests
+from ferops.data.readers import layouts
+from ferops.data.readers.faces import digests
 from ferops.labels import NAMES
 
 MODEL = "fer-vgg16@challenger"
@@ -35,7 +35,7 @@ def run(load, clone: Path, server: None):
 @pytest.fixture
 def faces(clone: Path) -> np.ndarray:
     """The raw validation images of the clone's data, uint8 (N, 48, 48), each a file of the folder faces."""
-    data = readers.read(clone / "data/sample/fer2013.csv")
+    data = layouts.read(clone / "data/sample/fer2013.csv")
     images = data.images[data.usages == "PublicTest"]
     (clone / "faces/below").mkdir(parents=True)
     for number, image in enumerate(images):

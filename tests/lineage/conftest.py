@@ -20,9 +20,9 @@ from support import ROOT, shell
 from ferops import params
 from ferops.labels import NAMES
 from ferops.stages.publish import served
-from ferops.tracking import ledger, registry
-from ferops.tracking.identity import lock_hash, training_identity
-from ferops.tracking.publish import publish
+from ferops.tracking.lineage.identity import lock_hash, training_identity
+from ferops.tracking.registry import ledger, versions
+from ferops.tracking.runs.publishing import publish
 from ferops.tracking.store import Store, connect
 
 HERE = Path(__file__).parent / "small"
@@ -164,11 +164,11 @@ def lived(fresh: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """
     root = shutil.copytree(fresh, tmp_path_factory.mktemp("lived") / "clone", symlinks=True)
     clone = Clone(root)
-    registry.promote(clone.store(), 1, instead_of=None, decision=DECISION, path=root / ledger.REGISTRY)
+    versions.promote(clone.store(), 1, instead_of=None, decision=DECISION, path=root / ledger.REGISTRY)
     clone.commit("first")
     clone.repro(train={"seed": 1})
     assert clone.publish() == 2
-    registry.promote(clone.store(), 2, instead_of=1, decision=DECISION, path=root / ledger.REGISTRY)
+    versions.promote(clone.store(), 2, instead_of=1, decision=DECISION, path=root / ledger.REGISTRY)
     clone.commit("second")
     shell(root, "dvc", "exp", "run", "-n", "lr-1e-3", "-S", "train.seed=2", "evaluate")
     assert clone.publish(DVC_EXP_NAME="lr-1e-3") == 3

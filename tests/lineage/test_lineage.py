@@ -4,38 +4,38 @@ from pathlib import Path
 
 import pytest
 
-from ferops.tracking.identity import read_lock
-from ferops.tracking.lineage import File, Locks, about, broken, chain
+from ferops.tracking.lineage.identity import read_lock
+from ferops.tracking.lineage.origins import File, LockHistory, about, broken, chain
 
 
 def test_a_lock_that_was_committed_after_the_repro_is_found(clone) -> None:
-    source = Locks(clone.root).source(*clone.training("HEAD~2:dvc.lock"))
+    source = LockHistory(clone.root).source(*clone.training("HEAD~2:dvc.lock"))
     assert (source.experiment, source.is_whole) == (None, True)
     known = about(source.commit, clone.root)
     assert (known.subject, known.refs) == ("first", ("main",))
-    newest = Locks(clone.root).source(*clone.training())
+    newest = LockHistory(clone.root).source(*clone.training())
     assert about(newest.commit, clone.root).subject == "second", "the oldest that has it, not the one checked out"
 
 
 def test_a_lock_that_nobody_committed_is_the_workspaces(new) -> None:
-    source = Locks(new.root).source(*new.training())
+    source = LockHistory(new.root).source(*new.training())
     assert (source.commit, source.experiment, source.is_whole) == (None, None, True)
 
 
 def test_an_experiment_is_named_and_the_queue_is_none(clone) -> None:
     ref = clone.experiment("lr-1e-3")
     training = clone.training(f"{ref}:dvc.lock")
-    source = Locks(clone.root).source(*training)
+    source = LockHistory(clone.root).source(*training)
     assert (source.experiment, source.is_whole) == ("lr-1e-3", True)
     assert source.commit == clone.git("rev-parse", ref)
     assert "refs/exps/celery/stash" in clone.git("for-each-ref")
     clone.git("update-ref", "-d", ref)
-    assert Locks(clone.root).source(*training) is None
+    assert LockHistory(clone.root).source(*training) is None
 
 
 def test_an_experiment_that_became_a_branch_is_a_commit(clone) -> None:
     clone.git("branch", "kept", clone.experiment("lr-1e-3"))
-    source = Locks(clone.root).source(*clone.training("kept:dvc.lock"))
+    source = LockHistory(clone.root).source(*clone.training("kept:dvc.lock"))
     assert source.experiment is None
     assert about(source.commit, clone.root).refs == ("kept",)
 
@@ -46,12 +46,12 @@ def test_another_evaluation_of_the_training_is_told_apart(new) -> None:
     new.repro(evaluate={"calibration_bins": 30})
     again, other_lock = new.training()
     assert again == training
-    source = Locks(new.root).source(training, other_lock)
+    source = LockHistory(new.root).source(training, other_lock)
     assert (source.commit, source.is_whole) == (None, True), "the workspace has all of it"
     second = new.commit("finer bins")
-    assert Locks(new.root).source(training, other_lock).commit == second
-    assert Locks(new.root).source(training, lock).commit == first
-    source = Locks(new.root).source(training, "of an evaluation that was never committed")
+    assert LockHistory(new.root).source(training, other_lock).commit == second
+    assert LockHistory(new.root).source(training, lock).commit == first
+    source = LockHistory(new.root).source(training, "of an evaluation that was never committed")
     assert (source.commit, source.is_whole) == (first, False)
 
 
@@ -62,13 +62,13 @@ def test_a_commit_on_a_branch_that_was_merged_away_is_found(new) -> None:
     new.git("checkout", "-q", "main")
     new.git("merge", "-q", "-s", "ours", "-m", "not taken", "side")
     new.git("branch", "-q", "-D", "side")
-    assert Locks(new.root).source(*training).commit == side
+    assert LockHistory(new.root).source(*training).commit == side
 
 
 def test_what_git_stashed_is_nobodys_history(new) -> None:
     training = new.training()
     new.git("stash", "-q")
-    assert Locks(new.root).source(*training) is None
+    assert LockHistory(new.root).source(*training) is None
 
 
 def test_a_lock_with_a_merge_conflict_in_it_is_passed_over(new) -> None:
@@ -76,17 +76,17 @@ def test_a_lock_with_a_merge_conflict_in_it_is_passed_over(new) -> None:
     text = (new.root / "dvc.lock").read_text()
     (new.root / "dvc.lock").write_text(text.replace("stages:\n", "stages:\n<<<<<<< HEAD\n"))
     new.commit("oops")
-    assert Locks(new.root).source(*training) is None
+    assert LockHistory(new.root).source(*training) is None
     (new.root / "dvc.lock").write_text(text)
     sha = new.commit("mended")
-    assert Locks(new.root).source(*training).commit == sha
+    assert LockHistory(new.root).source(*training).commit == sha
 
 
 def test_without_git_the_workspace_is_still_looked_at(new, tmp_path: Path) -> None:
     folder = tmp_path / "elsewhere"
     folder.mkdir()
     (folder / "dvc.lock").write_bytes((new.root / "dvc.lock").read_bytes())
-    assert Locks(folder).source(*new.training()).commit is None
+    assert LockHistory(folder).source(*new.training()).commit is None
 
 
 def test_three_hundred_commits_are_looked_through_in_seconds(new) -> None:
@@ -107,7 +107,7 @@ def test_three_hundred_commits_are_looked_through_in_seconds(new) -> None:
         )
     subprocess.run(["git", "fast-import", "--quiet"], cwd=new.root, input="".join(commits), text=True, check=True)
     started = time.monotonic()
-    source = Locks(new.root).source(*wanted)
+    source = LockHistory(new.root).source(*wanted)
     assert time.monotonic() - started < 15
     assert source.is_whole
     assert source.commit == new.git("rev-parse", "main~149")

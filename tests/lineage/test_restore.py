@@ -7,7 +7,7 @@ from typer.testing import CliRunner
 
 from ferops.cli import app
 from ferops.commands.restore import restore
-from ferops.tracking import ledger, registry
+from ferops.tracking.registry import ledger, versions
 from ferops.tracking.store import Store
 
 
@@ -33,7 +33,7 @@ def state(store: Store) -> dict[str, object]:
         times = (run.info.start_time, run.info.end_time, run.info.status)
         of = run.data.tags["ferops.training"]
         runs[of] = {"params": run.data.params, "points": points, "files": files, "tags": about, "times": times}
-    return {"versions": versions, "aliases": registry.aliases(store), "runs": runs}
+    return {"versions": versions, "aliases": versions.aliases(store), "runs": runs}
 
 
 def forgetting_ids(known: dict) -> dict:
@@ -79,8 +79,8 @@ def test_a_deleted_store_comes_back_as_it_was_and_a_second_restore_changes_nothi
     assert again.count("there already") == again.count("stands on version") == 3
 
     assert clone.publish() == 2
-    registry.rollback(clone.store(), clone.root / ledger.REGISTRY)
-    standing = registry.aliases(clone.store())
+    versions.rollback(clone.store(), clone.root / ledger.REGISTRY)
+    standing = versions.aliases(clone.store())
     assert standing == {"challenger": 2, "champion": 1, "previous": 2}, "a challenger is one only once"
 
 
@@ -97,8 +97,8 @@ def test_in_a_store_that_has_something_only_what_is_missing_comes_and_no_alias_o
     assert "version 2   there already, as version 1: 2 is another now" in said
     assert "version 1   back as before, from commit" in said
     assert "as version 3: 1 is another now" in said, "a number that no other weights have ever had"
-    assert registry.aliases(store) == {"challenger": 1, "champion": 1, "previous": 1}
-    events = ledger.history(registry.resolve(store, "fer-vgg16/1"))
+    assert versions.aliases(store) == {"challenger": 1, "champion": 1, "previous": 1}
+    events = ledger.history(versions.resolve(store, "fer-vgg16/1"))
     assert [event["event"] for event in events] == ["registered", "promoted", "registered"]
 
 
@@ -113,7 +113,7 @@ def test_weights_or_commits_that_are_gone_are_named_and_the_others_come_back(clo
     assert "version 1 cannot be brought back: models/core.keras: neither in DVC's cache nor in a default remote" in said
     assert "version 3 cannot be brought back: no commit, no DVC experiment and not the workspace holds" in said
     assert "@previous stood on weights" in said
-    assert registry.aliases(clone.store()) == {"challenger": 2, "champion": 2}
+    assert versions.aliases(clone.store()) == {"challenger": 2, "champion": 2}
     assert list(state(clone.store())["versions"]) in ([2], ["2"])
 
 
@@ -123,7 +123,7 @@ def test_a_commit_whose_figures_are_not_those_of_its_lock_is_not_believed(new, c
     new.lose_the_store()
     assert not restore(console)
     assert "its commit has another metrics/val.json than its dvc.lock names" in console.export_text()
-    assert registry.aliases(new.store()) == {}
+    assert versions.aliases(new.store()) == {}
 
 
 def test_the_workspace_counts_where_nothing_is_committed_and_the_clone_was_moved(new, console, monkeypatch) -> None:
@@ -161,7 +161,7 @@ def test_a_restore_that_was_cut_off_goes_on(new, console, monkeypatch) -> None:
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patched:
-        patched.setattr("ferops.tracking.publish._attach", cut)
+        patched.setattr("ferops.tracking.runs.publishing._attach", cut)
         with pytest.raises(KeyboardInterrupt):
             restore(console)
     assert not list((new.root / ".dvc/tmp/ferops").iterdir())
@@ -195,7 +195,7 @@ def test_weights_that_came_out_twice_come_back_from_the_training_that_is_left(ne
     new.git("branch", "-q", "-D", "main")
     new.lose_the_store()
     assert "back as before" in restored(new, console)
-    assert ledger.history(registry.resolve(new.store(), "fer-vgg16/1")) == events
+    assert ledger.history(versions.resolve(new.store(), "fer-vgg16/1")) == events
     assert ledger.lines(new.root / ledger.REGISTRY) == events
 
 

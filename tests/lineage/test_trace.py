@@ -7,9 +7,9 @@ from support import shell
 
 from ferops.commands.trace import trace
 from ferops.params import BadParams
-from ferops.tracking import ledger, registry
-from ferops.tracking.identity import read_lock
-from ferops.tracking.registry import UnknownVersion
+from ferops.tracking.lineage.identity import read_lock
+from ferops.tracking.registry import ledger, versions
+from ferops.tracking.registry.versions import UnknownVersion
 
 
 @pytest.fixture
@@ -65,7 +65,7 @@ def test_every_file_of_the_chain_is_there_and_every_line_fits_a_terminal(clone, 
 
 def test_the_changes_that_were_not_committed_when_it_trained_are_named(new, told) -> None:
     store = new.store()
-    run = registry.run_of(store, registry.resolve(store, "fer-vgg16/1"))
+    run = versions.run_of(store, versions.resolve(store, "fer-vgg16/1"))
     for key, value in {"ferops.git.dirty": "true", "ferops.git.diff": "lineage/uncommitted.diff"}.items():
         store.client.set_tag(run.info.run_id, key, value)
     store.client.delete_tag(run.info.run_id, "ferops.rebuilt")
@@ -98,7 +98,7 @@ def test_an_experiments_version_is_traced_to_the_experiment(clone, told) -> None
 
 def test_a_run_deleted_by_hand_leaves_a_version_that_is_traced_by_git_and_a_way_back(clone, told) -> None:
     store = clone.store()
-    version = registry.resolve(store, "fer-vgg16@champion")
+    version = versions.resolve(store, "fer-vgg16@champion")
     store.client.delete_run(version.run_id)
     text = told()
     second = clone.git("rev-parse", "HEAD~1")
@@ -111,7 +111,7 @@ def test_a_run_deleted_by_hand_leaves_a_version_that_is_traced_by_git_and_a_way_
 
 def test_a_version_that_nobody_holds_any_more_says_so(clone, told) -> None:
     store = clone.store()
-    store.client.delete_run(registry.resolve(store, "fer-vgg16/3").run_id)
+    store.client.delete_run(versions.resolve(store, "fer-vgg16/3").run_id)
     clone.git("update-ref", "-d", clone.experiment("lr-1e-3"))
     text = told("fer-vgg16/3")
     assert "no commit, no experiment and not the workspace" in entry(text, "commit")
@@ -120,7 +120,7 @@ def test_a_version_that_nobody_holds_any_more_says_so(clone, told) -> None:
 
 def test_what_the_gate_said_is_in_the_history(clone, told) -> None:
     gate = {"promoted": False, "difference": -0.02, "interval": [-0.03, -0.011], "reasons": ["it is worse"]}
-    registry.refuse(clone.store(), 3, gate, clone.root / ledger.REGISTRY)
+    versions.refuse(clone.store(), 3, gate, clone.root / ledger.REGISTRY)
     said = entry(told("fer-vgg16/3"), "history")
     assert "refused accuracy -0.0200 to the champion's, 95% interval -0.0300 to -0.0110 it is worse" in said
 

@@ -11,9 +11,9 @@ from typer.testing import CliRunner
 
 from ferops.cli import app
 from ferops.commands.trace import trace
-from ferops.commands.verify import CannotRebuild, Left, compare
-from ferops.tracking import registry
-from ferops.tracking.lineage import File, Stage
+from ferops.commands.verify import CannotRebuild, PipelineResult, compare
+from ferops.tracking.lineage.origins import File, Stage
+from ferops.tracking.registry import versions
 
 
 def outside(clone) -> dict[str, object]:
@@ -55,7 +55,7 @@ def test_what_was_not_committed_when_it_trained_is_rebuilt_too(new, console) -> 
     new.repro(train={"seed": 1})
     assert new.publish() == 2
     store = new.store()
-    run = registry.run_of(store, registry.resolve(store, "fer-vgg16/2"))
+    run = versions.run_of(store, versions.resolve(store, "fer-vgg16/2"))
     store.client.delete_tag(run.info.run_id, "ferops.rebuilt")  # as one that was logged while it trained
     new.git("reset", "-q", "--hard")
     before = outside(new)
@@ -124,7 +124,9 @@ RAW, PREPARED, CODE = File("data/raw/x.csv", "a" * 32), File("data/prepared", "b
 HERE = {"keras": "3", "backend": "tensorflow", "backend_version": "2", "hardware": "this", "weights_digest": "d" * 64}
 
 
-def left(*, prepared: File = PREPARED, code: File = CODE, epochs: int = 8, accuracy: float = 0.6, **training) -> Left:
+def left(
+    *, prepared: File = PREPARED, code: File = CODE, epochs: int = 8, accuracy: float = 0.6, **training
+) -> PipelineResult:
     """What a pipeline of two stages left."""
     stages = [
         Stage("preprocess", "p", (RAW, code), {}, (prepared, File("data/times.json", str(accuracy)))),
@@ -132,10 +134,10 @@ def left(*, prepared: File = PREPARED, code: File = CODE, epochs: int = 8, accur
         Stage("evaluate", "e", (prepared, File("models/core.keras", str(accuracy))), {}, ()),
     ]
     figures = {"accuracy": accuracy, "accuracy_interval": [accuracy - 0.05, accuracy + 0.05], "n": 400}
-    return Left(stages, HERE | training, {"validation": figures, "test": {}})
+    return PipelineResult(stages, HERE | training, {"validation": figures, "test": {}})
 
 
-def verdict(recorded: Left, rebuilt: Left) -> dict[str, tuple[str, bool | None]]:
+def verdict(recorded: PipelineResult, rebuilt: PipelineResult) -> dict[str, tuple[str, bool | None]]:
     return {row.what: (row.verdict, row.passed) for row in compare(recorded, rebuilt)}
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from support import shell
 
-from ferops.commands.worktree import FOLDER, NoWorktree, environment, worktree
+from ferops.machine.worktrees import FOLDER, NoWorktree, environment, worktree
 
 
 def outside(clone) -> list[str]:
@@ -88,7 +88,7 @@ def test_it_goes_whatever_ends_the_block(new) -> None:
 def test_what_a_killed_process_left_goes_with_the_next_and_what_a_living_one_has_stays(new) -> None:
     before = outside(new)
     code = (
-        "import os; from ferops.commands.worktree import worktree\n"
+        "import os; from ferops.machine.worktrees import worktree\n"
         "with worktree('HEAD') as folder:\n  print(folder, flush=True); os.kill(os.getpid(), 9)"
     )
     left = Path(subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout.strip())

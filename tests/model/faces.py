@@ -7,9 +7,10 @@ from pathlib import Path
 import keras
 import numpy as np
 
-from ferops.data import drawn, readers
+from ferops.data.readers import layouts
+from ferops.data.synthetic import generator
 from ferops.labels import NAMES
-from ferops.model import descriptors
+from ferops.model.networks import descriptors
 
 
 @functools.cache
@@ -25,10 +26,10 @@ def sixty_four_faces() -> tuple[np.ndarray, np.ndarray]:
 def _training_faces() -> tuple[np.ndarray, np.ndarray]:
     named = os.environ.get("FER2013_MINI")
     if named and Path(named).is_file():
-        real = readers.read(Path(named))
+        real = layouts.read(Path(named))
         training = np.flatnonzero(real.usages == "Training")[:300]
         return real.images[training], real.labels[training]
-    sample = drawn.draw_sample(seed=2013, counts={"train": 70, "validation": 14, "test": 14})
+    sample = generator.generate_sample(seed=2013, counts={"train": 70, "validation": 14, "test": 14})
     training = np.flatnonzero(sample.splits == "train")
     return sample.images[training], sample.labels[training]
 

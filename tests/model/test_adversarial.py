@@ -10,7 +10,8 @@ from model.faces import overfits
 from support import ROOT
 
 from ferops import params
-from ferops.model import adversarial, network, training, weights
+from ferops.model import fitting, weights
+from ferops.model.networks import adversarial, vgg16_transfer
 
 FACES = np.random.default_rng(0).integers(0, 256, (24, 48, 48), dtype=np.uint8)
 LABELS = np.arange(24) % 7
@@ -35,10 +36,10 @@ def arrays(model: keras.Model) -> list[np.ndarray]:
 
 
 def test_the_network_that_is_kept_has_no_parameter_of_the_generator(core: keras.Model) -> None:
-    assert network.counts(core) == (1_226_951, 1_226_951, 0)
-    before = network.counts(core)
+    assert vgg16_transfer.counts(core) == (1_226_951, 1_226_951, 0)
+    before = vgg16_transfer.counts(core)
     adversarial.against_generator(core)
-    assert network.counts(core) == before
+    assert vgg16_transfer.counts(core) == before
 
 
 def test_it_gives_probabilities_and_comes_back_from_its_file(core: keras.Model, tmp_path: Path) -> None:
@@ -105,7 +106,7 @@ def run(scratch: Path, epochs: int, stop_after: int | None = None) -> tuple[str,
     class Stopped(Exception):
         pass
 
-    def on_epoch(row: training.Row) -> None:
+    def on_epoch(row: fitting.Row) -> None:
         if row["epoch"] == stop_after:
             raise Stopped
 
@@ -116,8 +117,8 @@ def run(scratch: Path, epochs: int, stop_after: int | None = None) -> tuple[str,
         update={"epochs": epochs, "batch_size": 8, "patience": 99, "schedule": "constant"}
     )
     try:
-        progress = training.fit(
-            fitted, (FACES, LABELS), (FACES, LABELS), chosen, scratch, hooks=training.Hooks(on_epoch=on_epoch)
+        progress = fitting.fit(
+            fitted, (FACES, LABELS), (FACES, LABELS), chosen, scratch, hooks=fitting.Hooks(on_epoch=on_epoch)
         )
     except Stopped:
         return "", [], []

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from model.faces import overfits
 
-from ferops.model import convnets, descriptors, network
+from ferops.model.networks import convnets, descriptors, vgg16_transfer
 from ferops.params import Model
 
 BUILDERS: dict[str, Callable[[Model], keras.Model]] = {
@@ -47,7 +47,7 @@ def faces() -> np.ndarray:
     ],
 )
 def test_every_system_has_the_parameters_that_its_table_counts(name: str, total: int) -> None:
-    assert network.counts(build(name)).total == total
+    assert vgg16_transfer.counts(build(name)).total == total
 
 
 @every_system

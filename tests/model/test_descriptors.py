@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from model.faces import sixty_four_faces
 
-from ferops.model import descriptors
+from ferops.model.networks import descriptors
 
 
 def network_of(*names: str) -> keras.Model:

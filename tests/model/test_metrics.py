@@ -9,12 +9,12 @@ RNG = np.random.default_rng(0)
 LABELS = RNG.integers(0, 7, 500)
 PROBABILITIES = RNG.dirichlet(np.full(7, 0.3), 500).astype(np.float32)
 PROBABILITIES[::2] = 0.2 * PROBABILITIES[::2] + 0.8 * np.eye(7, dtype=np.float32)[LABELS[::2]]
-TWINS = RNG.random(500) < 0.1
+DUPLICATES = RNG.random(500) < 0.1
 
 
 def evaluate(order: np.ndarray | slice = slice(None)) -> dict:
     return metrics.evaluate(
-        LABELS[order], PROBABILITIES[order], twin_in_training=TWINS[order], tta=PROBABILITIES[order], bins=15
+        LABELS[order], PROBABILITIES[order], duplicate_in_train=DUPLICATES[order], tta=PROBABILITIES[order], bins=15
     )
 
 
@@ -29,7 +29,7 @@ def test_shuffling_the_test_set_changes_no_metric() -> None:
 
 def test_comparing_with_labels_in_another_order_would_be_seen() -> None:
     mistaken = metrics.evaluate(
-        RNG.permutation(LABELS), PROBABILITIES, twin_in_training=TWINS, tta=PROBABILITIES, bins=15
+        RNG.permutation(LABELS), PROBABILITIES, duplicate_in_train=DUPLICATES, tta=PROBABILITIES, bins=15
     )
     assert mistaken["accuracy"] < 0.25 < 0.5 < evaluate()["accuracy"]
 
@@ -52,17 +52,17 @@ def test_a_figure_is_the_one_that_keras_gives_under_that_name(key: str, metric: 
 
 def test_always_happy_has_a_binary_accuracy_far_above_its_accuracy() -> None:
     happy = np.tile(np.eye(7, dtype=np.float32)[NAMES.index("happy")], (500, 1))
-    figures = metrics.evaluate(LABELS, happy, twin_in_training=TWINS, tta=happy, bins=15)
+    figures = metrics.evaluate(LABELS, happy, duplicate_in_train=DUPLICATES, tta=happy, bins=15)
     share = (NAMES.index("happy") == LABELS).mean()
     assert figures["accuracy"] == pytest.approx(share)
     assert figures["binary_accuracy"] == pytest.approx(1 - 2 * (1 - share) / 7)
 
 
-def test_twins_are_left_out_of_the_second_accuracy() -> None:
+def test_duplicates_are_left_out_of_the_second_accuracy() -> None:
     figures = evaluate()
     right = PROBABILITIES.argmax(axis=1) == LABELS
-    assert figures["n_without_twins"] == (~TWINS).sum()
-    assert figures["accuracy_without_twins"] == pytest.approx(right[~TWINS].mean())
+    assert figures["n_deduplicated"] == (~DUPLICATES).sum()
+    assert figures["accuracy_deduplicated"] == pytest.approx(right[~DUPLICATES].mean())
 
 
 def test_class_figures_by_hand() -> None:

@@ -6,12 +6,13 @@ from support import ROOT
 
 from ferops import params
 from ferops.data import filters
-from ferops.model import network, serving
+from ferops.model import serving
+from ferops.model.networks import vgg16_transfer
 
 
 def build(frozen_blocks: int = 3, scaling: str = "caffe") -> keras.Model:
     settings = params.load(ROOT / "params.yaml").model
-    return network.build(settings.model_copy(update={"frozen_blocks": frozen_blocks, "scaling": scaling}))
+    return vgg16_transfer.build(settings.model_copy(update={"frozen_blocks": frozen_blocks, "scaling": scaling}))
 
 
 @pytest.fixture(scope="module")
@@ -20,14 +21,14 @@ def faces() -> np.ndarray:
 
 
 def test_three_frozen_blocks_give_the_papers_three_counts() -> None:
-    assert network.counts(build(3)) == (14_883_399, 13_146_119, 1_737_280)
+    assert vgg16_transfer.counts(build(3)) == (14_883_399, 13_146_119, 1_737_280)
 
 
 @pytest.mark.parametrize(
     ("frozen", "fixed"), [(0, 0), (1, 38_720), (2, 260_160), (3, 1_735_488), (4, 7_635_264), (5, 14_714_688)]
 )
 def test_each_frozen_block_takes_its_convolutions_out_of_training(frozen: int, fixed: int) -> None:
-    assert network.counts(build(frozen)).non_trainable == fixed + 1_792
+    assert vgg16_transfer.counts(build(frozen)).non_trainable == fixed + 1_792
 
 
 def test_outputs_are_seven_probabilities(faces: np.ndarray) -> None:
@@ -38,7 +39,7 @@ def test_outputs_are_seven_probabilities(faces: np.ndarray) -> None:
 
 @pytest.mark.parametrize(("scaling", "low", "high"), [("unit", 0, 1), ("caffe", -123.68, 255 - 103.939)])
 def test_scaling_is_in_the_graph(faces: np.ndarray, scaling: str, low: float, high: float) -> None:
-    scaled = np.asarray(network.scale(faces, scaling))
+    scaled = np.asarray(vgg16_transfer.scale(faces, scaling))
     assert scaled.shape == (6, 48, 48, 3)
     assert low <= scaled.min() < scaled.max() <= high
 

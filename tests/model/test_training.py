@@ -6,7 +6,7 @@ import pytest
 from support import ROOT
 
 from ferops import params
-from ferops.model import training, weights
+from ferops.model import fitting, weights
 
 FACES = np.random.default_rng(0).integers(0, 256, (40, 48, 48), dtype=np.uint8)
 LABELS = np.arange(40) % 7
@@ -37,31 +37,31 @@ class Killed(BaseException):
     """Stands for SIGKILL: nothing catches it."""
 
 
-def run(scratch: Path, stop_in: tuple[int, int] | None = None, **changes: object) -> tuple[str, training.Progress]:
+def run(scratch: Path, stop_in: tuple[int, int] | None = None, **changes: object) -> tuple[str, fitting.Progress]:
     def on_batch(epoch: int, batch: int, _: int) -> None:
         if (epoch, batch) == stop_in:
             raise Killed
 
     model = small()
-    progress = training.fit(
+    progress = fitting.fit(
         model,
         (FACES, LABELS),
         HELD_OUT,
         settings(**changes),
         scratch,
         transform=lambda _epoch: flip,
-        hooks=training.Hooks(on_batch=on_batch),
+        hooks=fitting.Hooks(on_batch=on_batch),
     )
     return weights.digest(model), progress
 
 
-def curve(progress: training.Progress) -> list[dict[str, float]]:
+def curve(progress: fitting.Progress) -> list[dict[str, float]]:
     return [{name: value for name, value in row.items() if name != "time"} for row in progress.history]
 
 
 FULL = {
     "optimizer": "sgd", "warmup_epochs": 1, "weight_decay": 5e-4, "clip_norm": 1.0, "average": 0.9, "mixup": 0.5,
-    "label_smoothing": 0.1, "light_epochs": 1,
+    "label_smoothing": 0.1, "clean_epochs": 1,
 }  # fmt: skip
 
 
@@ -74,7 +74,7 @@ def test_a_killed_training_goes_on_to_the_result_of_an_undisturbed_one(
     digest, whole = run(tmp_path / "whole", **changes)
     with pytest.raises(Killed):
         run(tmp_path / "killed", stop_in=moment, **changes)
-    assert len(training.history(tmp_path / "killed")) == moment[0] - 1
+    assert len(fitting.history(tmp_path / "killed")) == moment[0] - 1
     resumed_digest, resumed = run(tmp_path / "killed", **changes)
     assert curve(resumed) == curve(whole)
     assert resumed_digest == digest
@@ -93,7 +93,7 @@ def test_a_kill_between_weights_and_their_record_costs_one_epoch_and_no_more(mon
     with pytest.raises(Killed):
         run(tmp_path / "killed")
     monkeypatch.undo()
-    assert len(training.history(tmp_path / "killed")) == 2
+    assert len(fitting.history(tmp_path / "killed")) == 2
     assert run(tmp_path / "killed")[0] == digest
 
 
@@ -119,9 +119,9 @@ def test_minutes_end_a_training_before_an_epoch_that_would_end_late(tmp_path: Pa
 
 def test_a_training_that_diverges_is_an_error_and_leaves_the_last_good_checkpoint(tmp_path: Path) -> None:
     run(tmp_path, epochs=2, schedule="constant")
-    with pytest.raises(training.Diverged, match=r"epoch 3 .* train\.learning_rate"):
+    with pytest.raises(fitting.Diverged, match=r"epoch 3 .* train\.learning_rate"):
         run(tmp_path, epochs=3, schedule="constant", learning_rate=1e30)
-    assert len(training.history(tmp_path)) == 2
+    assert len(fitting.history(tmp_path)) == 2
 
 
 def test_with_an_average_the_model_ends_with_it_and_not_with_the_last_steps(tmp_path: Path) -> None:
@@ -154,18 +154,18 @@ def test_biases_and_norms_do_not_decay_and_kernels_decay_as_by_an_l2_term() -> N
     layer.build((None, 3))
     before = [np.ones(variable.shape, np.float32) for variable in layer.weights]
     layer.set_weights(before)
-    steps = training.optimizer(chosen, steps=10)
+    steps = fitting.optimizer(chosen, steps=10)
     for _ in range(10):
         steps.apply([keras.ops.zeros_like(variable) for variable in layer.weights], layer.weights)
     kernel, bias = layer.get_weights()
     np.testing.assert_array_equal(bias, 1)
     # a constant gradient under momentum moves by rate / (1 - momentum) a step
-    np.testing.assert_allclose(kernel, (1 - 0.01 * 0.1 / (1 - training.MOMENTUM)) ** 10, rtol=1e-5)
+    np.testing.assert_allclose(kernel, (1 - 0.01 * 0.1 / (1 - fitting.MOMENTUM)) ** 10, rtol=1e-5)
 
 
 def test_the_rate_rises_then_falls_to_zero() -> None:
     chosen = settings(epochs=10, warmup_epochs=2, learning_rate=0.5, schedule="cosine")
-    rate = training.optimizer(chosen, 5)._learning_rate
+    rate = fitting.optimizer(chosen, 5)._learning_rate
     rates = [float(rate(step)) for step in (0, 5, 10, 30, 50)]
     np.testing.assert_allclose(rates, [0, 0.25, 0.5, 0.25, 0], atol=1e-6)
 
@@ -178,5 +178,5 @@ def test_each_epoch_has_six_metrics_of_both_splits(tmp_path: Path) -> None:
 
 
 def test_the_scratch_key_changes_with_any_part() -> None:
-    assert training.scratch_key({"a": 1, "b": 2}) == training.scratch_key({"b": 2, "a": 1})
-    assert training.scratch_key({"a": 1}) != training.scratch_key({"a": 2})
+    assert fitting.scratch_key({"a": 1, "b": 2}) == fitting.scratch_key({"b": 2, "a": 1})
+    assert fitting.scratch_key({"a": 1}) != fitting.scratch_key({"a": 2})

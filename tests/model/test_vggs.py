@@ -6,7 +6,8 @@ import pytest
 from model.faces import overfits, sixty_four_faces
 from support import ROOT
 
-from ferops.model import network, vggs, weights
+from ferops.model import weights
+from ferops.model.networks import vgg16_transfer, vggs
 from ferops.params import Model
 
 BASE = ROOT / "weights/vgg16_fer_base.weights.h5"
@@ -47,7 +48,7 @@ def widths(model: keras.Model) -> list[tuple[int, int]]:
     ],
 )
 def test_the_counts_are_those_of_the_docstrings(name: str, frozen: int, total: int, trainable: int) -> None:
-    assert network.counts(build(name, frozen)) == (total, trainable, total - trainable)
+    assert vgg16_transfer.counts(build(name, frozen)) == (total, trainable, total - trainable)
 
 
 @pytest.mark.parametrize("name", SYSTEMS)

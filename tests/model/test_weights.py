@@ -7,13 +7,14 @@ import pytest
 from support import ROOT
 
 from ferops import params
-from ferops.model import network, weights
+from ferops.model import weights
+from ferops.model.networks import vgg16_transfer
 
 BASE = ROOT / "weights/vgg16_fer_base.weights.h5"
 
 
 def build() -> keras.Model:
-    return network.build(params.load(ROOT / "params.yaml").model.model_copy(update={"frozen_blocks": 0}))
+    return vgg16_transfer.build(params.load(ROOT / "params.yaml").model.model_copy(update={"frozen_blocks": 0}))
 
 
 def convolutions(model: keras.Model) -> list[np.ndarray]:

@@ -1,8 +1,8 @@
 """Rows of a table as they may have come out."""
 
-from ferops.orchestration.compared import Compared
-from ferops.orchestration.experiments import Ended
-from ferops.orchestration.tables import Row
+from ferops.orchestration.sweeps.comparison_report import ComparisonRow
+from ferops.orchestration.sweeps.comparison_tables import Row
+from ferops.orchestration.sweeps.experiments import TrialResult
 
 TRAINING = {
     "parameters": {"total": 1_234_567}, "seconds": 95.4, "milliseconds_an_image": 7.25, "ended": 1_700_000_000,
@@ -10,16 +10,16 @@ TRAINING = {
 }  # fmt: skip
 
 
-def measured(title: str, accuracy: float, **training: object) -> Compared:
+def measured(title: str, accuracy: float, **training: object) -> ComparisonRow:
     """Accuracy of 350 images, of which 87 are happy."""
     scores = {
         "accuracy": accuracy, "accuracy_interval": [accuracy - 0.05, accuracy + 0.05], "binary_accuracy": 0.9,
-        "accuracy_without_twins": accuracy - 0.01, "n": 350,
+        "accuracy_deduplicated": accuracy - 0.01, "n": 350,
         "per_class": {"angry": {"support": 50}, "happy": {"support": 87}},
     }  # fmt: skip
-    return Compared(Row(title, title, {}), Ended(scores, run_id="run"), {**TRAINING, **training})
+    return ComparisonRow(Row(title, title, {}), TrialResult(scores, run_id="run"), {**TRAINING, **training})
 
 
-def failed(title: str, reason: str) -> Compared:
+def failed(title: str, reason: str) -> ComparisonRow:
     """A row whose trial failed."""
-    return Compared(Row(title, title, {}), Ended(None, reason), {})
+    return ComparisonRow(Row(title, title, {}), TrialResult(None, reason), {})

@@ -3,21 +3,21 @@ from typing import Any
 import pytest
 from orchestration.rows import failed, measured
 
-from ferops.orchestration import compared
-from ferops.orchestration.tables import Asked
+from ferops.orchestration.sweeps import comparison_report
+from ferops.orchestration.sweeps.comparison_tables import ComparisonRequest
 
-MINI = Asked(epochs=1, subset="mini")
+MINI = ComparisonRequest(epochs=1, subset="mini")
 ROWS = [measured("lean_cnn", 0.6), measured("cnn_lbp_orb", 0.512), failed("cnn", "its gate failed")]
 
 
 def cells(rows: list[Any]) -> dict[str, dict[str, str]]:
     """Row -> column -> cell."""
-    header, *lines = compared.shown(rows)
+    header, *lines = comparison_report.shown(rows)
     return {line[0]: dict(zip(header[1:], line[1:], strict=True)) for line in lines}
 
 
-def page(asked: Asked = MINI, dataset: str = "other", **given: Any) -> str:
-    return compared.page(given.get("table", "table3"), asked, dataset, given.get("rows", ROWS))
+def page(asked: ComparisonRequest = MINI, dataset: str = "other", **given: Any) -> str:
+    return comparison_report.page(given.get("table", "table3"), asked, dataset, given.get("rows", ROWS))
 
 
 def test_a_row_has_what_the_paper_prints_and_what_was_measured() -> None:
@@ -25,7 +25,7 @@ def test_a_row_has_what_the_paper_prints_and_what_was_measured() -> None:
     assert list(shown) == ["lean_cnn", "cnn_lbp_orb", "cnn"]
     assert shown["cnn_lbp_orb"] == {
         "the paper prints": "98.13% and 92.05% (CK+ and JAFFE)", "accuracy (95%)": "51.2% (46.2-56.2)",
-        "without twins": "50.2%", "binary accuracy": "90.0%", "n": "350", "parameters": "1,234,567",
+        "without duplicates": "50.2%", "binary accuracy": "90.0%", "n": "350", "parameters": "1,234,567",
         "seconds": "95", "ms an image": "7.2", "failed": "",
     }  # fmt: skip
     assert shown["lean_cnn"]["the paper prints"] == "-"
@@ -48,7 +48,7 @@ def test_columns_that_no_row_fills_are_left_out() -> None:
 
 
 def test_a_terminal_shows_the_few_columns_that_it_has_room_for() -> None:
-    assert compared.brief(ROWS[1:]) == [
+    assert comparison_report.brief(ROWS[1:]) == [
         ["", "accuracy (95%)", "parameters", "ms an image", "failed"],
         ["cnn_lbp_orb", "51.2% (46.2-56.2)", "1,234,567", "7.2", ""],
         ["cnn", "-", "-", "-", "its gate failed"],
@@ -56,7 +56,7 @@ def test_a_terminal_shows_the_few_columns_that_it_has_room_for() -> None:
 
 
 def test_the_best_comes_first_and_what_failed_last() -> None:
-    ordered = compared.ranked([failed("a", "x"), measured("b", 0.4), measured("c", 0.5)])
+    ordered = comparison_report.ranked([failed("a", "x"), measured("b", 0.4), measured("c", 0.5)])
     assert [one.row.title for one in ordered] == ["c", "b", "a"]
 
 
@@ -64,28 +64,34 @@ def test_the_best_comes_first_and_what_failed_last() -> None:
     ("asked", "dataset", "said"),
     [
         (MINI, "other", "**Measured on a small part of FER2013 (FER2013_MINI). None of these figures"),
-        (Asked(subset="sample"), "sample", "**Measured on the drawn sample (faces drawn by code, not FER2013)."),
-        (Asked(), "other", "**Measured on a data set of your own."),
+        (
+            ComparisonRequest(subset="sample"),
+            "sample",
+            "**Measured on the synthetic sample (faces drawn by code, not FER2013).",
+        ),
+        (ComparisonRequest(), "other", "**Measured on a data set of your own."),
     ],
 )
-def test_a_page_that_is_not_of_fer2013_says_so_before_the_table(asked: Asked, dataset: str, said: str) -> None:
+def test_a_page_that_is_not_of_fer2013_says_so_before_the_table(
+    asked: ComparisonRequest, dataset: str, said: str
+) -> None:
     _, warning, _ = page(asked, dataset).split("\n\n", 2)
     assert warning.startswith(said)
 
 
 def test_a_page_of_fer2013_has_no_warning() -> None:
-    assert page(Asked(), "fer2013").split("\n\n")[1].startswith("|")
+    assert page(ComparisonRequest(), "fer2013").split("\n\n")[1].startswith("|")
 
 
 @pytest.mark.parametrize(
     ("asked", "said"),
     [
-        (Asked(epochs=1), "at most 1 epoch."),
-        (Asked(epochs=3, minutes=0.5), "at most 3 epochs and at most 0.5 minutes."),
-        (Asked(), "what its recipe says."),
+        (ComparisonRequest(epochs=1), "at most 1 epoch."),
+        (ComparisonRequest(epochs=3, minutes=0.5), "at most 3 epochs and at most 0.5 minutes."),
+        (ComparisonRequest(), "what its recipe says."),
     ],
 )
-def test_the_page_says_on_which_budget(asked: Asked, said: str) -> None:
+def test_the_page_says_on_which_budget(asked: ComparisonRequest, said: str) -> None:
     assert f"- Budget of each training: {said}" in page(asked)
 
 
@@ -108,10 +114,14 @@ def test_the_page_of_the_choices_says_that_splits_are_not_comparable() -> None:
 
 @pytest.mark.parametrize(
     ("asked", "dataset", "is_said"),
-    [(Asked(), "fer2013", True), (Asked(), "sample", False), (Asked(weights="imagenet"), "fer2013", False)],
+    [
+        (ComparisonRequest(), "fer2013", True),
+        (ComparisonRequest(), "sample", False),
+        (ComparisonRequest(weights="imagenet"), "fer2013", False),
+    ],
 )
 def test_the_page_of_the_choices_says_that_the_base_has_seen_the_other_splits(
-    asked: Asked, dataset: str, is_said: bool
+    asked: ComparisonRequest, dataset: str, is_said: bool
 ) -> None:
     said = page(asked, dataset, table="ablations", rows=[measured("split random", 0.5)])
     assert ("was trained on FER2013's Training" in said) == is_said

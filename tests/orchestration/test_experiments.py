@@ -6,7 +6,7 @@ import pytest
 from support import ROOT, shell
 
 from ferops import params
-from ferops.orchestration import experiments
+from ferops.orchestration.sweeps import experiments
 
 BASE = params.load(ROOT / "params.yaml")
 

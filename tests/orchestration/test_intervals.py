@@ -4,15 +4,15 @@ import cv2
 import numpy as np
 from orchestration.rows import failed, measured
 
-from ferops.orchestration import intervals
-from ferops.orchestration.compared import Compared
+from ferops.orchestration.sweeps import interval_plot
+from ferops.orchestration.sweeps.comparison_report import ComparisonRow
 
 BLUE, RED = (42, 111, 151), (193, 18, 31)
 
 
-def count(folder: Path, colour: tuple[int, int, int], *rows: Compared) -> int:
+def count(folder: Path, colour: tuple[int, int, int], *rows: ComparisonRow) -> int:
     """Pixels of a colour in the picture of these rows."""
-    intervals.draw(folder / "table3.png", rows, "a title")
+    interval_plot.draw(folder / "table3.png", rows, "a title")
     picture = cv2.cvtColor(cv2.imread(str(folder / "table3.png")), cv2.COLOR_BGR2RGB)
     return int((np.abs(picture.astype(int) - colour).max(axis=2) < 12).sum())
 

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 from support import shell
 
-from ferops.orchestration import pipeline
-from ferops.orchestration.folders import Folder
-from ferops.orchestration.pipeline import DvcFailed, StageFailed, UnknownStage
+from ferops.orchestration.pipeline import dvc_stages
+from ferops.orchestration.pipeline.dvc_stages import DvcFailed, StageFailed, UnknownStage
+from ferops.orchestration.pipeline.run_folders import Folder
 
 SMALL = """
 stages:
@@ -49,7 +49,7 @@ def small(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Folder:
 
 
 def test_each_stage_comes_after_those_it_reads(repro: Path) -> None:
-    order = pipeline.stages(repro)
+    order = dvc_stages.stages(repro)
     assert list(order) == [
         "sample", "preprocess", "validate@prepared", "augment", "validate@augmented", "train", "evaluate", "publish",
     ]  # fmt: skip
@@ -57,37 +57,37 @@ def test_each_stage_comes_after_those_it_reads(repro: Path) -> None:
 
 
 def test_a_target_names_itself_and_what_it_needs(repro: Path) -> None:
-    assert list(pipeline.stages(repro, ["augment"])) == ["sample", "preprocess", "validate@prepared", "augment"]
-    assert "validate@augmented" in pipeline.stages(repro, ["validate"])
+    assert list(dvc_stages.stages(repro, ["augment"])) == ["sample", "preprocess", "validate@prepared", "augment"]
+    assert "validate@augmented" in dvc_stages.stages(repro, ["validate"])
     with pytest.raises(UnknownStage, match=r"'trai'; dvc.yaml has: sample, .*train"):
-        pipeline.stages(repro, ["trai"])
+        dvc_stages.stages(repro, ["trai"])
 
 
 def test_names_do_not_depend_on_where_the_process_stands(repro: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir("/")
-    assert "train" in pipeline.stages(repro)
+    assert "train" in dvc_stages.stages(repro)
 
 
 def test_without_dvc_it_is_one_line(tmp_path: Path) -> None:
     with pytest.raises(DvcFailed) as error:
-        pipeline.stages(tmp_path)
+        dvc_stages.stages(tmp_path)
     assert "\n" not in str(error.value)
 
 
 def test_a_stage_runs_once_and_is_cached_then(small: Folder) -> None:
     said: list[str] = []
-    assert pipeline.stale(small) == {"one", "two", "broken"}
-    assert pipeline.reproduce(small, "one", said.append).how == "ran"
+    assert dvc_stages.stale(small) == {"one", "two", "broken"}
+    assert dvc_stages.reproduce(small, "one", said.append).how == "ran"
     assert "> echo first > one.txt" in said
-    assert pipeline.reproduce(small, "one", said.append).how == "cached"
-    assert "one" not in pipeline.stale(small)
+    assert dvc_stages.reproduce(small, "one", said.append).how == "cached"
+    assert "one" not in dvc_stages.stale(small)
 
 
 def test_a_failing_stage_says_its_own_last_line(small: Folder) -> None:
     for stage in ("one", "two"):
-        pipeline.reproduce(small, stage, lambda line: None)
+        dvc_stages.reproduce(small, stage, lambda line: None)
     with pytest.raises(StageFailed, match="^broken: why it failed$"):
-        pipeline.reproduce(small, "broken", lambda line: None)
+        dvc_stages.reproduce(small, "broken", lambda line: None)
 
 
 def test_it_waits_for_the_lock_of_the_repository_and_says_whose_it_is(small: Folder) -> None:
@@ -98,7 +98,7 @@ def test_it_waits_for_the_lock_of_the_repository_and_says_whose_it_is(small: Fol
     assert holder.stdout
     holder.stdout.readline()
     said: list[str] = []
-    assert pipeline.reproduce(small, "one", said.append).how == "ran"
+    assert dvc_stages.reproduce(small, "one", said.append).how == "ran"
     waiting = [line for line in said if "waiting for DVC's lock" in line]
     assert waiting
     assert f"process {holder.pid} has it" in waiting[0]
@@ -113,7 +113,7 @@ def test_it_waits_for_a_stage_that_another_dvc_runs(small: Folder) -> None:
     lock.write_text(json.dumps({"read": {}, "write": {str(small.path / "one.txt"): entry}}))
     threading.Thread(target=lambda: (time.sleep(3), lock.unlink())).start()
     said: list[str] = []
-    assert pipeline.reproduce(small, "one", said.append).how == "ran"
+    assert dvc_stages.reproduce(small, "one", said.append).how == "ran"
     assert f"process {os.getpid()} has it" in next(line for line in said if "waiting" in line)
 
 
@@ -123,7 +123,7 @@ def test_a_list_of_locks_that_a_killed_dvc_left_half_written_stops_nobody(small:
     lock.parent.mkdir(exist_ok=True)
     lock.write_text(left)
     said: list[str] = []
-    assert pipeline.reproduce(small, "one", said.append).how == "ran"
+    assert dvc_stages.reproduce(small, "one", said.append).how == "ran"
     assert not any(json.loads(lock.read_text()).values()), "no lock is held"
     assert any("half written" in line for line in said)
 
@@ -136,11 +136,11 @@ def test_a_commit_takes_the_results_and_nothing_else(small: Folder) -> None:
     (small.path / "metrics").mkdir()
     (small.path / "metrics/val.json").write_text("{}")
     (small.path / "params.yaml").write_text("a: 1")
-    pipeline.commit(small, "results", lambda line: None)
+    dvc_stages.commit(small, "results", lambda line: None)
     assert shell(small.path, "git", "show", "--name-only", "--format=%s").stdout.split() == [
         "results", "metrics/val.json", "params.yaml",
     ]  # fmt: skip
     assert shell(small.path, "git", "status", "--short").stdout.strip() == "M mine.txt"
     before = shell(small.path, "git", "rev-parse", "HEAD").stdout
-    pipeline.commit(small, "again", lambda line: None)
+    dvc_stages.commit(small, "again", lambda line: None)
     assert shell(small.path, "git", "rev-parse", "HEAD").stdout == before

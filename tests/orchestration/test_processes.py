@@ -9,7 +9,7 @@ import psutil
 import pytest
 from support import ROOT
 
-from ferops.orchestration.processes import run
+from ferops.machine.subprocesses import run
 
 SLEEPER = """
 import subprocess, sys, time
@@ -50,7 +50,7 @@ def test_lines_come_while_the_process_runs(tmp_path: Path) -> None:
 def test_a_process_and_its_children_end_when_their_starter_is_killed(tmp_path: Path) -> None:
     (tmp_path / "sleeper.py").write_text(SLEEPER)
     starter = (
-        "import os\nfrom pathlib import Path\nfrom ferops.orchestration.processes import run\n"
+        "import os\nfrom pathlib import Path\nfrom ferops.machine.subprocesses import run\n"
         "run('sleeper', folder=Path(), environment=os.environ, on_line=lambda line: print(line, flush=True))"
     )
     process = subprocess.Popen(

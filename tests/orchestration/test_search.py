@@ -5,9 +5,9 @@ import pytest
 from support import ROOT
 
 from ferops import params
-from ferops.orchestration import search
-from ferops.orchestration.experiments import Ended
-from ferops.orchestration.search import BadSpace, Outcome, Trial
+from ferops.orchestration.sweeps import search
+from ferops.orchestration.sweeps.experiments import TrialResult
+from ferops.orchestration.sweeps.search import BadSpace, Outcome, Trial
 
 BASE = params.load(ROOT / "params.yaml")
 GRID = {"train.learning_rate": [0.0001, 0.0003], "model.dropout": [0.2, 0.4]}
@@ -134,15 +134,15 @@ def test_an_assignment_that_is_none_is_refused(said: str) -> None:
         search.read(said)
 
 
-def scored(accuracy: float) -> Ended:
+def scored(accuracy: float) -> TrialResult:
     interval = [accuracy - 0.02, accuracy + 0.02]
-    return Ended({"accuracy": accuracy, "accuracy_interval": interval, "f1_macro": 0.4, "n": 350})
+    return TrialResult({"accuracy": accuracy, "accuracy_interval": interval, "f1_macro": 0.4, "n": 350})
 
 
 def test_the_table_has_the_best_first_and_the_failed_last_with_their_reason() -> None:
     low, failed, high, lower = plan(GRID)
     outcomes = search.ranked([
-        Outcome(low, scored(0.7)), Outcome(failed, Ended(None, "train failed")), Outcome(high, scored(0.9)),
+        Outcome(low, scored(0.7)), Outcome(failed, TrialResult(None, "train failed")), Outcome(high, scored(0.9)),
         Outcome(lower, scored(0.6)),
     ])  # fmt: skip
     assert [outcome.trial for outcome in outcomes] == [high, low, lower, failed]

@@ -7,9 +7,9 @@ import pytest
 from support import ROOT, shell
 
 from ferops import params
-from ferops.orchestration import experiments, tables
-from ferops.orchestration.tables import BASE, TABLES, Asked, BadTable
-from ferops.orchestration.trials import Planned
+from ferops.orchestration.sweeps import comparison_tables, experiments
+from ferops.orchestration.sweeps.comparison_tables import BASE, TABLES, BadTable, ComparisonRequest
+from ferops.orchestration.sweeps.trials import TrialSpec
 from ferops.params import TRANSFERS, BadParams, Params, SystemName
 
 
@@ -23,7 +23,7 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     shell(tmp_path, "git", "add", "-A")
     shell(tmp_path, "git", "commit", "-q", "-m", "start")
     monkeypatch.chdir(tmp_path)
-    monkeypatch.delenv(tables.MINI, raising=False)
+    monkeypatch.delenv(comparison_tables.MINI, raising=False)
     return tmp_path
 
 
@@ -31,14 +31,14 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def planned(place: Path) -> Callable[..., dict[str, Params]]:
     """Title of a row -> the parameters that it is trained with."""
 
-    def plan(table: tables.Name, **asked: Any) -> dict[str, Params]:
-        trials = tables.plan(table, Asked(**asked))
+    def plan(table: comparison_tables.Name, **asked: Any) -> dict[str, Params]:
+        trials = comparison_tables.plan(table, ComparisonRequest(**asked))
         return {row.title: experiments.base(trial.values) for row, trial in zip(TABLES[table], trials, strict=True)}
 
     return plan
 
 
-def names(trials: list[Planned]) -> list[str]:
+def names(trials: list[TrialSpec]) -> list[str]:
     return [trial.name for trial in trials]
 
 
@@ -50,7 +50,7 @@ def test_every_system_is_a_row_and_its_recipe_is_its_own(planned: Callable[..., 
 
 @pytest.mark.parametrize("table", TABLES)
 def test_all_rows_share_budget_data_and_base_and_the_test_split_is_closed(
-    planned: Callable[..., dict[str, Params]], table: tables.Name
+    planned: Callable[..., dict[str, Params]], table: comparison_tables.Name
 ) -> None:
     rows = planned(table, epochs=3, minutes=0.5, subset="sample").values()
     assert {(values.train.epochs, values.train.minutes) for values in rows} == {(3, 0.5)}
@@ -79,11 +79,16 @@ def test_each_choice_of_the_paper_is_changed_alone(planned: Callable[..., dict[s
 
 
 def test_names_are_stable_and_differ_with_the_budget_the_data_and_the_row(place: Path) -> None:
-    one = names(tables.plan("ablations", Asked(epochs=1)))
-    assert one == names(tables.plan("ablations", Asked(epochs=1)))
+    one = names(comparison_tables.plan("ablations", ComparisonRequest(epochs=1)))
+    assert one == names(comparison_tables.plan("ablations", ComparisonRequest(epochs=1)))
     assert one[1].startswith("ablations-no-median-filter-")
-    others = [Asked(epochs=2), Asked(minutes=1), Asked(epochs=1, subset="sample"), Asked(epochs=1, weights="imagenet")]
-    every = [name for asked in others for name in names(tables.plan("ablations", asked))]
+    others = [
+        ComparisonRequest(epochs=2),
+        ComparisonRequest(minutes=1),
+        ComparisonRequest(epochs=1, subset="sample"),
+        ComparisonRequest(epochs=1, weights="imagenet"),
+    ]
+    every = [name for asked in others for name in names(comparison_tables.plan("ablations", asked))]
     assert len({*one, *every}) == 5 * len(TABLES["ablations"])
     assert all(shell(place, "git", "check-ref-format", f"refs/exps/{name}") for name in one)
 
@@ -91,8 +96,8 @@ def test_names_are_stable_and_differ_with_the_budget_the_data_and_the_row(place:
 def test_files_are_given_to_trials_by_their_whole_path(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (place / "small.csv").write_text("")
     (place / "base.weights.h5").write_text("")
-    monkeypatch.setenv(tables.MINI, "small.csv")
-    trial, *_ = tables.plan("ablations", Asked(subset="mini", weights="base.weights.h5"))
+    monkeypatch.setenv(comparison_tables.MINI, "small.csv")
+    trial, *_ = comparison_tables.plan("ablations", ComparisonRequest(subset="mini", weights="base.weights.h5"))
     assert trial.values["data"] == {"source": str(place / "small.csv"), "dataset": "other", "split": "official"}
     assert trial.values["model"]["weights"] == str(place / "base.weights.h5")
 
@@ -108,12 +113,12 @@ def test_files_are_given_to_trials_by_their_whole_path(place: Path, monkeypatch:
 )
 def test_what_cannot_be_measured_is_one_line(place: Path, asked: dict[str, Any], said: str) -> None:
     with pytest.raises((BadTable, BadParams)) as raised:
-        tables.plan("ablations", Asked(**asked))
+        comparison_tables.plan("ablations", ComparisonRequest(**asked))
     assert said in str(raised.value)
     assert "\n" not in str(raised.value)
 
 
 def test_a_subset_that_is_not_known_is_refused_with_those_that_are() -> None:
-    assert [tables.subset(name) for name in ("mini", "sample")] == ["mini", "sample"]
+    assert [comparison_tables.subset(name) for name in ("mini", "sample")] == ["mini", "sample"]
     with pytest.raises(BadTable, match=r"expected mini .* or sample .*, found 'tiny'"):
-        tables.subset("tiny")
+        comparison_tables.subset("tiny")

@@ -40,7 +40,7 @@ def test_a_set_is_scored_until_it_is_taken_out_again(repro: Path, folder: Path) 
         assert figures(folder, name) == figures(repro, name)
     ckplus = figures(folder, "extra")["ckplus"]
     assert ckplus.keys() == figures(repro, "test").keys()
-    assert (ckplus["n"], ckplus["n_without_twins"], ckplus["per_class"]["neutral"]["support"]) == (18, 18, 0)
+    assert (ckplus["n"], ckplus["n_deduplicated"], ckplus["per_class"]["neutral"]["support"]) == (18, 18, 0)
     has = [row["recall"] for name, row in ckplus["per_class"].items() if name != "neutral"]
     assert ckplus["recall_macro"] == pytest.approx(np.mean(has)), "neutral is no class of the set"
     assert ckplus["accuracy"] == pytest.approx(np.mean(has)), "as many images of each class"

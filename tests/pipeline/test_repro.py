@@ -9,11 +9,11 @@ import pytest
 from support import checkout, shell
 
 from ferops import labels, params
-from ferops.data import readers
+from ferops.data.readers import layouts
 
 KEYS = {
     "accuracy", "accuracy_interval", "binary_accuracy", "loss", "precision_macro", "recall_macro", "f1_macro",
-    "specificity_macro", "precision_micro", "recall_micro", "n", "ece", "accuracy_without_twins", "n_without_twins",
+    "specificity_macro", "precision_micro", "recall_micro", "n", "ece", "accuracy_deduplicated", "n_deduplicated",
     "accuracy_tta", "per_class",
 }  # fmt: skip
 
@@ -45,8 +45,8 @@ def test_the_metrics_are_those_of_the_predictions(repro: Path) -> None:
         rows = table[table["split"] == split]
         right = rows[list(labels.NAMES)].to_numpy().argmax(axis=1) == rows["label"]
         assert metrics(repro, name)["accuracy"] == pytest.approx(right.mean())
-        alone = right[~rows["twin_in_training"]]
-        assert metrics(repro, name)["accuracy_without_twins"] == pytest.approx(alone.mean())
+        alone = right[~rows["duplicate_in_train"]]
+        assert metrics(repro, name)["accuracy_deduplicated"] == pytest.approx(alone.mean())
 
 
 def test_no_added_image_comes_from_validation_or_test(repro: Path) -> None:
@@ -116,7 +116,7 @@ def test_one_run_holds_every_epoch_and_the_final_figures(repro: Path) -> None:
 
 def test_the_registered_model_gives_the_predictions_from_raw_faces(repro: Path, monkeypatch) -> None:
     table = pd.read_parquet(repro / "predictions.parquet")
-    faces = readers.read(repro / "data/sample/fer2013.csv").images[table["id"]]
+    faces = layouts.read(repro / "data/sample/fer2013.csv").images[table["id"]]
     monkeypatch.chdir(repro)
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{repro / 'mlflow.db'}")
     mlflow.set_tracking_uri(None)

@@ -33,7 +33,7 @@ def _manifest(counts: Mapping[str, Sequence[int]] = SMALL) -> pd.DataFrame:
             "mean": rng.normal(129, 25, n),
             "std": rng.normal(55, 8, n),
             "hash": pd.array([f"{value:016x}" for value in range(n)], dtype="str"),
-            "twin_of": pd.array([pd.NA] * n, dtype="Int64"),
+            "duplicate_of": pd.array([pd.NA] * n, dtype="Int64"),
         }
     )
 
@@ -45,7 +45,7 @@ def _counts(manifest: pd.DataFrame) -> dict[str, tuple[int, ...]]:
 
 def _report(manifest: pd.DataFrame, **changes: object) -> PreparedReport:
     counts = _counts(manifest)
-    dropped = {"blank": 0, "repeats": 0}
+    dropped = {"blank": 0, "duplicates": 0}
     content = {"dataset": "sample", "split": "official", "read": counts, "kept": counts, "dropped": dropped}
     return PreparedReport.model_validate(content | changes)
 

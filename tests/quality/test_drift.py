@@ -6,10 +6,12 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from ferops.data import portraits, readers, scored
+from ferops.data import scored
 from ferops.data.filters import median
-from ferops.data.images import Face
+from ferops.data.readers import layouts
+from ferops.data.readers.image_files import Face
 from ferops.data.statistics import STATISTICS, measure
+from ferops.data.synthetic import portraits
 from ferops.labels import NAMES, OFFICIAL_COUNTS
 from ferops.quality import checkpoint, drift, drift_plots
 
@@ -19,7 +21,7 @@ SHARES = np.array(OFFICIAL_COUNTS["train"]) / sum(OFFICIAL_COUNTS["train"])
 
 @cache
 def faces(seed: int, count: int) -> np.ndarray:
-    """Drawn faces: uint8 (count, 48, 48)."""
+    """Synthetic faces: uint8 (count, 48, 48)."""
     labels = np.random.default_rng(seed).choice(7, count, p=SHARES)
     return np.stack([portraits.draw_face(int(k), np.random.default_rng([seed, row])) for row, k in enumerate(labels)])
 
@@ -117,7 +119,7 @@ def test_changed_faces_are_noticed(change, names: str) -> None:
 
 @pytest.mark.parametrize(("change", "names"), [(blurred, "sharpness"), (equalised, "unevenness")])
 def test_changed_real_faces_are_noticed_and_fresh_ones_are_quiet(mini: Path, change, names: str) -> None:
-    real = readers.read(mini)
+    real = layouts.read(mini)
     reference = seen(real.images[real.usages == "Training"])
     fresh = real.images[real.usages == "PublicTest"]
     assert not drifted(reference, seen(fresh))

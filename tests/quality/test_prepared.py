@@ -78,22 +78,22 @@ def test_a_blank_image_fails(draw, failures):
     assert failed["no blank image"].observed == "1 of 1,797 rows: 0 (row 9)"
 
 
-@pytest.mark.parametrize(("repeats", "expected"), [(18, set()), (19, {"repeats of an earlier split, test"})])
-def test_repeats_across_splits_are_bounded(draw, failures, repeats, expected):
+@pytest.mark.parametrize(("duplicates", "expected"), [(18, set()), (19, {"duplicates of an earlier split, test"})])
+def test_duplicates_across_splits_are_bounded(draw, failures, repeats, expected):
     manifest = draw.manifest()
     train, test = in_split(manifest, "train")[:repeats], in_split(manifest, "test")[:repeats]
     for rows in (train, test):
-        manifest.loc[rows, "twin_of"] = manifest.loc[train, "id"].to_numpy()
+        manifest.loc[rows, "duplicate_of"] = manifest.loc[train, "id"].to_numpy()
     failed = failures(manifest, draw.report(manifest))
     assert set(failed) == expected
     for check in failed.values():
         assert (check.expected, check.observed) == ("at most 10.00% of the images", "10.56%")
 
 
-def test_repeats_within_one_split_are_no_repeats_across_splits(draw, failures):
+def test_duplicates_within_one_split_are_no_duplicates_across_splits(draw, failures):
     manifest = draw.manifest()
     test = in_split(manifest, "test")
-    manifest.loc[test, "twin_of"] = manifest.loc[test[0], "id"]
+    manifest.loc[test, "duplicate_of"] = manifest.loc[test[0], "id"]
     assert failures(manifest, draw.report(manifest)) == {}
 
 
@@ -122,8 +122,8 @@ def test_an_extra_column_fails(draw, failures):
     manifest = draw.manifest().assign(note=1)
     failed = failures(manifest, draw.report(manifest))
     assert list(failed) == ["columns"]
-    assert failed["columns"].observed == "id, split, label, mean, std, hash, twin_of, note"
-    assert failed["columns"].expected == "id, split, label, mean, std, hash, twin_of"
+    assert failed["columns"].observed == "id, split, label, mean, std, hash, duplicate_of, note"
+    assert failed["columns"].expected == "id, split, label, mean, std, hash, duplicate_of"
 
 
 def test_a_missing_column_fails_without_a_crash(draw, failures):
@@ -175,7 +175,7 @@ def test_an_empty_manifest_fails_without_a_crash(draw, failures):
 def test_an_image_lost_unaccounted_fails(draw, failures):
     manifest = draw.manifest()
     read = draw.report(manifest).read
-    report = draw.report(manifest[1:], read=read, dropped={"blank": 0, "repeats": 0})
+    report = draw.report(manifest[1:], read=read, dropped={"blank": 0, "duplicates": 0})
     failed = failures(manifest[1:].reset_index(drop=True), report)
     assert list(failed) == ["no image lost"]
     assert (failed["no image lost"].expected, failed["no image lost"].observed) == (
@@ -196,7 +196,7 @@ def cleaned(draw, manifest, keep, split="official") -> tuple[pd.DataFrame, Prepa
     kept = manifest.drop(index=gone).reset_index(drop=True)
     read = draw.report(manifest).read
     return kept, draw.report(
-        kept, dataset="fer2013", split=split, read=read, dropped={"blank": 0, "repeats": len(gone)}
+        kept, dataset="fer2013", split=split, read=read, dropped={"blank": 0, "duplicates": len(gone)}
     )
 
 

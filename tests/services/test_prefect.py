@@ -22,7 +22,7 @@ from faults.servers import free_port
 from services.deployed import DEPLOY, LOOPBACK, Deployed, deployed
 from support import shell
 
-from ferops.data import drawn
+from ferops.data.synthetic import generator
 
 pytestmark = pytest.mark.services
 
@@ -206,7 +206,7 @@ def test_of_two_runs_at_once_the_second_waits_and_both_end_right(prefect: Deploy
 
 
 def test_scoring_monitoring_promotion_and_sweep_run_from_their_deployments(prefect: Deployed, tmp_path: Path) -> None:
-    drawn_faces = drawn.draw_sample(seed=1, counts={"train": 140, "validation": 14, "test": 14})
+    drawn_faces = generator.generate_sample(seed=1, counts={"train": 140, "validation": 14, "test": 14})
     new = np.unique(drawn_faces.images, axis=0)  # a repeat is scored once
     (tmp_path / "faces").mkdir()
     for number, image in enumerate(new):

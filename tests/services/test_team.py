@@ -15,8 +15,8 @@ from services.servers import Team
 from support import shell
 
 from ferops import labels, params
-from ferops.data import readers
-from ferops.tracking import ledger
+from ferops.data.readers import layouts
+from ferops.tracking.registry import ledger
 
 pytestmark = pytest.mark.services
 
@@ -73,7 +73,7 @@ def test_a_colleague_who_knows_the_servers_address_alone_gets_the_same_predictio
     publish(mine, team)
     faces = tmp_path / "faces.npy"
     table = pd.read_parquet(mine / "predictions.parquet")
-    np.save(faces, readers.read(mine / "data/sample/fer2013.csv").images[table["id"]])
+    np.save(faces, layouts.read(mine / "data/sample/fer2013.csv").images[table["id"]])
     script = (
         "import mlflow, numpy; model = mlflow.pyfunc.load_model('models:/fer-vgg16@challenger');"
         "numpy.save('seen.npy', model.predict(numpy.load('faces.npy')))"

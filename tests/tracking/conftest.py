@@ -119,7 +119,14 @@ def predictions(split: str, accuracy: float, images: int = 70) -> pd.DataFrame:
     columns = {name: probabilities[:, code] for code, name in enumerate(NAMES)}
     hashes = [hashlib.sha256(f"{split} {number}".encode()).hexdigest()[:16] for number in range(images)]
     return pd.DataFrame(
-        {"id": np.arange(images), "split": split, "label": labels, "hash": hashes, **columns, "twin_in_training": False}
+        {
+            "id": np.arange(images),
+            "split": split,
+            "label": labels,
+            "hash": hashes,
+            **columns,
+            "duplicate_in_train": False,
+        }
     )
 
 

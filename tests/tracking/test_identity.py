@@ -5,7 +5,7 @@ import subprocess
 
 import pytest
 
-from ferops.tracking.identity import NotTrained, current_commit, data_digest, training_identity
+from ferops.tracking.lineage.identity import NotTrained, current_commit, data_digest, training_identity
 
 LOCK = {
     "schema": "2.0",

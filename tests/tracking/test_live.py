@@ -8,7 +8,7 @@ import psutil
 import pytest
 
 from ferops.tracking import store
-from ferops.tracking.live import PROCESS, Epoch, LiveRun, same_attempt
+from ferops.tracking.runs.live import PROCESS, Epoch, LiveRun, same_attempt
 
 pytestmark = pytest.mark.usefixtures("pipeline")
 

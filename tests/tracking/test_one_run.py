@@ -9,8 +9,8 @@ import pytest
 
 from ferops import params
 from ferops.tracking import store
-from ferops.tracking.artifacts import FOLDER
-from ferops.tracking.live import LiveRun
+from ferops.tracking.artifact_repository import FOLDER
+from ferops.tracking.runs.live import LiveRun
 
 
 def publish() -> None:

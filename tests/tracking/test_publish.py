@@ -14,11 +14,12 @@ import numpy as np
 import pytest
 
 from ferops import params
-from ferops.tracking import registry, store
-from ferops.tracking.artifacts import FOLDER
-from ferops.tracking.identity import NotTrained
-from ferops.tracking.live import Epoch, LiveRun
-from ferops.tracking.outputs import MissingOutput
+from ferops.tracking import store
+from ferops.tracking.artifact_repository import FOLDER
+from ferops.tracking.lineage.identity import NotTrained
+from ferops.tracking.registry import versions
+from ferops.tracking.runs.live import Epoch, LiveRun
+from ferops.tracking.runs.outputs import MissingOutput
 from ferops.tracking.tags import REBUILT
 
 SERIES = ("loss", "accuracy", "binary_accuracy", "precision", "recall", "f1")
@@ -44,7 +45,7 @@ def runs() -> list[Any]:
     return list(opened.client.search_runs([opened.experiment_id]))
 
 
-def versions() -> list[Any]:
+def all_versions() -> list[Any]:
     return list(store.connect().client.search_model_versions(f"name = '{store.MODEL}'"))
 
 
@@ -107,7 +108,7 @@ def test_a_run_holds_params_epochs_figures_data_and_files():
     assert {"figures/train/curves.png", "evaluation/predictions.parquet", "validation/prepared.json"} <= files
     assert {"lineage/dvc.yaml", "lineage/dvc.lock", "lineage/params.yaml", "evaluation/params.json"} <= files
     assert not any("contact_sheet" in name for name in files)
-    assert "drawn sample" in run.data.tags["mlflow.note.content"]
+    assert "synthetic sample" in run.data.tags["mlflow.note.content"]
 
 
 def test_the_second_publish_changes_nothing_and_does_not_load_keras(pipeline):
@@ -131,7 +132,7 @@ def test_the_second_publish_changes_nothing_and_does_not_load_keras(pipeline):
     assert after.info.end_time == before.info.end_time and after.data.tags == before.data.tags
     assert len(series(after, "test/accuracy")) == 1 and len(series(after, "val/loss")) == 3
     assert len(after.inputs.dataset_inputs) == 1 and artifacts(after) == files
-    assert len(versions()) == len(pipeline.registry()) == 1
+    assert len(all_versions()) == len(pipeline.registry()) == 1
 
 
 def test_a_deleted_store_comes_back_with_old_times_and_says_so(pipeline, monkeypatch):
@@ -147,7 +148,7 @@ def test_a_deleted_store_comes_back_with_old_times_and_says_so(pipeline, monkeyp
     # this process still holds the deleted file open under its old name
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{pipeline.root}/../clone/mlflow.db")
     (run,) = runs()
-    (version,) = versions()
+    (version,) = all_versions()
     assert run.data.tags[REBUILT] == "true" and run.info.status == "FINISHED"
     assert run.info.start_time == round(1000 * pipeline.training["started"])
     assert run.info.end_time == round(1000 * pipeline.training["ended"])
@@ -199,7 +200,7 @@ def test_another_evaluation_updates_the_run_and_the_version(pipeline, capsys):
     publish()
 
     (run,) = runs()
-    (version,) = versions()
+    (version,) = all_versions()
     assert run.data.metrics["test/accuracy"] == run.data.metrics["val/final/accuracy"] == 0.7
     assert len(series(run, "test/binary_accuracy")) == 1  # it did not change
     assert "accuracy 0.700" in run.data.tags["mlflow.note.content"] and "accuracy 0.700" in version.description
@@ -225,7 +226,7 @@ def test_new_weights_are_version_2_and_the_challenger(pipeline):
     publish()
 
     assert len(runs()) == 2
-    assert sorted(int(version.version) for version in versions()) == [1, 2]
+    assert sorted(int(version.version) for version in all_versions()) == [1, 2]
     assert challenger() == 2
     assert [line["version"] for line in pipeline.registry()] == [1, 2]
     assert pipeline.registry()[1]["weights_digest"] == pipeline.training["weights_digest"]
@@ -239,7 +240,7 @@ def test_old_weights_that_come_back_do_not_take_the_challenger(pipeline):
 
     publish()
 
-    assert len(runs()) == len(versions()) == challenger() == 2
+    assert len(runs()) == len(all_versions()) == challenger() == 2
 
 
 def test_a_publish_cut_off_before_the_alias_is_finished_by_the_next(pipeline, monkeypatch):
@@ -255,7 +256,7 @@ def test_a_publish_cut_off_before_the_alias_is_finished_by_the_next(pipeline, mo
 
     publish()
 
-    assert len(runs()) == len(versions()) == challenger() == len(pipeline.registry()) == 1
+    assert len(runs()) == len(all_versions()) == challenger() == len(pipeline.registry()) == 1
 
 
 def test_the_champion_of_a_moved_clone_gives_the_cores_probabilities(pipeline, faces, monkeypatch):
@@ -265,7 +266,7 @@ def test_the_champion_of_a_moved_clone_gives_the_cores_probabilities(pipeline, f
     from ferops.data.filters import median
 
     publish()
-    registry.promote(store.connect(), 1, instead_of=None, decision={})
+    versions.promote(store.connect(), 1, instead_of=None, decision={})
     core = keras.models.load_model(pipeline.root / "models/core.keras", compile=False)
     moved = pipeline.root.with_name("moved")
     shutil.move(pipeline.root, moved)

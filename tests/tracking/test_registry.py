@@ -11,7 +11,9 @@ from typing import Any
 
 import pytest
 
-from ferops.tracking import ledger, locks, processes, registry, store
+from ferops.machine import owners
+from ferops.tracking import store
+from ferops.tracking.registry import ledger, mutex, versions
 
 
 def made(number: int) -> Any:
@@ -38,15 +40,15 @@ def events(root: Path) -> list[tuple[str, int]]:
 
 
 def test_the_champion_before_becomes_previous_and_a_rollback_swaps_the_two(three, pipeline):
-    registry.promote(three, 1, instead_of=None, decision={"reasons": []})
-    registry.promote(three, 2, instead_of=1, decision={"reasons": []})
-    assert registry.aliases(three) == {"champion": 2, "previous": 1}
+    versions.promote(three, 1, instead_of=None, decision={"reasons": []})
+    versions.promote(three, 2, instead_of=1, decision={"reasons": []})
+    assert versions.aliases(three) == {"champion": 2, "previous": 1}
 
-    assert registry.rollback(three) == (1, 2)
+    assert versions.rollback(three) == (1, 2)
 
-    assert registry.aliases(three) == {"champion": 1, "previous": 2}
+    assert versions.aliases(three) == {"champion": 1, "previous": 2}
     assert events(pipeline.root) == [("promoted", 1), ("promoted", 2), ("rolled back", 1)]
-    assert [line["event"] for line in ledger.history(registry.resolve(three, "fer-vgg16/1"))] == [
+    assert [line["event"] for line in ledger.history(versions.resolve(three, "fer-vgg16/1"))] == [
         "promoted", "rolled back",
     ]  # fmt: skip
     assert ledger.standing(ledger.lines(pipeline.root / ledger.REGISTRY)) == {
@@ -55,26 +57,26 @@ def test_the_champion_before_becomes_previous_and_a_rollback_swaps_the_two(three
 
 
 def test_a_promotion_that_was_overtaken_moves_nothing_and_says_so(three, pipeline):
-    registry.promote(three, 1, instead_of=None, decision={})
-    registry.promote(three, 2, instead_of=1, decision={})
+    versions.promote(three, 1, instead_of=None, decision={})
+    versions.promote(three, 2, instead_of=1, decision={})
 
-    with pytest.raises(registry.Overtaken, match="by now the champion is version 2"):
-        registry.promote(three, 3, instead_of=1, decision={})
+    with pytest.raises(versions.Overtaken, match="by now the champion is version 2"):
+        versions.promote(three, 3, instead_of=1, decision={})
 
-    assert registry.aliases(three) == {"champion": 2, "previous": 1}
+    assert versions.aliases(three) == {"champion": 2, "previous": 1}
     assert ("promoted", 3) not in events(pipeline.root)
 
 
 def test_while_one_promotes_another_is_told_who_it_is(three):
     me = f"process {os.getpid()} on {socket.gethostname()}"
-    with locks.exclusive(three, "promotion", "a promotion"), pytest.raises(registry.Overtaken, match=me):
-        registry.promote(three, 1, instead_of=None, decision={})
-    assert registry.aliases(three) == {}
+    with mutex.exclusive(three, "promotion", "a promotion"), pytest.raises(versions.Overtaken, match=me):
+        versions.promote(three, 1, instead_of=None, decision={})
+    assert versions.aliases(three) == {}
 
 
 def test_a_promotion_killed_half_way_is_ended_by_the_next(three, pipeline):
-    registry.promote(three, 1, instead_of=None, decision={})
-    registry.promote(three, 2, instead_of=1, decision={})
+    versions.promote(three, 1, instead_of=None, decision={})
+    versions.promote(three, 2, instead_of=1, decision={})
     code = (
         "import os, signal; from mlflow import MlflowClient; from ferops.tracking import registry, store\n"
         "move = MlflowClient.set_registered_model_alias\n"
@@ -86,16 +88,16 @@ def test_a_promotion_killed_half_way_is_ended_by_the_next(three, pipeline):
     )
     killed = subprocess.run([sys.executable, "-c", code], cwd=pipeline.root, check=False)
     assert killed.returncode == -9
-    assert registry.aliases(three) == {"champion": 3, "previous": 1}
+    assert versions.aliases(three) == {"champion": 3, "previous": 1}
 
-    with pytest.raises(registry.Overtaken, match="aliases have moved"):
-        registry.rollback(three)
+    with pytest.raises(versions.Overtaken, match="aliases have moved"):
+        versions.rollback(three)
 
-    assert registry.aliases(three) == {"champion": 3, "previous": 2}
+    assert versions.aliases(three) == {"champion": 3, "previous": 2}
     assert events(pipeline.root) == [("promoted", 1), ("promoted", 2), ("promoted", 3)]
-    assert ledger.history(registry.resolve(three, "fer-vgg16/3"))[0]["decision"] == {"why": "killed"}
+    assert ledger.history(versions.resolve(three, "fer-vgg16/3"))[0]["decision"] == {"why": "killed"}
     assert [model.name for model in three.client.search_registered_models()] == [store.MODEL]
-    assert registry.rollback(three) == (2, 3)
+    assert versions.rollback(three) == (2, 3)
 
 
 def test_a_damaged_ledger_is_found_before_an_alias_moves(three, pipeline):
@@ -104,9 +106,9 @@ def test_a_damaged_ledger_is_found_before_an_alias_moves(three, pipeline):
     path.write_text("<<<<<<< HEAD\n")
 
     with pytest.raises(ledger.BadLedger, match="line 1"):
-        registry.promote(three, 1, instead_of=None, decision={})
+        versions.promote(three, 1, instead_of=None, decision={})
 
-    assert registry.aliases(three) == {}
+    assert versions.aliases(three) == {}
     assert [model.name for model in three.client.search_registered_models()] == [store.MODEL]
 
 
@@ -116,7 +118,7 @@ def test_a_ledger_that_cannot_be_written_is_filled_later(three, pipeline):
     path.parent.write_text("in the way")
 
     with pytest.raises(ledger.LedgerNotWritten, match="MLflow has the event"):
-        registry.promote(three, 1, instead_of=None, decision={})
+        versions.promote(three, 1, instead_of=None, decision={})
 
     path.parent.unlink()
     ledger.sync(three, path)
@@ -126,23 +128,23 @@ def test_a_ledger_that_cannot_be_written_is_filled_later(three, pipeline):
 def test_the_lock_of_another_machine_is_taken_over_only_when_it_is_old(three, monkeypatch):
     three.client.create_registered_model(f"{store.MODEL}.promotion", {"ferops.process": "elsewhere 12 1700000000"})
 
-    with pytest.raises(registry.Overtaken, match="process 12 on elsewhere"):
-        registry.promote(three, 1, instead_of=None, decision={})
+    with pytest.raises(versions.Overtaken, match="process 12 on elsewhere"):
+        versions.promote(three, 1, instead_of=None, decision={})
 
     later = time.time() + 700
-    monkeypatch.setattr(locks.time, "time", lambda: later)
-    registry.promote(three, 1, instead_of=None, decision={})
-    assert registry.aliases(three) == {"champion": 1}
+    monkeypatch.setattr(mutex.time, "time", lambda: later)
+    versions.promote(three, 1, instead_of=None, decision={})
+    assert versions.aliases(three) == {"champion": 1}
 
 
 def test_a_process_that_is_gone_is_not_running_and_this_one_is():
     gone = subprocess.Popen([sys.executable, "-c", ""])
-    name = processes.me().replace(f" {os.getpid()} ", f" {gone.pid} ")
+    name = owners.me().replace(f" {os.getpid()} ", f" {gone.pid} ")
     gone.wait()
 
-    assert processes.is_running(processes.me())
-    assert not processes.is_running(name)
-    assert not processes.is_running("elsewhere 1 1700000000")
+    assert owners.is_running(owners.me())
+    assert not owners.is_running(name)
+    assert not owners.is_running("elsewhere 1 1700000000")
 
 
 @pytest.mark.parametrize(
@@ -156,33 +158,33 @@ def test_a_process_that_is_gone_is_not_running_and_this_one_is():
     ],
 )
 def test_an_unknown_version_names_those_that_there_are(three, reference, message):
-    registry.promote(three, 1, instead_of=None, decision={})
+    versions.promote(three, 1, instead_of=None, decision={})
 
-    with pytest.raises(registry.UnknownVersion, match=message):
-        registry.resolve(three, reference)
+    with pytest.raises(versions.UnknownVersion, match=message):
+        versions.resolve(three, reference)
 
 
 @pytest.mark.usefixtures("pipeline")
 def test_an_empty_registry_says_how_it_is_filled():
-    with pytest.raises(registry.UnknownVersion, match="ferops restore"):
-        registry.resolve(store.connect(), "fer-vgg16@champion")
-    with pytest.raises(registry.NothingToRollBack, match="no champion"):
-        registry.rollback(store.connect())
+    with pytest.raises(versions.UnknownVersion, match="ferops restore"):
+        versions.resolve(store.connect(), "fer-vgg16@champion")
+    with pytest.raises(versions.NothingToRollBack, match="no champion"):
+        versions.rollback(store.connect())
 
 
 def test_a_first_champion_cannot_be_rolled_back(three):
-    registry.promote(three, 1, instead_of=None, decision={})
+    versions.promote(three, 1, instead_of=None, decision={})
 
-    with pytest.raises(registry.NothingToRollBack, match="only champion"):
-        registry.rollback(three)
+    with pytest.raises(versions.NothingToRollBack, match="only champion"):
+        versions.rollback(three)
 
 
 def test_a_version_without_its_run_or_its_predictions_is_a_clear_error(three):
-    with pytest.raises(registry.MissingArtifact, match="lost its run"):
-        registry.held(three, "fer-vgg16/1")
+    with pytest.raises(versions.MissingArtifact, match="lost its run"):
+        versions.scored_version(three, "fer-vgg16/1")
     three.client.create_run(three.experiment_id, tags={"ferops.training": "training 1"})
-    with pytest.raises(registry.MissingArtifact, match=r"no evaluation/predictions\.parquet"):
-        registry.held(three, "fer-vgg16/1")
+    with pytest.raises(versions.MissingArtifact, match=r"no evaluation/predictions\.parquet"):
+        versions.scored_version(three, "fer-vgg16/1")
 
 
 def test_an_experiments_version_has_no_alias_until_the_workspace_publishes_it(pipeline, monkeypatch):
@@ -192,13 +194,13 @@ def test_an_experiments_version_has_no_alias_until_the_workspace_publishes_it(pi
     monkeypatch.setenv("DVC_EXP_NAME", "trial")
     pipeline.train(seed=1)
     main()
-    assert registry.aliases(store.connect()) == {"challenger": 1}
+    assert versions.aliases(store.connect()) == {"challenger": 1}
     monkeypatch.delenv("DVC_EXP_NAME")
 
     main()
     main()
 
-    assert registry.aliases(store.connect()) == {"challenger": 2}
+    assert versions.aliases(store.connect()) == {"challenger": 2}
     assert events(pipeline.root) == [("registered", 1), ("registered", 2), ("nominated", 2)]
     assert pipeline.registry()[1]["experiment"] == "trial" and pipeline.registry()[1]["alias"] is None
 
@@ -214,7 +216,7 @@ def test_the_same_weights_from_another_training_are_the_same_version_reproduced(
 
     opened = store.connect()
     assert events(pipeline.root) == [("registered", 1), ("reproduced", 1)]
-    held = registry.held(opened, "fer-vgg16/1")
+    held = versions.scored_version(opened, "fer-vgg16/1")
     assert held.training == pipeline.registry()[1]["training"] != pipeline.registry()[0]["training"]
     assert len(opened.client.search_runs([opened.experiment_id])) == 2
 
@@ -249,7 +251,7 @@ def test_a_training_that_the_ledger_has_told_of_is_not_told_again_by_an_empty_st
 
     main()
 
-    assert pipeline.registry() == before == ledger.history(registry.resolve(store.connect(), "fer-vgg16/1"))
+    assert pipeline.registry() == before == ledger.history(versions.resolve(store.connect(), "fer-vgg16/1"))
 
 
 def test_new_weights_in_an_empty_store_do_not_take_a_number_that_the_ledger_has_used(pipeline, monkeypatch):
@@ -262,7 +264,7 @@ def test_new_weights_in_an_empty_store_do_not_take_a_number_that_the_ledger_has_
     main()
 
     assert events(pipeline.root) == [("registered", 1), ("registered", 2)]
-    assert registry.aliases(store.connect()) == {"challenger": 2}
+    assert versions.aliases(store.connect()) == {"challenger": 2}
 
 
 def test_a_ledger_that_has_used_many_numbers_is_no_hindrance(pipeline, monkeypatch):
@@ -277,7 +279,7 @@ def test_a_ledger_that_has_used_many_numbers_is_no_hindrance(pipeline, monkeypat
     main()
 
     assert events(pipeline.root) == [("registered", 25), ("registered", 26)]
-    assert registry.aliases(store.connect()) == {"challenger": 26}
+    assert versions.aliases(store.connect()) == {"challenger": 26}
 
 
 def test_weights_that_another_clone_had_registered_are_reproduced(pipeline):
@@ -300,7 +302,7 @@ def test_a_held_version_has_its_figures_and_its_predictions(pipeline):
 
     main()
 
-    held = registry.held(store.connect(), "fer-vgg16@challenger")
+    held = versions.scored_version(store.connect(), "fer-vgg16@challenger")
 
     assert (held.version, held.weights_digest) == (1, pipeline.training["weights_digest"])
     assert held.aliases == ("challenger",) and held.metrics["val/accuracy"] == 0.6
@@ -309,8 +311,8 @@ def test_a_held_version_has_its_figures_and_its_predictions(pipeline):
 
 def test_events_that_the_file_lacks_come_from_the_store_in_order_and_once(three, pipeline):
     path = pipeline.root / ledger.REGISTRY
-    registry.promote(three, 1, instead_of=None, decision={})
-    registry.promote(three, 2, instead_of=1, decision={})
+    versions.promote(three, 1, instead_of=None, decision={})
+    versions.promote(three, 2, instead_of=1, decision={})
     before = path.read_text()
     path.unlink()
 

@@ -5,8 +5,9 @@ import pytest
 from tracking.conftest import Pipeline
 
 from ferops import params
-from ferops.tracking import describe, store, sweeps
-from ferops.tracking.live import LiveRun
+from ferops.tracking import store
+from ferops.tracking.runs import describe, sweep_runs
+from ferops.tracking.runs.live import LiveRun
 
 SETTINGS = {"method": "grid", "trials": 2, "train.learning_rate": [0.0001, 0.0003]}
 
@@ -46,9 +47,9 @@ def children(run_id: str) -> list[Any]:
 
 
 def test_the_same_sweep_goes_on_in_its_run_and_another_has_its_own(pipeline: Pipeline) -> None:
-    first = sweeps.begin("fine", "key-1", SETTINGS, "flows/sweep.py")
-    assert sweeps.begin("fine", "key-1", SETTINGS, "flows/sweep.py") == first
-    assert sweeps.begin("fine", "key-2", SETTINGS, "flows/sweep.py").run_id != first.run_id
+    first = sweep_runs.begin("fine", "key-1", SETTINGS, "flows/sweep.py")
+    assert sweep_runs.begin("fine", "key-1", SETTINGS, "flows/sweep.py") == first
+    assert sweep_runs.begin("fine", "key-2", SETTINGS, "flows/sweep.py").run_id != first.run_id
     run = run_of(first.run_id)
     assert run.info.run_name == "fine"
     assert run.info.status == "RUNNING"
@@ -57,15 +58,15 @@ def test_the_same_sweep_goes_on_in_its_run_and_another_has_its_own(pipeline: Pip
 
 
 def test_it_ends_with_its_files_and_the_best_and_a_second_end_replaces_them(pipeline: Pipeline, tmp_path: Path) -> None:
-    begun = sweeps.begin("fine", "key-1", SETTINGS, "flows/sweep.py")
+    begun = sweep_runs.begin("fine", "key-1", SETTINGS, "flows/sweep.py")
     table = tmp_path / "sweep.csv"
     table.write_text("old")
-    sweeps.end(begun.run_id, [table], "none", None, 2)
+    sweep_runs.end(begun.run_id, [table], "none", None, 2)
     assert run_of(begun.run_id).info.status == "FAILED"
 
-    sweeps.begin("fine", "key-1", SETTINGS, "flows/sweep.py")
+    sweep_runs.begin("fine", "key-1", SETTINGS, "flows/sweep.py")
     table.write_text("new")
-    sweeps.end(begun.run_id, [table], "| best |", 0.7, 1)
+    sweep_runs.end(begun.run_id, [table], "| best |", 0.7, 1)
     run = run_of(begun.run_id)
     assert run.info.status == "FINISHED"
     assert run.data.metrics == {"sweep/val/accuracy": 0.7, "sweep/failed": 1.0}
@@ -74,7 +75,7 @@ def test_it_ends_with_its_files_and_the_best_and_a_second_end_replaces_them(pipe
 
 
 def test_what_trains_in_a_trial_is_a_child_of_the_sweep_from_its_first_epoch(pipeline: Pipeline, trial: Any) -> None:
-    begun = sweeps.begin("fine", "key-1", SETTINGS, "flows/sweep.py")
+    begun = sweep_runs.begin("fine", "key-1", SETTINGS, "flows/sweep.py")
     trial("fine-1", begun.run_id)
     live = LiveRun.open("a key", params.flatten(params.load()))
     live.log_epoch(1, {"val/loss": 1.0}, 1.0)
@@ -87,7 +88,7 @@ def test_a_trial_whose_network_was_trained_already_is_a_child_of_the_sweep_with_
     pipeline: Pipeline, trial: Any
 ) -> None:
     publish()
-    begun = sweeps.begin("fine", "key-1", SETTINGS, "flows/sweep.py")
+    begun = sweep_runs.begin("fine", "key-1", SETTINGS, "flows/sweep.py")
     trial("fine-1", begun.run_id)
     pipeline.evaluate(accuracy=0.4)
     publish()
@@ -96,23 +97,23 @@ def test_a_trial_whose_network_was_trained_already_is_a_child_of_the_sweep_with_
     assert child.info.run_name == "fine-1"
     assert child.data.params["train.learning_rate"] == "0.0001"
     assert child.data.params["evaluate.calibration_bins"] == "15"
-    assert sweeps.runs(["fine-1", "fine-2"]) == {"fine-1": child.info.run_id}
+    assert sweep_runs.runs(["fine-1", "fine-2"]) == {"fine-1": child.info.run_id}
     baseline, *more = [run for run in runs() if "ferops.training" in run.data.tags]
     assert not more
     assert "mlflow.parentRunId" not in baseline.data.tags
 
 
 def test_a_run_stays_where_it_was_made_and_answers_to_both_names(pipeline: Pipeline, trial: Any) -> None:
-    first = sweeps.begin("fine", "key-1", SETTINGS, "flows/sweep.py")
+    first = sweep_runs.begin("fine", "key-1", SETTINGS, "flows/sweep.py")
     trial("fine-1", first.run_id)
     publish()
     trial(None, None)
-    second = sweeps.begin("again", "key-2", SETTINGS, "flows/sweep.py")
+    second = sweep_runs.begin("again", "key-2", SETTINGS, "flows/sweep.py")
     trial("again-1", second.run_id)
     publish()
     trial(None, None)
     publish()
     (child,) = children(first.run_id)
     assert children(second.run_id) == []
-    assert sweeps.runs(["fine-1", "again-1"]) == dict.fromkeys(["fine-1", "again-1"], child.info.run_id)
+    assert sweep_runs.runs(["fine-1", "again-1"]) == dict.fromkeys(["fine-1", "again-1"], child.info.run_id)
     assert len(runs()) == 3

@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from ferops.data.faces import Faces
+from ferops.data.readers.faces import Faces
 from ferops.errors import FeropsError
 from ferops.labels import MERGED, MERGED_COUNTS, NAMES, OFFICIAL_COUNTS, UNSPLIT, USAGES
 
@@ -61,7 +61,7 @@ def is_whole(faces: Faces) -> bool:
 def verdict(dataset: str, faces: Faces) -> str:
     """One sentence on how complete the copy is."""
     if dataset == "sample":
-        return "This is the drawn sample, not FER2013."
+        return "This is the synthetic sample, not FER2013."
     every = sum(len(row) for row in _counts(faces).values())
     if dataset == "fer2013":
         return f"This is FER2013 in full: all {every} counts are the official ones."

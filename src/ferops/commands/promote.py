@@ -7,12 +7,13 @@ from rich.console import Console
 from rich.table import Table
 
 from ferops import params
-from ferops.commands import gate
-from ferops.commands.gate import Verdict
-from ferops.promotion import Decision
-from ferops.tracking import registry, store
-from ferops.tracking.ledger import REGISTRY
-from ferops.tracking.registry import PREVIOUS
+from ferops.promotion import gate
+from ferops.promotion.gate import Verdict
+from ferops.promotion.rules import Decision
+from ferops.tracking import store
+from ferops.tracking.registry import versions
+from ferops.tracking.registry.ledger import REGISTRY
+from ferops.tracking.registry.versions import PREVIOUS
 from ferops.tracking.store import MODEL
 
 
@@ -57,7 +58,7 @@ def rollback(console: Console, root: Path = Path()) -> None:
     """
     params.load(root / "params.yaml")  # elsewhere MLflow would make an empty store, and a ledger beside it
     with store.session() as opened:
-        now, before = registry.rollback(opened, root / REGISTRY)
+        now, before = versions.rollback(opened, root / REGISTRY)
     _say(console, f"rolled back: {MODEL} version {now} is champion; it was version {before}, now `{PREVIOUS}`")
 
 

@@ -12,15 +12,17 @@ from rich.console import Console
 from ruamel.yaml import YAML
 
 from ferops import params
-from ferops.commands.worktree import NoWorktree, dvc, worktree
 from ferops.errors import FeropsError
+from ferops.machine.worktrees import NoWorktree, dvc, worktree
 from ferops.params import BadParams
 from ferops.stages.publish import served
-from ferops.tracking import ledger, lineage, registry, store, tags
-from ferops.tracking.ledger import Event
-from ferops.tracking.lineage import LOCK, Locks, Source
-from ferops.tracking.publish import publish
-from ferops.tracking.registry import CHALLENGER
+from ferops.tracking import store, tags
+from ferops.tracking.lineage import origins
+from ferops.tracking.lineage.origins import LOCK, LockHistory, Source
+from ferops.tracking.registry import ledger, versions
+from ferops.tracking.registry.ledger import Event
+from ferops.tracking.registry.versions import CHALLENGER
+from ferops.tracking.runs.publishing import publish
 from ferops.tracking.store import MODEL, Store, TrackingUnreachable
 
 _NEEDED: Final = ("models/core.keras", "models/training.json", "predictions.parquet", "data/prepared/report.json")
@@ -67,7 +69,7 @@ def restore(console: Console, root: Path = Path()) -> bool:
     if not told:
         _say(console, f"{path} names no version: there is nothing to restore")
         return True
-    locks = Locks(root)
+    locks = LockHistory(root)
     is_whole = True
     with store.session() as opened:
         for digest in _in_order(opened, told):
@@ -106,14 +108,14 @@ def _highest(opened: Store) -> int:
     return max((int(version.version) for version in versions), default=0)
 
 
-def _version(opened: Store, locks: Locks, events: Sequence[Event], root: Path) -> str:
+def _version(opened: Store, locks: LockHistory, events: Sequence[Event], root: Path) -> str:
     """Bring the version of these events back where it is not there in full; how, in words.
 
     Raises:
         CannotRestore: for each training that led to its weights, why not.
     """
     number, digest = int(events[0]["version"]), str(events[0]["weights_digest"])
-    found = registry.find(opened, digest)
+    found = versions.find(opened, digest)
     if found is not None and _is_in_full(opened, found):
         return "there already" + _if_another(int(found.version), number)
     # weights may have come out of several trainings: it is the first that they were registered from
@@ -156,7 +158,7 @@ def _params(folder: Path, source: Source) -> dict[str, Any]:
         values = params.flatten(params.load(path))
     except BadParams:
         values = params.flat(YAML(typ="safe", pure=True).load(path.read_text(encoding="utf-8")))
-    used = {key: value for stage in lineage.chain(source.lock) for key, value in stage.params.items()}
+    used = {key: value for stage in origins.chain(source.lock) for key, value in stage.params.items()}
     return values | {key: value for key, value in used.items() if values.get(key) != value}
 
 
@@ -172,7 +174,7 @@ def _if_another(number: int, before: int) -> str:
 
 def _is_in_full(opened: Store, version: Any) -> bool:
     """Whether a version has its run and all of it; a restore that was cut off goes on where it was."""
-    run = registry.run_of(opened, version)
+    run = versions.run_of(opened, version)
     return run is not None and tags.ATTACHED in run.data.tags and version.tags.get(tags.STATE) == "registered"
 
 
@@ -182,7 +184,7 @@ def _bring_files(folder: Path, source: Source) -> None:
     Raises:
         CannotRestore: naming what is nowhere, or is not what its dvc.lock says.
     """
-    outs = {out.path: out.md5 for stage in lineage.chain(source.lock) for out in stage.outs}
+    outs = {out.path: out.md5 for stage in origins.chain(source.lock) for out in stage.outs}
     wanted = [*_NEEDED, *(path for path in outs if path.startswith(_WANTED))]
     for word in ("checkout", "pull"):
         if missing := [name for name in wanted if not (folder / name).exists()]:
@@ -214,7 +216,7 @@ def _as_experiment(name: str | None) -> Iterator[None]:
 
 def _remember(opened: Store, digest: str, events: Sequence[Event]) -> None:
     """Put what happened to a version back on it; that it was restored is no event."""
-    version = registry.find(opened, digest)
+    version = versions.find(opened, digest)
     if version is None:
         return
     has = {(event["time"], event["event"]): event for event in ledger.history(version)}
@@ -227,9 +229,9 @@ def _remember(opened: Store, digest: str, events: Sequence[Event]) -> None:
 
 def _aliases(opened: Store, events: Sequence[Event]) -> Iterator[str]:
     """Set the aliases that the events leave and that stand on nothing; a line for each."""
-    standing = registry.aliases(opened)
+    standing = versions.aliases(opened)
     for alias, digest in sorted(ledger.standing(events).items()):
-        version = registry.find(opened, digest)
+        version = versions.find(opened, digest)
         if alias in standing:
             yield f"@{alias:<11}stands on version {standing[alias]}"
         elif version is None:

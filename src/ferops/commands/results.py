@@ -7,8 +7,8 @@ from rich.console import Console, Group
 from rich.table import Table
 
 from ferops import paper
-from ferops.tracking import ledger
-from ferops.tracking.outputs import read_json
+from ferops.tracking.registry import ledger
+from ferops.tracking.runs.outputs import read_json
 
 _BOUNDS: Final = paper.accuracy_bounds(paper.PRECISION, paper.RECALL)
 PAPER: Final = {
@@ -20,7 +20,7 @@ PAPER: Final = {
 
 _ROWS: Final = {
     "accuracy": "accuracy (of seven)",
-    "accuracy_without_twins": "  without twins in training",
+    "accuracy_deduplicated": "  without duplicates in training",
     "accuracy_tta": "  with test-time augmentation",
     "binary_accuracy": 'binary accuracy (the paper\'s "accuracy")',
     "f1_macro": "F1, macro",
@@ -28,7 +28,7 @@ _ROWS: Final = {
     "ece": "calibration error",
 }
 _DATA: Final = {
-    "sample": "the drawn sample - not FER2013: these figures show that the pipeline works, nothing about faces",
+    "sample": "the synthetic sample - not FER2013: these figures show that the pipeline works, nothing about faces",
     "fer2013": "FER2013, complete",
     "other": "a copy with counts that are not FER2013's",
 }

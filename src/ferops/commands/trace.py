@@ -11,10 +11,12 @@ from rich.console import Console
 
 from ferops import params
 from ferops.commands import verify
-from ferops.tracking import describe, lineage, store, tags
-from ferops.tracking.identity import requirements_hash
-from ferops.tracking.ledger import Event
-from ferops.tracking.lineage import File, Trace
+from ferops.tracking import store, tags
+from ferops.tracking.lineage import origins
+from ferops.tracking.lineage.identity import requirements_hash
+from ferops.tracking.lineage.origins import File, Trace
+from ferops.tracking.registry.ledger import Event
+from ferops.tracking.runs import describe
 from ferops.tracking.store import MODEL
 
 SCHEMA: Final = "ferops.lineage/1"
@@ -49,7 +51,7 @@ def trace(
     """
     params.load(root / "params.yaml")  # elsewhere MLflow would make an empty store
     with store.session() as opened:
-        traced = lineage.trace(opened, reference, root)
+        traced = origins.trace(opened, reference, root)
         origin = verify.origin(opened, traced) if rebuild else None
     if not as_json:
         console.print("\n".join(_lines(traced, root)), markup=False, highlight=False, soft_wrap=True)
@@ -112,7 +114,7 @@ def _commit(traced: Trace, root: Path) -> list[str]:
             f"none yet, the workspace alone has {what}:",
             "git add dvc.lock params.yaml metrics reports && git commit",
         ]
-    known = lineage.about(source.commit, root)
+    known = origins.about(source.commit, root)
     when = _when(datetime.fromisoformat(known.time).timestamp())
     if source.experiment:  # its subject is DVC's own
         told = f"DVC experiment {source.experiment}, {when}"
@@ -193,7 +195,7 @@ def _when(seconds: float) -> str:
 
 
 def _chain(lock: Mapping[str, Any]) -> Iterator[str]:
-    stages = lineage.chain(lock)
+    stages = origins.chain(lock)
     if not stages:
         yield from _entry("chain", ["lost: neither MLflow nor git has its dvc.lock"])
         return
@@ -204,7 +206,7 @@ def _chain(lock: Mapping[str, Any]) -> Iterator[str]:
         yield from textwrap.wrap(values, _WIDTH, initial_indent="    ", subsequent_indent="    ")
         for sign, files in (("<", stage.deps), (">", stage.outs)):
             yield from (f"    {sign} {name:<60} {md5[:_SHORT]}" for name, md5 in _grouped(files))
-    for line in lineage.broken(stages):
+    for line in origins.broken(stages):
         yield f"  not one chain: {line}"
 
 
@@ -236,7 +238,7 @@ def _as_json(traced: Trace, root: Path) -> dict[str, Any]:
             "commit": source.commit,
             "experiment": source.experiment,
             "is_whole": source.is_whole,
-            "refs": list(lineage.about(source.commit, root).refs) if source.commit else [],
+            "refs": list(origins.about(source.commit, root).refs) if source.commit else [],
         }
         if source
         else None,
@@ -262,7 +264,7 @@ def _as_json(traced: Trace, root: Path) -> dict[str, Any]:
                 "deps": {file.path: file.md5 for file in stage.deps},
                 "outs": {file.path: file.md5 for file in stage.outs},
             }
-            for stage in lineage.chain(traced.lock)
+            for stage in origins.chain(traced.lock)
         ],
         "events": list(traced.events),
     }

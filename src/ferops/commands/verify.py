@@ -15,12 +15,14 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from ferops.commands.worktree import dvc, environment, worktree
 from ferops.errors import FeropsError
+from ferops.machine.worktrees import dvc, environment, worktree
 from ferops.params import flat
-from ferops.tracking import describe, lineage, tags
-from ferops.tracking.identity import read_lock
-from ferops.tracking.lineage import LOCK, Stage, Trace
+from ferops.tracking import tags
+from ferops.tracking.lineage import origins
+from ferops.tracking.lineage.identity import read_lock
+from ferops.tracking.lineage.origins import LOCK, Stage, Trace
+from ferops.tracking.runs import describe
 from ferops.tracking.store import MODEL, Store
 
 EQUAL: Final = 1e-6
@@ -60,7 +62,7 @@ class Origin(NamedTuple):
     record: Mapping[str, bytes]
 
 
-class Left(NamedTuple):
+class PipelineResult(NamedTuple):
     """What a pipeline left: its chain, models/training.json and the metrics of each split; empty where unknown."""
 
     chain: list[Stage]
@@ -85,7 +87,7 @@ def origin(store: Store, traced: Trace) -> Origin:
         CannotRebuild: neither is known.
     """
     source, run = traced.source, traced.run
-    kept = {name: lineage.artifact(store, run, path) for name, path in _ARTIFACTS.items()} if run else {}
+    kept = {name: origins.artifact(store, run, path) for name, path in _ARTIFACTS.items()} if run else {}
     record = {name: content for name, content in kept.items() if content is not None}
     if source and source.commit:
         # a commit with another evaluation is held against itself
@@ -93,7 +95,7 @@ def origin(store: Store, traced: Trace) -> Origin:
     commit = traced.fact("mlflow.source.git.commit")
     if run and commit and tags.REBUILT not in run.data.tags:
         is_clean = traced.fact("ferops.git.dirty") != "true"
-        patch = b"" if is_clean else lineage.artifact(store, run, describe.DIFF)
+        patch = b"" if is_clean else origins.artifact(store, run, describe.DIFF)
         if patch is not None:
             return Origin(commit, patch, record)
     if source:
@@ -137,7 +139,7 @@ def rebuild(traced: Trace, source: Origin, root: Path = Path()) -> list[Row]:
         return compare(recorded, _left(folder))
 
 
-def compare(recorded: Left, rebuilt: Left) -> list[Row]:
+def compare(recorded: PipelineResult, rebuilt: PipelineResult) -> list[Row]:
     """What was recorded against what was rebuilt: data, code and parameters exactly, figures as `EQUAL` says."""
     return [*_compare_files(recorded.chain, rebuilt.chain), *_compare_params(recorded.chain, rebuilt.chain),
             *_compare_metrics(recorded, rebuilt), _compare_weights(recorded, rebuilt)]  # fmt: skip
@@ -160,9 +162,9 @@ def show(rows: list[Row], console: Console) -> None:
     )  # fmt: skip
 
 
-def _left(folder: Path) -> Left:
+def _left(folder: Path) -> PipelineResult:
     read = {name: _json(folder / path) for name, path in _METRICS.items()}
-    return Left(lineage.chain(read_lock(folder / LOCK)), _json(folder / _TRAINING), read)
+    return PipelineResult(origins.chain(read_lock(folder / LOCK)), _json(folder / _TRAINING), read)
 
 
 def _json(path: Path) -> dict[str, Any]:
@@ -173,7 +175,7 @@ def _bring_data(folder: Path, stages: list[Stage]) -> None:
     """The files that the pipeline starts from and that are not in git: from DVC's cache, else from its remote."""
     outs = [out.path for stage in stages for out in stage.outs]
     for path in sorted({dep.path for stage in stages for dep in stage.deps}):
-        if any(lineage.within(path, out) for out in outs):
+        if any(origins.within(path, out) for out in outs):
             continue
         # a folder in git, as data/extra, may hold what DVC tracks
         for source in (path, *(f"{path}/{held.stem}" for held in sorted((folder / path).glob("*.dvc")))):
@@ -237,7 +239,7 @@ def _compare_params(recorded: list[Stage], rebuilt: list[Stage]) -> Iterator[Row
         yield _row("params", f"{len(before)} values", f"{len(after)} values", True)
 
 
-def _compare_metrics(recorded: Left, rebuilt: Left) -> Iterator[Row]:
+def _compare_metrics(recorded: PipelineResult, rebuilt: PipelineResult) -> Iterator[Row]:
     for split in _METRICS:
         before, after = recorded.metrics[split], rebuilt.metrics[split]
         if not before:
@@ -273,7 +275,7 @@ def _is_close(one: Any, other: Any) -> bool:
     return bool(one == other)
 
 
-def _compare_weights(recorded: Left, rebuilt: Left) -> Row:
+def _compare_weights(recorded: PipelineResult, rebuilt: PipelineResult) -> Row:
     was, now = (str(left.training.get("weights_digest", "unknown")) for left in (recorded, rebuilt))
     if _is_same_machine(recorded, rebuilt):
         return _row("weights", was[:12], now[:12], was == now)
@@ -283,7 +285,7 @@ def _compare_weights(recorded: Left, rebuilt: Left) -> Row:
     return Row("weights", was[:12], now[:12], f"not compared: {why}", None)
 
 
-def _is_same_machine(recorded: Left, rebuilt: Left) -> bool:
+def _is_same_machine(recorded: PipelineResult, rebuilt: PipelineResult) -> bool:
     return bool(recorded.training) and all(recorded.training.get(k) == rebuilt.training.get(k) for k in _MACHINE)
 
 

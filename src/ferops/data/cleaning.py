@@ -1,4 +1,4 @@
-"""Blank and repeated images. Nothing here reads a label, so test images may be read too."""
+"""Blank and duplicate images. Nothing here reads a label, so test images may be read too."""
 
 from typing import Final
 
@@ -43,7 +43,7 @@ def blanks(images: Images, std: float) -> NDArray[np.bool_]:
     return statistics(images)[1] < std
 
 
-def repeat_groups(images: Images, rms: float, ignore: NDArray[np.bool_] | None = None) -> NDArray[np.int64]:
+def duplicate_groups(images: Images, rms: float, ignore: NDArray[np.bool_] | None = None) -> NDArray[np.int64]:
     """Which images repeat one another: all that a chain of near pairs connects are one group.
 
     Args:
@@ -73,7 +73,7 @@ def repeat_groups(images: Images, rms: float, ignore: NDArray[np.bool_] | None =
     return np.where(alone, -1, groups)
 
 
-def drop_repeats(groups: NDArray[np.int64], splits: NDArray[np.str_], policy: str) -> NDArray[np.bool_]:
+def drop_duplicates(groups: NDArray[np.int64], splits: NDArray[np.str_], policy: str) -> NDArray[np.bool_]:
     """Which images stay.
 
     Args:

@@ -17,7 +17,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from ferops.data.filters import median
-from ferops.data.images import Bad, Face
+from ferops.data.readers.image_files import Face, UnreadableFile
 from ferops.data.statistics import STATISTICS, measure
 from ferops.errors import FeropsError
 from ferops.labels import NAMES
@@ -100,11 +100,11 @@ def add(folder: Path, part: pd.DataFrame) -> Path:
     return path
 
 
-def add_bad(folder: Path, run: str, bad: Sequence[Bad]) -> Path:
+def add_bad(folder: Path, run: str, bad: Sequence[UnreadableFile]) -> Path:
     """Write the list of the files that a run could not read, as CSV."""
     path = folder / _BAD / f"{run}.csv"
     path.parent.mkdir(parents=True, exist_ok=True)
-    pd.DataFrame(bad, columns=list(Bad._fields)).to_csv(path, index=False)
+    pd.DataFrame(bad, columns=list(UnreadableFile._fields)).to_csv(path, index=False)
     return path
 
 

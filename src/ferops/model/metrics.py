@@ -25,7 +25,7 @@ def evaluate(
     labels: Labels,
     probabilities: Probabilities,
     *,
-    twin_in_training: NDArray[np.bool_],
+    duplicate_in_train: NDArray[np.bool_],
     tta: Probabilities,
     bins: int,
 ) -> dict[str, Any]:
@@ -34,7 +34,7 @@ def evaluate(
     Args:
         labels: codes 0-6, int64 (N,).
         probabilities: (N, 7), rows sum to 1.
-        twin_in_training: whether an image repeats one that was trained on, bool (N,).
+        duplicate_in_train: whether an image repeats one that was trained on, bool (N,).
         tta: probabilities with test-time augmentation, (N, 7).
         bins: of the calibration error.
 
@@ -49,7 +49,7 @@ def evaluate(
     fired = probabilities > 0.5
     hits = int((fired & one_hot).sum())
     per_class = by_class(labels, predicted)
-    alone = ~twin_in_training
+    alone = ~duplicate_in_train
     return {
         "accuracy": float(right.mean()),
         "accuracy_interval": list(wilson(int(right.sum()), len(right))),
@@ -60,8 +60,8 @@ def evaluate(
         "recall_micro": hits / len(labels),
         "n": len(labels),
         "ece": calibration_error(reliability(labels, probabilities, bins)),
-        "accuracy_without_twins": float(right[alone].mean()) if alone.any() else None,
-        "n_without_twins": int(alone.sum()),
+        "accuracy_deduplicated": float(right[alone].mean()) if alone.any() else None,
+        "n_deduplicated": int(alone.sum()),
         "accuracy_tta": float((tta.argmax(axis=1) == labels).mean()),
         "per_class": {
             str(name): {key: int(value) if key == "support" else float(value) for key, value in row.items()}

@@ -12,7 +12,7 @@ import keras
 import numpy as np
 from numpy.typing import NDArray
 
-from ferops.model import descriptors
+from ferops.model.networks import descriptors
 
 _TIMES: Final = 30
 _FIRST: Final = 5  # of them, not counted: the graph is traced, caches are cold

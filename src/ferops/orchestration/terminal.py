@@ -18,7 +18,7 @@ from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
 from ferops.errors import FeropsError
-from ferops.orchestration import reaper
+from ferops.machine import reaper
 from ferops.params import BadParams
 from ferops.tracking.store import address
 

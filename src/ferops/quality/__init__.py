@@ -1,1 +1,1 @@
-"""The expectations on the data and their checkpoint; the only room that knows Great Expectations."""
+"""The expectations on the data and their checkpoint; the only package that knows Great Expectations."""

@@ -16,7 +16,7 @@ from great_expectations.data_context.data_context.ephemeral_data_context import 
 from great_expectations.data_context.types.base import ProgressBarsConfig
 
 from ferops.errors import FeropsError
-from ferops.quality import docs
+from ferops.quality import data_docs
 from ferops.quality.expectations import Suite
 
 VERSION: str = gx.__version__
@@ -105,7 +105,7 @@ def _document(
         )
         # Unnamed, the context's own site would be built too and left behind in a temporary folder.
         context.build_data_docs(site_names=[gate])
-        docs.finish(site, gate, [suite.name for suite in suites], [asdict(result) for result in results])
+        data_docs.finish(site, gate, [suite.name for suite in suites], [asdict(result) for result in results])
         shutil.rmtree(folder, ignore_errors=True)
         shutil.copytree(site, folder)
 

@@ -29,7 +29,7 @@ PREPARED_TYPES = {
     "mean": "float64",
     "std": "float64",
     "hash": "str",
-    "twin_of": "Int64",
+    "duplicate_of": "Int64",
 }
 """Columns of data/prepared/manifest.parquet in order, and their pandas types."""
 
@@ -62,7 +62,7 @@ def prepared(manifest: pd.DataFrame, report: PreparedReport, bounds: Validate) -
         bounds: `validate` of params.yaml.
     """
     images = [
-        *_schema(PREPARED_TYPES, nullable=("twin_of",)),
+        *_schema(PREPARED_TYPES, nullable=("duplicate_of",)),
         _expect(
             gxe.ExpectColumnValuesToBeInSet,
             "known splits",
@@ -86,11 +86,11 @@ def prepared(manifest: pd.DataFrame, report: PreparedReport, bounds: Validate) -
         *(_shares_near("the other splits'", _shares(table, without=split), split, bounds) for split in SPLITS),
         *_sizes(report, bounds.count_tolerance),
         *(_as_reported(split, sum(report.kept.get(split, ()))) for split in SPLITS),
-        *(_few_repeats(split, bounds.max_repeats_across_splits) for split in SPLITS[1:]),
+        *(_few_repeats(split, bounds.max_cross_split_duplicates) for split in SPLITS[1:]),
         *(_mean_between("brightness", "mean", bounds.pixel_mean, split) for split in SPLITS),
         *(_mean_between("contrast", "std", bounds.pixel_std, split) for split in SPLITS),
     ]
-    dropped = report.dropped.blank + report.dropped.repeats
+    dropped = report.dropped.blank + report.dropped.duplicates
     accounts = [
         _expect(
             gxe.ExpectColumnPairValuesAToBeGreaterThanB,
@@ -262,7 +262,7 @@ def _sizes(report: PreparedReport, tolerance: float) -> list[Expectation]:
 
     FER2013 is held to its official sizes (in folders train and validation together; random: 70/30, 10% of the 70 for
     validation), anything else to what was read. Cleaning only takes away, so an expected size is also the upper bound;
-    a random cut that keeps twins together may miss its size either way.
+    a random cut that keeps duplicates together may miss its size either way.
     """
     official = {split: sum(OFFICIAL_COUNTS[split]) for split in SPLITS}
     total = sum(official.values())
@@ -298,11 +298,11 @@ def _as_reported(split: str, kept: int) -> Expectation:
 def _few_repeats(split: str, most: float) -> Expectation:
     return _expect(
         gxe.ExpectColumnMeanToBeBetween,
-        "repeats of an earlier split",
+        "duplicates of an earlier split",
         f"at most {most:.2%} of the images",
         split=split,
         unit="%",
-        column="twin_earlier",
+        column="duplicate_earlier",
         max_value=most,
     )
 

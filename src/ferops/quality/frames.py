@@ -17,11 +17,11 @@ def by_split(manifest: pd.DataFrame) -> pd.DataFrame:
     """The images of the three known splits, with what is judged split by split.
 
     Returns:
-        split str; expression: name or null; mean, std float64: grey levels; twin_earlier float64: 1 where the image
+        split str; expression: name or null; mean, std float64: grey levels; duplicate_earlier float64: 1 where the image
         repeats one of an earlier split (train, validation, test in this order), else 0, so its mean is a share.
     """
     order = _column(manifest, "split").map({split: place for place, split in enumerate(SPLITS)})
-    group = _numbers(manifest, "twin_of")
+    group = _numbers(manifest, "duplicate_of")
     first = order.groupby(group).transform("min")
     frame = pd.DataFrame(
         {
@@ -29,7 +29,7 @@ def by_split(manifest: pd.DataFrame) -> pd.DataFrame:
             "expression": _expressions(manifest),
             "mean": _numbers(manifest, "mean"),
             "std": _numbers(manifest, "std"),
-            "twin_earlier": (first < order).astype("float64"),
+            "duplicate_earlier": (first < order).astype("float64"),
         }
     )
     return frame[order.notna()].reset_index(drop=True)

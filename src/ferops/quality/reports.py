@@ -41,7 +41,7 @@ class Dropped(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     blank: Count
-    repeats: Count
+    duplicates: Count
 
 
 class PreparedReport(_Report):

@@ -1,4 +1,4 @@
-"""One thin module a DVC stage: read files, call the rooms, write files."""
+"""One thin module a DVC stage: read files, call the packages, write files."""
 
 from pathlib import Path
 from typing import Final

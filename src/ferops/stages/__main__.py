@@ -6,8 +6,8 @@ from importlib import import_module
 from typing import Final
 
 from ferops.errors import FeropsError, of_the_machine
-from ferops.stages.guard import guard_stage
-from ferops.stages.quiet import quiet_imports
+from ferops.machine.guard import guard_stage
+from ferops.machine.tensorflow import quiet_imports
 
 STAGES: Final = ("sample", "preprocess", "validate", "augment", "train", "evaluate", "publish")
 

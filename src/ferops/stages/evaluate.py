@@ -15,7 +15,8 @@ from ferops import params as parameters
 from ferops.data import filters, prepared
 from ferops.data.views import views
 from ferops.labels import NAMES
-from ferops.model import descriptors, metrics, plots
+from ferops.model import metrics, plots
+from ferops.model.networks import descriptors
 
 EXTRA = Path("data/extra")
 METRICS = Path("metrics")
@@ -28,7 +29,7 @@ def main() -> None:
     params = parameters.load()
     data = prepared.load(Path("data/prepared"))
     core = keras.models.load_model("models/core.keras", compile=False)
-    trained_on = set(data.manifest.loc[data.manifest["split"] == "train", "twin_of"].dropna())
+    trained_on = set(data.manifest.loc[data.manifest["split"] == "train", "duplicate_of"].dropna())
 
     METRICS.mkdir(exist_ok=True)
     REPORTS.mkdir(parents=True, exist_ok=True)
@@ -36,9 +37,9 @@ def main() -> None:
     predictions, scores = [], {}
     for split in scored:
         images, labels = data.split(split)
-        twin = data.manifest[data.rows(split)]["twin_of"].isin(trained_on).to_numpy(bool)
-        probabilities, scores[split] = _score(core, images, labels, twin, split, params.evaluate)
-        predictions.append(_table(data.manifest[data.rows(split)], probabilities, twin))
+        duplicate = data.manifest[data.rows(split)]["duplicate_of"].isin(trained_on).to_numpy(bool)
+        probabilities, scores[split] = _score(core, images, labels, duplicate, split, params.evaluate)
+        predictions.append(_table(data.manifest[data.rows(split)], probabilities, duplicate))
 
     extra = _extra(core, data.report["median_kernel"], params.evaluate) if params.evaluate.test else {}
     for figures, file in (
@@ -64,20 +65,22 @@ def _score(
     core: keras.Model,
     images: NDArray[np.uint8],
     labels: NDArray[np.int64],
-    twin: NDArray[np.bool_],
+    duplicate: NDArray[np.bool_],
     name: str,
     settings: parameters.Evaluate,
 ) -> tuple[NDArray[np.float32], dict[str, Any]]:
     """Probabilities (N, 7) of filtered faces (N, 48, 48), and every figure of them."""
     seen = [predict(core, view, name) for view in views(images, settings.tta)]
     tta = np.mean(seen, axis=0)
-    return seen[0], metrics.evaluate(labels, seen[0], twin_in_training=twin, tta=tta, bins=settings.calibration_bins)
+    return seen[0], metrics.evaluate(
+        labels, seen[0], duplicate_in_train=duplicate, tta=tta, bins=settings.calibration_bins
+    )
 
 
 def _extra(core: keras.Model, kernel: int, settings: parameters.Evaluate) -> dict[str, Any]:
     """Figures of each set in data/extra, its faces filtered as those that were trained on.
 
-    They were made apart from FER2013: no image has a twin in training. A class that a set lacks is not in its macro
+    They were made apart from FER2013: no image has a duplicate in training. A class that a set lacks is not in its macro
     averages; to predict it is a miss.
     """
     scores = {}
@@ -91,10 +94,10 @@ def _extra(core: keras.Model, kernel: int, settings: parameters.Evaluate) -> dic
     return scores
 
 
-def _table(manifest: pd.DataFrame, probabilities: Any, twin: Any) -> pd.DataFrame:
+def _table(manifest: pd.DataFrame, probabilities: Any, duplicate: Any) -> pd.DataFrame:
     """One row an image; its hash tells whether two networks were measured on the same raw images."""
     columns = {name: probabilities[:, code] for code, name in enumerate(NAMES)}
-    return manifest[["id", "split", "label", "hash"]].assign(**columns, twin_in_training=twin)
+    return manifest[["id", "split", "label", "hash"]].assign(**columns, duplicate_in_train=duplicate)
 
 
 def _report(labels: Any, probabilities: Any, ece: float, bins: int) -> None:

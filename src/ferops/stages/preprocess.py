@@ -13,8 +13,9 @@ from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
 
 from ferops import params as parameters
-from ferops.data import cleaning, filters, prepared, readers, splits
-from ferops.data.faces import Faces, digests
+from ferops.data import cleaning, filters, prepared, splits
+from ferops.data.readers import layouts
+from ferops.data.readers.faces import Faces, digests
 from ferops.labels import NAMES, SPLITS
 
 PREPARED: Final = Path("data/prepared")
@@ -26,9 +27,9 @@ def main() -> None:
     faces = read(Path(params.data.source), Console())
 
     blank = cleaning.blanks(faces.images, params.preprocess.blank_std)
-    groups = cleaning.repeat_groups(faces.images, params.preprocess.repeat_rms, ignore=blank)
+    groups = cleaning.duplicate_groups(faces.images, params.preprocess.duplicate_rms, ignore=blank)
     split = splits.assign(faces.usages, faces.labels, groups, params.data.split, params.data.split_seed)
-    keep = cleaning.drop_repeats(groups, split, params.preprocess.repeats) & ~blank
+    keep = cleaning.drop_duplicates(groups, split, params.preprocess.duplicates) & ~blank
 
     report: dict[str, Any] = {
         "dataset": params.data.dataset,
@@ -38,11 +39,11 @@ def main() -> None:
         "converted": {"resized": faces.resized, "recoloured": faces.recoloured},
         "split": params.data.split,
         "median_kernel": params.preprocess.median_kernel,
-        "repeats": params.preprocess.repeats,
+        "duplicates": params.preprocess.duplicates,
         "read": counts(faces.labels, split),
         "kept": counts(faces.labels[keep], split[keep]),
-        "dropped": {"blank": int(blank.sum()), "repeats": int((~keep & ~blank).sum())},
-        "repeated": int((groups >= 0).sum()),
+        "dropped": {"blank": int(blank.sum()), "duplicates": int((~keep & ~blank).sum())},
+        "duplicated": int((groups >= 0).sum()),
     }
     manifest = _manifest(faces, split, groups, keep)
     images = filters.median(faces.images[manifest["id"].to_numpy()], params.preprocess.median_kernel)
@@ -55,7 +56,7 @@ def read(path: Path, console: Console) -> Faces:
     columns = (TextColumn("{task.description}", markup=False), BarColumn(), DownloadColumn(), TimeRemainingColumn())
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
         task = bar.add_task(f"reading {path.name}", total=None)
-        return readers.read(path, progress=lambda done, total: bar.update(task, completed=done, total=total))
+        return layouts.read(path, progress=lambda done, total: bar.update(task, completed=done, total=total))
 
 
 def counts(labels: NDArray[np.int64], split: NDArray[np.str_]) -> dict[str, list[int]]:
@@ -68,7 +69,7 @@ def _manifest(
 ) -> pd.DataFrame:
     """One row for each image kept, by split, then by id: what is known of the raw image.
 
-    `twin_of` is a fact of the source: it stays where the policy dropped the other members of the group.
+    `duplicate_of` is a fact of the source: it stays where the policy dropped the other members of the group.
     """
     rank = np.select([split == name for name in SPLITS], range(len(SPLITS)))
     rows = np.flatnonzero(keep)
@@ -83,7 +84,7 @@ def _manifest(
             "mean": mean,
             "std": std,
             "hash": [digest[:16] for digest in digests(raw).tolist()],
-            "twin_of": pd.arrays.IntegerArray(groups[rows], mask=groups[rows] < 0),
+            "duplicate_of": pd.arrays.IntegerArray(groups[rows], mask=groups[rows] < 0),
         }
     )
 
@@ -96,6 +97,6 @@ def _tell(report: dict[str, Any]) -> None:
         print(f"{what} {sum(numbers.values()):,} images: {shares}")
     dropped = report["dropped"]
     print(
-        f"dropped {dropped['blank']:,} blank and {dropped['repeats']:,} repeats "
-        f"({report['repeated']:,} images have a twin; policy {report['repeats']})"
+        f"dropped {dropped['blank']:,} blank and {dropped['duplicates']:,} duplicates "
+        f"({report['duplicated']:,} images have a duplicate; policy {report['duplicates']})"
     )

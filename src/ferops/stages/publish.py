@@ -6,11 +6,11 @@ import shutil
 from pathlib import Path
 
 from ferops import params
+from ferops.machine.tensorflow import quiet_imports
 from ferops.stages import SCRATCH
-from ferops.stages.quiet import quiet_imports
-from ferops.tracking.outputs import MissingOutput
-from ferops.tracking.publish import Published, publish
-from ferops.tracking.registration import Served
+from ferops.tracking.registry.registration import ServedModel
+from ferops.tracking.runs.outputs import MissingOutput
+from ferops.tracking.runs.publishing import Publication, publish
 from ferops.tracking.store import MODEL, TrackingUnreachable, how_to_see
 
 CORE = Path("models/core.keras")
@@ -33,8 +33,8 @@ def main() -> None:
     shutil.rmtree(SCRATCH / json.loads(TRAINING.read_text(encoding="utf-8"))["scratch_key"], ignore_errors=True)
 
 
-def served(root: Path, median_kernel: int) -> Served:
-    """The core trained in a folder, behind its median filter, and one drawn face as the example.
+def served(root: Path, median_kernel: int) -> ServedModel:
+    """The core trained in a folder, behind its median filter, and one synthetic face as the example.
 
     Args:
         root: the folder that the stages ran in.
@@ -49,16 +49,16 @@ def served(root: Path, median_kernel: int) -> Served:
         import keras
         import numpy as np
 
-        from ferops.data.portraits import draw_face
+        from ferops.data.synthetic.portraits import draw_face
         from ferops.labels import NAMES
         from ferops.model.serving import serving_model
 
         core = keras.models.load_model(root / CORE, compile=False)
         example = draw_face(NAMES.index("happy"), np.random.default_rng(0))
-        return Served(serving_model(core, median_kernel), example[np.newaxis])
+        return ServedModel(serving_model(core, median_kernel), example[np.newaxis])
 
 
-def summary(published: Published) -> list[str]:
+def summary(published: Publication) -> list[str]:
     """Lines for the terminal: run, version, how to see them."""
     done = {"found": "up to date", "adopted": "logged live", "rebuilt": "rebuilt from the files"}[published.how]
     if published.how == "found" and published.is_changed:

@@ -9,7 +9,8 @@ from typing import Final
 from rich.console import Console
 
 from ferops import params as parameters
-from ferops.data import drawn, pictures
+from ferops.data import pictures
+from ferops.data.synthetic import generator
 from ferops.labels import SPLITS
 
 SAMPLE: Final = Path("data/sample")
@@ -21,9 +22,9 @@ def main() -> None:
     counts = {"train": params.sample.train, "validation": params.sample.validation, "test": params.sample.test}
 
     with Console().status("drawing faces"):
-        faces = drawn.draw_sample(seed=params.sample.seed, counts=counts)
+        faces = generator.generate_sample(seed=params.sample.seed, counts=counts)
 
-    drawn.write_csv(SAMPLE / "fer2013.csv", faces)
+    generator.write_csv(SAMPLE / "fer2013.csv", faces)
     pictures.save_png(SAMPLE / "contact_sheet.png", pictures.contact_sheet(faces.images, faces.labels))
     shares = ", ".join(f"{split} {counts[split]:,}" for split in SPLITS)
     print(f"drew {len(faces.images):,} faces from seed {params.sample.seed}: {shares}")

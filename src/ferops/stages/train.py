@@ -14,10 +14,11 @@ from numpy.typing import NDArray
 import ferops.model
 from ferops import params as parameters
 from ferops.data import augmentation, prepared
-from ferops.model import descriptors, network, plots, runtime, systems, training, weights
+from ferops.model import fitting, plots, runtime, weights
+from ferops.model.networks import descriptors, systems, vgg16_transfer
 from ferops.stages import SCRATCH
 from ferops.stages.progress import EpochBar
-from ferops.tracking.live import LiveRun
+from ferops.tracking.runs.live import LiveRun
 
 MODELS = Path("models")
 REPORTS = Path("reports/train")
@@ -33,44 +34,44 @@ def main() -> None:
 
     core, base_sha256 = _core(params.model, params.train.seed)
     keras.config.set_dtype_policy(params.train.precision)
-    twin = systems.build(params.model)
-    twin.set_weights(core.get_weights())
+    duplicate = systems.build(params.model)
+    duplicate.set_weights(core.get_weights())
 
-    key = training.scratch_key(
+    key = fitting.scratch_key(
         {
             "params": params.model_dump(mode="json", include={"augment": {"warp"}, "model": True, "train": True}),
             "data": [_digest(array) for array in (faces, labels, *validation)],
             "base": base_sha256,
-            "code": [_digest(path.read_bytes()) for path in sorted(Path(ferops.model.__path__[0]).glob("*.py"))],
+            "code": [_digest(path.read_bytes()) for path in sorted(Path(ferops.model.__path__[0]).rglob("*.py"))],
             "backend": keras.config.backend(),
         }
     )
     scratch = SCRATCH / key
-    before = training.history(scratch)
+    before = fitting.history(scratch)
     live = LiveRun.open(key, parameters.flatten(params), history=[_epoch(row) for row in before])
     with EpochBar(params.train.epochs, done=before) as bar:
 
-        def on_epoch(row: training.Row) -> None:
+        def on_epoch(row: fitting.Row) -> None:
             bar.finish(row)
             live.log_epoch(*_epoch(row))
 
         try:
-            progress = training.fit(
-                systems.fitted(twin),
+            progress = fitting.fit(
+                systems.fitted(duplicate),
                 (faces, labels),
                 validation,
                 params.train,
                 scratch,
                 transform=lambda epoch: _transform(params, epoch),
-                hooks=training.Hooks(on_batch=bar.advance, on_epoch=on_epoch),
+                hooks=fitting.Hooks(on_batch=bar.advance, on_epoch=on_epoch),
             )
-        except training.Diverged:
+        except fitting.Diverged:
             live.fail()
             raise
 
     if (done := len(progress.history)) < params.train.epochs:
         print(f"ended after {done} of {params.train.epochs} epochs, {progress.seconds / 60:.1f} minutes")
-    core.set_weights(twin.get_weights())
+    core.set_weights(duplicate.get_weights())
     digest = weights.digest(core)
     ended = time.time()
     MODELS.mkdir(exist_ok=True)
@@ -85,7 +86,7 @@ def main() -> None:
         "ended": ended,
         "seconds": progress.seconds,
         "milliseconds_an_image": runtime.milliseconds(core, faces[:1]),
-        "parameters": network.counts(core)._asdict(),
+        "parameters": vgg16_transfer.counts(core)._asdict(),
         "base_weights": {"name": params.model.weights, "sha256": base_sha256},
         "scratch_key": key,
         **runtime.describe(),
@@ -97,16 +98,16 @@ def main() -> None:
     live.finish(digest, ended)
 
 
-def _transform(params: parameters.Params, epoch: int) -> training.Transform:
+def _transform(params: parameters.Params, epoch: int) -> fitting.Transform:
     """What an epoch changes in its images: warp, brightness, erasing."""
-    is_light = training.is_light(params.train, epoch)
+    is_clean = fitting.is_clean(params.train, epoch)
 
     def transform(batch: NDArray[np.uint8], rng: np.random.Generator) -> NDArray[np.uint8]:
         if params.train.online_augmentation:
             batch = augmentation.warp(batch, params.augment.warp, rng)
-        if params.train.brightness and not is_light:
+        if params.train.brightness and not is_clean:
             batch = augmentation.brighten(batch, params.train.brightness, rng)
-        if params.train.erasing and not is_light:
+        if params.train.erasing and not is_clean:
             batch = augmentation.erase(batch, params.train.erasing, rng)
         return batch
 
@@ -125,6 +126,6 @@ def _digest(content: Any) -> str:
     return hashlib.sha256(content).hexdigest()
 
 
-def _epoch(row: training.Row) -> tuple[int, dict[str, float], float]:
+def _epoch(row: fitting.Row) -> tuple[int, dict[str, float], float]:
     metrics = {name: value for name, value in row.items() if name not in ("epoch", "time")}
     return int(row["epoch"]), metrics, row["time"]

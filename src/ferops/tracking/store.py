@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 from urllib.parse import urlsplit
 
 from ferops.errors import FeropsError
-from ferops.tracking import artifacts
+from ferops.tracking import artifact_repository
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -77,7 +77,7 @@ def tracking_uri() -> str:
     A relative `sqlite:///` is relative to that root, not to the folder that an experiment happens to run in.
     """
     uri = os.environ.get("MLFLOW_TRACKING_URI") or "sqlite:///mlflow.db"
-    database = artifacts.sqlite_file(uri)
+    database = artifact_repository.sqlite_file(uri)
     if database is None or database.is_absolute() or str(database) in ("", "."):
         return uri
     query = uri.partition("?")
@@ -91,12 +91,14 @@ def address(uri: str) -> str:
 
 def how_to_see(shown: str) -> str:
     """The command or address that opens the UI of a store, given its address without credentials."""
-    database = artifacts.sqlite_file(shown)
+    database = artifact_repository.sqlite_file(shown)
     if database is None:
         return shown
     if database == root() / "mlflow.db":
         return "make ui"
-    return f"mlflow ui --backend-store-uri {shown} --artifacts-destination {database.parent / artifacts.FOLDER}"
+    return (
+        f"mlflow ui --backend-store-uri {shown} --artifacts-destination {database.parent / artifact_repository.FOLDER}"
+    )
 
 
 def page(opened: Store, run_id: str) -> str:
@@ -139,7 +141,7 @@ def connect(uri: str | None = None, *, retries: int = 1) -> Store:
         # MLflow writes the address into the environment too: undone here, or it would win the next time
         with _environment({**_IMPATIENT, "MLFLOW_HTTP_REQUEST_MAX_RETRIES": str(retries), "MLFLOW_TRACKING_URI": uri}):
             _knock(uri)
-            artifacts.register()
+            artifact_repository.register()
             mlflow.set_tracking_uri(uri)
             client = MlflowClient(uri)
             return Store(client, _experiment(client, uri), shown)
@@ -224,7 +226,7 @@ def _environment(values: Mapping[str, str]) -> Iterator[None]:
 
 def _knock(uri: str) -> None:
     """Fail at once where a database cannot be opened: MLflow would retry for minutes."""
-    database = artifacts.sqlite_file(uri)
+    database = artifact_repository.sqlite_file(uri)
     if database is not None:
         database.parent.mkdir(parents=True, exist_ok=True)
         if not database.exists():
@@ -274,8 +276,8 @@ def _experiment(client: "MlflowClient", uri: str) -> str:
 
 def _artifact_location(uri: str) -> str | None:
     """Beside SQLite an address that moves with it; a server has its own; another database gets the root's folder."""
-    if artifacts.sqlite_file(uri) is not None:
-        return f"{artifacts.SCHEME}:/{EXPERIMENT}"
+    if artifact_repository.sqlite_file(uri) is not None:
+        return f"{artifact_repository.SCHEME}:/{EXPERIMENT}"
     if urlsplit(uri).scheme.partition("+")[0] in _PORTS:
-        return (root() / artifacts.FOLDER / EXPERIMENT).as_uri()
+        return (root() / artifact_repository.FOLDER / EXPERIMENT).as_uri()
     return None

@@ -1,0 +1,173 @@
+"""`ferops data use`: point the pipeline at a copy of FER2013, or change nothing."""
+
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext, suppress
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+from rich.console import Console
+from rich.markup import escape
+
+from ferops import params as parameters
+from ferops.commands import overview
+from ferops.data import splits
+from ferops.errors import FeropsError, of_the_machine
+from ferops.labels import MERGED
+from ferops.stages import preprocess
+
+RAW: Final = Path("data/raw")
+SAMPLE: Final = Path("data/sample/fer2013.csv")
+_PARAMS: Final = Path("params.yaml")
+_DRAFT: Final = Path(".params.yaml.draft")
+
+
+class NotTaken(FeropsError):
+    """The data are good but could not be put under data/raw; everything is as it was."""
+
+
+def use(path: Path, recipe: str | None, console: Console) -> None:
+    """Read a copy of FER2013 through, track it with DVC under data/raw and point params.yaml at it.
+
+    Works in the repository's root. The synthetic sample (data/sample/fer2013.csv) is used where it lies. A copy that does
+    not tell PublicTest from PrivateTest sets `data.split: folders`, and says so. Whatever fails, no file is left in
+    data/raw, no .dvc file and no change in params.yaml.
+
+    Args:
+        path: any copy that `ferops.data.readers.layouts.read` reads: a file or a folder.
+        recipe: a name in recipes/ whose overrides are merged into params.yaml too.
+        console: where the progress bar, the table of counts and the next command are shown.
+
+    Raises:
+        BadParams: there is no such recipe, or params.yaml would not be valid with it.
+        UnknownLayout, BadFile, BadRow, BadImage: the data are bad.
+        MissingClass: the data lack an expression.
+        MissingSplit: the data lack a split of the division that params.yaml asks for.
+        NotTaken: the copy or `dvc add` failed.
+    """
+    overrides = parameters.load_recipe(recipe) if recipe else {}
+    _check(overrides)
+    path = Path(path)
+    faces = preprocess.read(path, console)
+    overview.tell(console, path, faces)
+    overview.every_class(path, faces)
+
+    sample = path.resolve() == SAMPLE.resolve()
+    target = SAMPLE if sample else _target(path)
+    dataset = "sample" if sample else "fer2013" if overview.is_whole(faces) else "other"
+    console.print(overview.verdict(dataset, faces))
+
+    overrides["data"] = {**overrides.get("data", {}), "source": target.as_posix(), "dataset": dataset}
+    try:
+        merged = _draft(overrides)
+        if MERGED in faces.usages and merged.data.split == "official":
+            overrides["data"]["split"] = "folders"
+            merged = _draft(overrides)
+        alone = np.full(len(faces.labels), -1)
+        splits.assign(faces.usages, faces.labels, alone, merged.data.split, merged.data.split_seed)
+        with nullcontext() if sample else tracked(path, target, console):
+            _DRAFT.replace(_PARAMS)
+    except OSError as error:
+        raise NotTaken(f"{target.as_posix()} could not be written: {of_the_machine(error)}") from None
+    finally:
+        _DRAFT.unlink(missing_ok=True)
+    for key in ("source", "dataset", "split"):
+        console.print(f"params.yaml: data.{key} is {escape(getattr(merged.data, key))}", highlight=False)
+    if recipe:
+        console.print(f"params.yaml: recipe {recipe} merged in", highlight=False)
+    console.print("Next: [bold]dvc repro[/bold]")
+
+
+def _target(path: Path) -> Path:
+    """Where the file lies in the repository: where it is if under data/raw already, else straight in it."""
+    inside, raw = path.resolve(), RAW.resolve()
+    if raw.is_relative_to(inside):
+        raise NotTaken(f"{path} holds this repository's data/raw; name the folder or file with the images alone")
+    return RAW / (inside.relative_to(raw) if inside.is_relative_to(raw) else inside.name)
+
+
+def _check(overrides: dict[str, Any]) -> None:
+    """Whether params.yaml takes the recipe is known before the data are read."""
+    parameters.load()
+    try:
+        _draft(overrides)
+    finally:
+        _DRAFT.unlink(missing_ok=True)
+
+
+def _draft(overrides: dict[str, Any]) -> parameters.Params:
+    """Write params.yaml as it will be beside it, so that what can go wrong with it does so first."""
+    shutil.copy(_PARAMS, _DRAFT)
+    try:
+        return parameters.merge(overrides, _DRAFT)
+    except parameters.BadParams as error:
+        raise parameters.BadParams(str(error).replace(str(_DRAFT), str(_PARAMS))) from None
+
+
+@contextmanager
+def tracked(path: Path, target: Path, console: Console) -> Iterator[None]:
+    """The copy lies under data/raw and DVC tracks it; where the block fails, data/raw is as it was.
+
+    What had the file's name is moved aside, never written into: it may be a link into DVC's cache.
+    """
+    made = [folder for folder in (target.parent.parent, target.parent) if not folder.exists()]
+    target.parent.mkdir(parents=True, exist_ok=True)
+    beside = [target.with_name(f"{target.name}.dvc"), target.with_name(".gitignore"), *_git_index()]
+    before = {file: file.read_bytes() if file.exists() else None for file in beside}
+    scratch = Path(tempfile.mkdtemp(prefix=".use-", dir=target.parent))
+    fresh, old = scratch / "new", scratch / "old"
+    copied = False
+    try:
+        if path.resolve() != target.resolve():
+            with console.status(f"copying to {escape(target.as_posix())}"):
+                _copy(path, fresh)
+            if target.exists():
+                target.rename(old)
+            copied = True
+            fresh.rename(target)
+        with console.status("dvc add"):
+            _dvc_add(target)
+        yield
+    except BaseException:
+        if copied and target.exists():
+            target.rename(fresh)
+        if old.exists():
+            old.rename(target)
+        for file, content in before.items():
+            if content is None:
+                file.unlink(missing_ok=True)
+            else:
+                file.write_bytes(content)
+        raise
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
+        for folder in reversed(made):
+            with suppress(OSError):  # not empty: it was made for good
+                folder.rmdir()
+
+
+def _copy(path: Path, fresh: Path) -> None:
+    """Copy a file, or a folder with what its links point to."""
+    if path.is_dir():
+        shutil.copytree(path, fresh, copy_function=shutil.copyfile)
+    else:
+        shutil.copyfile(path, fresh)
+
+
+def _git_index() -> list[Path]:
+    """The file of what is staged, since DVC stages what it writes; none outside git."""
+    asked = subprocess.run(["git", "rev-parse", "--git-path", "index"], capture_output=True, text=True)
+    return [] if asked.returncode else [Path(asked.stdout.strip())]
+
+
+def _dvc_add(target: Path) -> None:
+    # Not --quiet: it hides the error too.
+    done = subprocess.run([sys.executable, "-m", "dvc", "add", str(target)], capture_output=True, text=True)
+    if done.returncode:
+        lines = [line.strip() for line in (done.stderr or done.stdout).splitlines() if line.strip()]
+        why = next((line for line in lines if line.startswith("ERROR")), lines[-1] if lines else "no message")
+        raise NotTaken(f"`dvc add {target.as_posix()}` failed: {why.removeprefix('ERROR:').strip()}")

@@ -1,0 +1,82 @@
+"""Kaggle's CSV layouts as a stream of rows: emotion, pixels and, where the file tells it, Usage."""
+
+from typing import Final, NoReturn
+
+import numpy as np
+
+from ferops.data.readers.archives import Stream
+from ferops.data.readers.faces import BadFile, BadRow, Faces, shown
+from ferops.labels import NAMES, SIDE, UNSPLIT, USAGES
+
+_CODES: Final = {str(code).encode(): code for code in range(len(NAMES))}
+_WORDS: Final = {word.encode(): word for word in USAGES}
+_PIXELS: Final = SIDE * SIDE
+_LONGEST_LINE: Final = 1 << 20
+
+
+def columns(stream: Stream) -> list[str]:
+    """Names in the first line, lower case, without quotes, spaces and a byte order mark; the line is read."""
+    header = stream.readline(_LONGEST_LINE).decode("utf-8-sig", errors="replace")
+    return [name.strip(' "\r\n').lower() for name in header.split(",")]
+
+
+def read(stream: Stream, names: list[str], where: str) -> Faces:
+    """Read the rows below a header.
+
+    Args:
+        stream: what follows the header.
+        names: the header, as `columns` gives it; has `emotion` and `pixels`, in any order and among others.
+        where: how messages name the file.
+
+    Raises:
+        BadFile: there are no rows.
+        BadRow: a row without 2,304 pixels in 0-255, a label in 0-6 and, where there is such a column, a known Usage.
+    """
+    emotion, pixels = names.index("emotion"), names.index("pixels")
+    usage = names.index("usage") if "usage" in names else None
+    images, labels, usages = bytearray(), [], []
+    for row, line in enumerate(iter(lambda: stream.readline(_LONGEST_LINE), b""), start=2):
+        fields = [field.strip(b' "') for field in line.rstrip(b"\r\n").split(b",")]
+        if fields == [b""]:
+            continue
+        if len(fields) != len(names):
+            raise BadRow(where, row, _count(len(fields), "field"), str(len(names)))
+        if fields[emotion] not in _CODES:
+            raise BadRow(where, row, f"label {shown(fields[emotion])}", f"0-{len(NAMES) - 1}")
+        if usage is not None and fields[usage] not in _WORDS:
+            raise BadRow(where, row, f"Usage {shown(fields[usage])}", ", ".join(USAGES))
+        images += _grey_levels(where, row, fields[pixels])
+        labels.append(_CODES[fields[emotion]])
+        usages.append(UNSPLIT if usage is None else _WORDS[fields[usage]])
+    if not labels:
+        raise BadFile(f"{where} has a header and no rows; expected a row for each face")
+    return Faces(
+        images=np.frombuffer(images, np.uint8).reshape(-1, SIDE, SIDE),
+        labels=np.array(labels, np.int64),
+        usages=np.array(usages, np.str_),
+        layout="CSV with emotion, pixels and Usage" if usage is not None else "CSV with emotion and pixels, no Usage",
+    )
+
+
+def _grey_levels(where: str, row: int, field: bytes) -> bytes:
+    # int64, not uint8: a narrower type wraps 256 round to 0 without a word.
+    try:
+        levels = np.fromstring(field.decode("latin-1"), dtype=np.int64, sep=" ")
+    except ValueError:
+        _blame(where, row, field)
+    if len(levels) != _PIXELS:
+        raise BadRow(where, row, _count(len(levels), "pixel"), f"{_PIXELS:,}")
+    if levels.min() < 0 or levels.max() > 255:
+        _blame(where, row, field)
+    return levels.astype(np.uint8).tobytes()
+
+
+def _blame(where: str, row: int, field: bytes) -> NoReturn:
+    """Name the first pixel that is not a grey level."""
+    good = {str(level).encode() for level in range(256)}
+    wrong = next((token for token in field.split() if token not in good), field)
+    raise BadRow(where, row, f"pixel {shown(wrong)}", "whole numbers 0-255")
+
+
+def _count(number: int, thing: str) -> str:
+    return f"{number:,} {thing}{'' if number == 1 else 's'}"

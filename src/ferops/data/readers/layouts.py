@@ -1,0 +1,85 @@
+"""Read any copy of FER2013: recognise its layout, give its faces in an order that the layout does not change."""
+
+from dataclasses import replace
+from pathlib import Path
+
+from ferops.data.readers import archives, csv_tables, image_folders
+from ferops.data.readers.archives import Progress
+from ferops.data.readers.faces import BadFile, Faces, UnknownLayout, by_content, printable, shown
+
+
+def read(path: Path, *, progress: Progress | None = None) -> Faces:
+    """Read a copy of FER2013 as a stream.
+
+    Layouts (DESIGN section 5): a CSV with the columns `emotion`, `pixels` and mostly `Usage`, found by name and in any
+    order (fer2013.csv, icml_face_data.csv, train.csv); image folders SPLIT/EXPRESSION/FILE. Either may lie in a folder,
+    .zip, .tar, .gz or .xz; which it is, the content tells. Of several layouts in one place the one that tells most is
+    read: a CSV with Usage, image folders, a CSV without Usage.
+
+    Args:
+        path: a file or a folder.
+        progress: called as the bytes on disk are read, and at the end.
+
+    Returns:
+        The faces ordered by their content, so that the same faces are the same in whatever layout they came.
+
+    Raises:
+        UnknownLayout: no such layout is there, or folders contradict it.
+        BadFile: missing, empty, damaged, or an archive not to be trusted.
+        BadRow: a row of a CSV is not a face.
+        BadImage: a file in the folder of an expression is no image.
+    """
+    path = Path(path)
+    split_table = plain_table = None
+    left_out: list[str] = []
+    seen: list[str] = []
+    names: list[str] = []
+    with image_folders.Decoder() as decoder:
+        for member in archives.members(path, progress):
+            seen.append(member.name)
+            place = image_folders.place(member)
+            if place is not None:
+                decoder.add(member, place)
+                continue
+            names = csv_tables.columns(member.stream)
+            if "pixels" not in names:
+                continue
+            if "emotion" not in names:
+                left_out.append(f"{printable(member.name)}: it has no labels")
+            elif "usage" in names and split_table is None:
+                split_table = csv_tables.read(member.stream, names, member.where), printable(member.name)
+            elif "usage" not in names and plain_table is None:
+                plain_table = csv_tables.read(member.stream, names, member.where), printable(member.name)
+            else:
+                left_out.append(f"{printable(member.name)}: another CSV was read already")
+        images = (decoder.faces(), f"{len(decoder):,} images in folders") if len(decoder) else None
+
+    found = [each for each in (split_table, images, plain_table) if each is not None]
+    if not found:
+        raise _unknown(path, seen, names, left_out)
+    faces, name = found[0]
+    left_out += [f"{other}: {name} tells more" for _, other in found[1:]]
+    order = by_content(faces.labels, faces.usages, faces.images)
+    return replace(
+        faces,
+        images=faces.images[order],
+        labels=faces.labels[order],
+        usages=faces.usages[order],
+        left_out=tuple(left_out),
+    )
+
+
+def _unknown(path: Path, seen: list[str], names: list[str], left_out: list[str]) -> BadFile | UnknownLayout:
+    if len(seen) == 1 and names == [""]:
+        return BadFile(f"{path} is empty; expected the header emotion,pixels,Usage and rows")
+    if left_out:
+        return UnknownLayout(f"{path}: {left_out[0]}; expected a CSV with emotion and pixels, such as train.csv")
+    found = shown(", ".join(seen[:5])) if seen else "nothing"
+    if len(seen) == 1:
+        found += f" with the first line {shown(','.join(names))}"
+    elif len(seen) > 5:
+        found += f" and {len(seen) - 5:,} more"
+    return UnknownLayout(
+        f"{path}: expected a CSV with the columns emotion, pixels and Usage in its first line, or image folders "
+        f"train/EXPRESSION and test/EXPRESSION; found {found}"
+    )

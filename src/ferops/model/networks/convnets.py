@@ -1,0 +1,224 @@
+"""Networks that start from random weights: of the paper's Table 3, of its future work, ours, and the floor.
+
+Each is built from `settings`, of which it takes `name` and `dropout`, and gives float32 probabilities (N, 7) in the
+order of `labels.NAMES`. Every convolution, and every dense layer but the last, is followed by batch normalization and
+ReLU; the tables count its parameters in.
+"""
+
+from typing import Any
+
+import keras
+from keras import layers, ops
+
+from ferops.labels import SIDE
+from ferops.model.networks import descriptors, vgg16_transfer
+from ferops.params import Model
+
+
+def cnn(settings: Model) -> keras.Model:
+    """A plain CNN on raw pixels, uint8 (N, 48, 48), after Singh and Nasoz (2020), who report 61.7% on FER2013.
+
+    No preprocessing and no feature extraction is theirs; their layers were not at hand, so these are pairs of 3 x 3
+    convolutions, as in VGG.
+
+    | layer                     | output        | parameters |
+    | ------------------------- | ------------- | ---------- |
+    | 2 convolutions 3 x 3, 32  | (48, 48, 32)  |      9,760 |
+    | max pooling 2, dropout    | (24, 24, 32)  |          0 |
+    | 2 convolutions 3 x 3, 64  | (24, 24, 64)  |     55,808 |
+    | max pooling 2, dropout    | (12, 12, 64)  |          0 |
+    | 2 convolutions 3 x 3, 128 | (12, 12, 128) |    222,208 |
+    | max pooling 2, dropout    | (6, 6, 128)   |          0 |
+    | dense 256, dropout        | (256,)        |  1,180,672 |
+    | dense 7                   | (7,)          |      1,799 |
+    """
+    faces = _faces()
+    x = vgg16_transfer.gray(faces)
+    for filters in (32, 64, 128):
+        x = _convolution(x, filters, 3)
+        x = _convolution(x, filters, 3)
+        x = layers.MaxPooling2D()(x)
+        x = layers.Dropout(settings.dropout)(x)
+    x = layers.Flatten()(x)
+    x = _dense(x, 256, settings.dropout)
+    return keras.Model(faces, vgg16_transfer.probabilities(x), name=settings.name)
+
+
+def lbp_orb(settings: Model) -> keras.Model:
+    """A four-layer ConvNet on pixels, local binary patterns and ORB descriptors, after Debnath et al. (2022).
+
+    Four convolutions, two dense layers and the fusion with LBP and ORB are theirs; sizes, and where the two enter, were
+    not at hand. Here the LBP image is a second channel, since its codes lie where the pixels do, and ORB's bits join
+    the features before the dense layers.
+
+    | layer                            | output        | parameters |
+    | -------------------------------- | ------------- | ---------- |
+    | pixels and LBP                   | (48, 48, 2)   |          0 |
+    | convolution 3 x 3, 64            | (48, 48, 64)  |      1,408 |
+    | max pooling 2, dropout           | (24, 24, 64)  |          0 |
+    | convolution 3 x 3, 128           | (24, 24, 128) |     74,240 |
+    | max pooling 2, dropout           | (12, 12, 128) |          0 |
+    | convolution 3 x 3, 256           | (12, 12, 256) |    295,936 |
+    | max pooling 2, dropout           | (6, 6, 256)   |          0 |
+    | convolution 3 x 3, 256           | (6, 6, 256)   |    590,848 |
+    | max pooling 2, dropout           | (3, 3, 256)   |          0 |
+    | features and ORB                 | (6400,)       |          0 |
+    | dense 256, dropout               | (256,)        |  1,639,424 |
+    | dense 512, dropout               | (512,)        |    133,120 |
+    | dense 7                          | (7,)          |      3,591 |
+
+    Returns:
+        A model from `faces`, uint8 (N, 48, 48), and `orb`, what `descriptors.orb` makes of them, float32 (N, 4096).
+    """
+    faces = _faces()
+    orb = keras.Input((descriptors.ORB_LENGTH,), dtype="float32", name="orb")
+    x = layers.Concatenate()([vgg16_transfer.gray(faces), local_binary_patterns(faces)])
+    for filters in (64, 128, 256, 256):
+        x = _convolution(x, filters, 3)
+        x = layers.MaxPooling2D()(x)
+        x = layers.Dropout(settings.dropout)(x)
+    x = layers.Concatenate()([layers.Flatten()(x), orb])
+    x = _dense(x, 256, settings.dropout)
+    x = _dense(x, 512, settings.dropout)
+    return keras.Model({"faces": faces, "orb": orb}, vgg16_transfer.probabilities(x), name=settings.name)
+
+
+def realtime(settings: Model) -> keras.Model:
+    """A CNN on uint8 (N, 48, 48) small enough for a Raspberry Pi with a camera, after Zahra et al. (2020).
+
+    Task and machine are theirs; their layers were not at hand, so this is one convolution a scale: 27 million
+    multiplications a face.
+
+    | layer                  | output        | parameters |
+    | ---------------------- | ------------- | ---------- |
+    | convolution 3 x 3, 32  | (48, 48, 32)  |        416 |
+    | max pooling 2          | (24, 24, 32)  |          0 |
+    | convolution 3 x 3, 64  | (24, 24, 64)  |     18,688 |
+    | max pooling 2          | (12, 12, 64)  |          0 |
+    | convolution 3 x 3, 128 | (12, 12, 128) |     74,240 |
+    | max pooling 2          | (6, 6, 128)   |          0 |
+    | convolution 3 x 3, 128 | (6, 6, 128)   |    147,968 |
+    | max pooling 2, dropout | (3, 3, 128)   |          0 |
+    | dense 128, dropout     | (128,)        |    147,968 |
+    | dense 7                | (7,)          |        903 |
+    """
+    faces = _faces()
+    x = vgg16_transfer.gray(faces)
+    for filters in (32, 64, 128, 128):
+        x = _convolution(x, filters, 3)
+        x = layers.MaxPooling2D()(x)
+    x = layers.Dropout(settings.dropout)(x)
+    x = layers.Flatten()(x)
+    x = _dense(x, 128, settings.dropout)
+    return keras.Model(faces, vgg16_transfer.probabilities(x), name=settings.name)
+
+
+def alexnet(settings: Model) -> keras.Model:
+    """AlexNet in one tower (Krizhevsky et al., 2012), from uint8 (N, 48, 48).
+
+    Five convolutions, where they pool and two dense layers are theirs. Adapted to 48 x 48: the first filter is 7 x 7 at
+    stride 2 for 11 x 11 at 4, all is padded, the dense layers are half as wide. Batch normalization stands for local
+    response normalization.
+
+    | layer                         | output        | parameters |
+    | ----------------------------- | ------------- | ---------- |
+    | convolution 7 x 7, 96, by 2   | (24, 24, 96)  |      5,088 |
+    | max pooling 3, by 2           | (12, 12, 96)  |          0 |
+    | convolution 5 x 5, 256        | (12, 12, 256) |    615,424 |
+    | max pooling 3, by 2           | (6, 6, 256)   |          0 |
+    | convolution 3 x 3, 384        | (6, 6, 384)   |    886,272 |
+    | convolution 3 x 3, 384        | (6, 6, 384)   |  1,328,640 |
+    | convolution 3 x 3, 256        | (6, 6, 256)   |    885,760 |
+    | max pooling 3, by 2           | (3, 3, 256)   |          0 |
+    | dense 2048, dropout           | (2048,)       |  4,726,784 |
+    | dense 2048, dropout           | (2048,)       |  4,202,496 |
+    | dense 7                       | (7,)          |     14,343 |
+    """
+    faces = _faces()
+    x = vgg16_transfer.gray(faces)
+    x = _convolution(x, 96, 7, strides=2)
+    x = layers.MaxPooling2D(3, 2, padding="same")(x)
+    x = _convolution(x, 256, 5)
+    x = layers.MaxPooling2D(3, 2, padding="same")(x)
+    x = _convolution(x, 384, 3)
+    x = _convolution(x, 384, 3)
+    x = _convolution(x, 256, 3)
+    x = layers.MaxPooling2D(3, 2, padding="same")(x)
+    x = layers.Flatten()(x)
+    x = _dense(x, 2048, settings.dropout)
+    x = _dense(x, 2048, settings.dropout)
+    return keras.Model(faces, vgg16_transfer.probabilities(x), name=settings.name)
+
+
+def lean(settings: Model) -> keras.Model:
+    """Ours, on uint8 (N, 48, 48): what is learnt best in twenty minutes on two CPU cores.
+
+    The stride of the first layer leaves a quarter of the pixels to the others, and plain 3 x 3 convolutions are what a
+    CPU is fastest at: 35 million multiplications a face. Where two keep the shape, an identity runs beside them.
+
+    | layer                             | output        | parameters |
+    | --------------------------------- | ------------- | ---------- |
+    | convolution 3 x 3, 32, by 2       | (24, 24, 32)  |        416 |
+    | convolution 3 x 3, 32             | (24, 24, 32)  |      9,344 |
+    | convolution 3 x 3, 64, by 2       | (12, 12, 64)  |     18,688 |
+    | residual, 2 x 3 x 3, 64           | (12, 12, 64)  |     74,240 |
+    | convolution 3 x 3, 128, by 2      | (6, 6, 128)   |     74,240 |
+    | residual, 2 x 3 x 3, 128          | (6, 6, 128)   |    295,936 |
+    | convolution 3 x 3, 256, by 2      | (3, 3, 256)   |    295,936 |
+    | global average pooling, dropout   | (256,)        |          0 |
+    | dense 7                           | (7,)          |      1,799 |
+    """
+    faces = _faces()
+    x = vgg16_transfer.gray(faces)
+    x = _convolution(x, 32, 3, strides=2)
+    x = _convolution(x, 32, 3)
+    for filters in (64, 128):
+        x = _convolution(x, filters, 3, strides=2)
+        x = _residual(x)
+    x = _convolution(x, 256, 3, strides=2)
+    x = layers.GlobalAveragePooling2D()(x)
+    x = layers.Dropout(settings.dropout)(x)
+    return keras.Model(faces, vgg16_transfer.probabilities(x), name=settings.name)
+
+
+def hog_linear(settings: Model) -> keras.Model:
+    """The floor: multinomial logistic regression on `hog`, what `descriptors.hog` makes of faces, float32 (N, 900)."""
+    hog = keras.Input((descriptors.HOG_LENGTH,), dtype="float32", name="hog")
+    return keras.Model({"hog": hog}, vgg16_transfer.probabilities(hog), name=settings.name)
+
+
+def local_binary_patterns(faces: Any) -> Any:
+    """Local binary patterns (Ojala et al., 1996) of uint8 (N, 48, 48): float32 (N, 48, 48, 1), codes 0-255 over 255.
+
+    A bit for each neighbour, clockwise from the upper left, the lowest: whether it is no darker than the pixel. The
+    border repeats outwards.
+    """
+    padded = ops.pad(faces, [[0, 0], [1, 1], [1, 1]], mode="symmetric")
+    clockwise = ((0, 0), (0, 1), (0, 2), (1, 2), (2, 2), (2, 1), (2, 0), (1, 0))
+    bits = [padded[:, top : top + SIDE, left : left + SIDE] >= faces for top, left in clockwise]
+    codes = sum(2.0**place * ops.cast(bit, "float32") for place, bit in enumerate(bits))
+    return ops.expand_dims(codes, -1) / 255.0
+
+
+def _faces() -> keras.KerasTensor:
+    return keras.Input((SIDE, SIDE), dtype="uint8", name="faces")
+
+
+def _convolution(x: Any, filters: int, side: int, strides: int = 1) -> Any:
+    x = layers.Conv2D(filters, side, strides, padding="same", use_bias=False)(x)
+    return layers.ReLU()(layers.BatchNormalization(momentum=vgg16_transfer.BN_MOMENTUM)(x))
+
+
+def _residual(x: Any) -> Any:
+    """Two convolutions 3 x 3 beside an identity, as in ResNet-18 (He et al., 2016)."""
+    filters = x.shape[-1]
+    y = _convolution(x, filters, 3)
+    y = layers.Conv2D(filters, 3, padding="same", use_bias=False)(y)
+    y = layers.BatchNormalization(momentum=vgg16_transfer.BN_MOMENTUM)(y)
+    return layers.ReLU()(layers.Add()([x, y]))
+
+
+def _dense(x: Any, units: int, dropout: float) -> Any:
+    x = layers.Dense(units, use_bias=False)(x)
+    x = layers.ReLU()(layers.BatchNormalization(momentum=vgg16_transfer.BN_MOMENTUM)(x))
+    return layers.Dropout(dropout)(x)

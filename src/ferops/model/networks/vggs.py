@@ -1,0 +1,151 @@
+"""Systems built of VGG16: three that put another head on Keras Applications' own, and ours, trained from scratch."""
+
+from typing import Any, Final
+
+import keras
+from keras import layers, ops
+
+from ferops.labels import SIDE
+from ferops.model.networks import vgg16_transfer
+from ferops.model.networks.vgg16_transfer import BN_MOMENTUM
+from ferops.params import Model
+
+_BLOCKS: Final = ((2, 64), (2, 128), (3, 256), (3, 512), (3, 512))
+"""VGG16's convolutions and their channels, block by block (Simonyan and Zisserman 2015, configuration D)."""
+
+
+def features_mlp(settings: Model) -> keras.Model:
+    """VGG16 as a feature extractor under a multilayer perceptron, after Al-Asbaily and Bozed; its weights are random.
+
+    | layer     | output | parameters |
+    | --------- | ------ | ---------- |
+    | VGG16     | (512,) | 14,714,688 |
+    | dense 512 | (512,) |    262,656 |
+    | dense 512 | (512,) |    262,656 |
+    | dense 7   | (7,)   |      3,591 |
+
+    15,243,591 parameters; with all five blocks frozen 528,903 train. What is known of theirs is a frozen VGG16 and a
+    classic neural network: two hidden layers, a dropout behind each, are VGG16's own top, here as wide as the features.
+
+    Args:
+        settings: `frozen_blocks` of VGG16 that do not train; `scaling`; `dropout`, the rate of both.
+
+    Returns:
+        A model from uint8 (N, 48, 48) to float32 probabilities (N, 7), in the order of `labels.NAMES`.
+    """
+    faces, x = _features(settings)
+    for _ in range(2):
+        x = layers.Dense(512, activation="relu")(x)
+        x = layers.Dropout(settings.dropout)(x)
+    return keras.Model(faces, vgg16_transfer.probabilities(x), name=settings.name)
+
+
+def spinal(settings: Model) -> keras.Model:
+    """VGG16 under a SpinalNet (Kabir et al. 2020, arXiv 2007.03347), after Khan; its weights are random.
+
+    | layer    | takes                            | output | parameters |
+    | -------- | -------------------------------- | ------ | ---------- |
+    | VGG16    | faces                            | (512,) | 14,714,688 |
+    | spinal 1 | first half of the features (256) | (512,) |    131,584 |
+    | spinal 2 | second half and spinal 1 (768)   | (512,) |    393,728 |
+    | spinal 3 | first half and spinal 2 (768)    | (512,) |    393,728 |
+    | spinal 4 | second half and spinal 3 (768)   | (512,) |    393,728 |
+    | dense 7  | spinal 1 to 4 (2,048)            | (7,)   |     14,343 |
+
+    16,041,799 parameters. Khan's sizes are not known: number and width of the layers, and a dropout in front of each,
+    are those with which SpinalNet's authors publish VGG16 on images of 32x32 (their code for CIFAR).
+
+    Args:
+        settings: `frozen_blocks` of VGG16 that do not train; `scaling`; `dropout`, the rate of all five.
+
+    Returns:
+        A model from uint8 (N, 48, 48) to float32 probabilities (N, 7), in the order of `labels.NAMES`.
+    """
+    faces, x = _features(settings)
+    first, second = ops.split(x, 2, axis=-1)
+    outputs = [_spinal(first, settings.dropout)]
+    for half in (second, first, second):
+        outputs.append(_spinal(layers.Concatenate()([half, outputs[-1]]), settings.dropout))
+    x = layers.Dropout(settings.dropout)(layers.Concatenate()(outputs))
+    return keras.Model(faces, vgg16_transfer.probabilities(x), name=settings.name)
+
+
+def progressive_spinal(settings: Model) -> keras.Model:
+    """VGG16 under a ProgressiveSpinalNet (Chopra 2021, arXiv 2103.11373), after Khan; its weights are random.
+
+    | layer    | takes                              | output | parameters |
+    | -------- | ---------------------------------- | ------ | ---------- |
+    | VGG16    | faces                              | (512,) | 14,714,688 |
+    | spinal 1 | features (512)                     | (128,) |     65,664 |
+    | spinal 2 | features and spinal 1 (640)        | (128,) |     82,048 |
+    | spinal 3 | features, spinal 1 and 2 (768)     | (128,) |     98,432 |
+    | spinal 4 | features, spinal 1 to 3 (896)      | (128,) |    114,816 |
+    | dense 7  | features and spinal 1 to 4 (1,024) | (7,)   |      7,175 |
+
+    15,082,823 parameters. Khan's sizes are not known: four layers, each a quarter as wide as the features, and one
+    dropout of the features are those with which Chopra publishes VGG-5 (his code for KMNIST).
+
+    Args:
+        settings: `frozen_blocks` of VGG16 that do not train; `scaling`; `dropout`, the rate of the features' dropout.
+
+    Returns:
+        A model from uint8 (N, 48, 48) to float32 probabilities (N, 7), in the order of `labels.NAMES`.
+    """
+    faces, x = _features(settings)
+    x = layers.Dropout(settings.dropout)(x)
+    for _ in range(4):
+        x = layers.Concatenate()([x, layers.Dense(128, activation="relu")(x)])
+    return keras.Model(faces, vgg16_transfer.probabilities(x), name=settings.name)
+
+
+def best(settings: Model) -> keras.Model:
+    """VGG16 from scratch with a batch norm behind every convolution, at FER2013's own size; ours.
+
+    | layer                                     | output        | parameters |
+    | ----------------------------------------- | ------------- | ---------- |
+    | 2 x (convolution, batch norm, ReLU), pool | (24, 24, 64)  |     39,104 |
+    | 2 x (convolution, batch norm, ReLU), pool | (12, 12, 128) |    222,208 |
+    | 3 x (convolution, batch norm, ReLU), pool | (6, 6, 256)   |  1,477,632 |
+    | 3 x (convolution, batch norm, ReLU), pool | (3, 3, 512)   |  5,904,384 |
+    | 3 x (convolution, batch norm, ReLU), pool | (1, 1, 512)   |  7,084,032 |
+    | global average pooling, dropout           | (512,)        |          0 |
+    | dense 7                                   | (7,)          |      3,591 |
+
+    14,730,951 parameters, 14,722,503 trainable. `folding.fold` makes of it the plain VGG16 that the transfers take.
+
+    Args:
+        settings: `scaling`, and the rate of `dropout`.
+
+    Returns:
+        A model from uint8 (N, 48, 48) to float32 probabilities (N, 7), in the order of `labels.NAMES`.
+    """
+    faces = keras.Input((SIDE, SIDE), dtype="uint8", name="faces")
+    x = vgg16_transfer.scale(faces, settings.scaling)
+    for block, (depth, channels) in enumerate(_BLOCKS, start=1):
+        for n in range(1, depth + 1):
+            x = _convolution(x, channels, f"block{block}_conv{n}")
+        x = layers.MaxPooling2D(name=f"block{block}_pool")(x)
+    x = layers.GlobalAveragePooling2D()(x)
+    x = layers.Dropout(settings.dropout)(x)
+    return keras.Model(faces, vgg16_transfer.probabilities(x), name=settings.name)
+
+
+def _features(settings: Model) -> tuple[Any, Any]:
+    """The input, and VGG16's features of it: float32 (N, 512)."""
+    faces = keras.Input((SIDE, SIDE), dtype="uint8", name="faces")
+    return faces, layers.Flatten(name="features")(
+        vgg16_transfer.base(settings)(vgg16_transfer.scale(faces, settings.scaling))
+    )
+
+
+def _spinal(x: Any, dropout: float) -> Any:
+    """One layer of a SpinalNet: what it takes, (N, M), to (N, 512)."""
+    return layers.Dense(512, activation="relu")(layers.Dropout(dropout)(x))
+
+
+def _convolution(x: Any, channels: int, name: str) -> Any:
+    """A 3x3 convolution under Keras Applications' name for it, its batch norm under that name and `_norm`, and ReLU."""
+    # the batch norm shifts: a bias would be taken away again
+    x = layers.Conv2D(channels, 3, padding="same", use_bias=False, kernel_initializer="he_normal", name=name)(x)
+    x = layers.BatchNormalization(momentum=BN_MOMENTUM, name=f"{name}_norm")(x)
+    return layers.ReLU()(x)

@@ -1,0 +1,116 @@
+"""What a flow shows of a run, as Markdown: stages, gates, figures beside the champion's and the paper's, pictures."""
+
+import base64
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any, Final, NamedTuple
+
+from ferops.commands.results import PAPER
+from ferops.tracking.registry import ledger
+from ferops.tracking.registry.ledger import Event
+from ferops.tracking.registry.versions import CHAMPION
+from ferops.tracking.runs import describe
+from ferops.tracking.runs.outputs import read_json
+
+_FIGURES: Final = {"accuracy": "accuracy (of seven)", "binary_accuracy": "binary accuracy", "f1_macro": "F1, macro"}
+_SPLITS: Final = {"val": "validation", "test": "test"}
+_PICTURES: Final = {
+    "reports/evaluate/confusion_normalised.png": "Confusion matrix, shares of the true class",
+    "reports/augment/class_distribution.png": "Training images of each class, before and after augmentation",
+}
+
+
+class StageReport(NamedTuple):
+    """A stage as it went: `ran`, `cached` or `failed`, in how many seconds; why it failed, an address that it named."""
+
+    stage: str
+    how: str
+    seconds: float
+    message: str = ""
+    address: str | None = None
+
+
+def stages(done: Iterable[StageReport]) -> str:
+    """A row a stage."""
+    return table(
+        ["stage", "state", "seconds", "why"], [[one.stage, one.how, f"{one.seconds:.1f}", one.message] for one in done]
+    )
+
+
+def figures(folder: Path) -> str:
+    """The figures of metrics/ beside those of the champion, by reports/registry.jsonl, and the paper's.
+
+    Raises:
+        MissingOutput: metrics/ is missing or damaged.
+    """
+    scores = {split: read_json(folder / f"metrics/{split}.json") for split in _SPLITS}
+    report = read_json(folder / "data/prepared/report.json")
+    columns = {
+        f"{name}, n = {scores[split]['n']:,}" if scores[split] else f"{name}: closed": scores[split]
+        for split, name in _SPLITS.items()
+    }
+    if champion := _champion(folder):
+        columns |= {
+            f"champion (version {champion['version']}), {name}": {
+                key: champion["metrics"].get(f"{split}/{key}") for key in _FIGURES
+            }
+            for split, name in _SPLITS.items()
+        }
+    rows = [
+        [label, *(_figure(column.get(key)) for column in columns.values()), PAPER[key]]
+        for key, label in _FIGURES.items()
+    ]
+    low, high = scores["val"]["accuracy_interval"]
+    return "\n\n".join(
+        [
+            table(["", *columns, "paper (FER2013)"], rows),
+            f"Measured on {describe.dataset_words(str(report.get('dataset')))}. "
+            f"Accuracy on validation: {low:.1%} to {high:.1%} (95%). The paper's 90% is a binary accuracy.",
+        ]
+    )
+
+
+def gate(folder: Path, name: str) -> str:
+    """What Great Expectations said of a gate: the checks that failed, or how many passed.
+
+    Raises:
+        MissingOutput: the gate has written nothing.
+    """
+    record = read_json(folder / "reports/validate" / name / "validation.json")
+    failed = [check for check in record["checks"] if not check["passed"]]
+    if not failed:
+        return f"**{name}**: all {len(record['checks'])} checks passed"
+    rows = [[str(check[key] or "") for key in ("name", "split", "expected", "observed")] for check in failed]
+    return "\n\n".join(
+        [
+            f"**{name}**: {len(failed)} of {len(record['checks'])} checks failed",
+            table(["failed check", "split", "expected", "observed"], rows),
+        ]
+    )
+
+
+def pictures(folder: Path) -> str:
+    """The pictures of a run: numbers alone, no face."""
+    return "\n\n".join(picture(folder / path, title) for path, title in _PICTURES.items() if (folder / path).is_file())
+
+
+def picture(path: Path, title: str) -> str:
+    """A PNG as it can be shown without its file."""
+    return f"### {title}\n\n![{title}](data:image/png;base64,{base64.b64encode(path.read_bytes()).decode()})"
+
+
+def table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """A Markdown table; a bar in a cell is not taken for a column."""
+    lines = [list(header), ["---"] * len(header), *rows]
+    return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines)
+
+
+def _champion(folder: Path) -> Event | None:
+    """The event that registered the champion, by reports/registry.jsonl."""
+    events = ledger.lines(folder / ledger.REGISTRY)
+    digest = ledger.standing(events).get(CHAMPION)
+    return next((event for event in events if digest and event["weights_digest"] == digest), None)
+
+
+def _figure(value: Any) -> str:
+    return "-" if value is None else f"{value:.3f}"

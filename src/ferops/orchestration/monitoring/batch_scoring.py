@@ -1,0 +1,81 @@
+"""Scoring a folder of images: what is new in it, batch by batch."""
+
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from ferops.data import scored
+from ferops.data.readers import image_files
+from ferops.data.readers.image_files import UnreadableFile
+from ferops.tracking.registry.loading import Network
+
+
+class Plan(NamedTuple):
+    """What one run has to do.
+
+    Fields:
+        folder: of the images. output: of the table. run: its name.
+        batches: the files to read, in order; those that the same weights have scored are not among them.
+        found: files in the folder. known: those that are left out.
+    """
+
+    folder: Path
+    output: Path
+    run: str
+    batches: tuple[tuple[Path, ...], ...]
+    found: int
+    known: int
+
+
+class ScoringResult(NamedTuple):
+    """What came of a batch: images of each predicted class, and the files that could not be read."""
+
+    predicted: Counter[str]
+    bad: list[UnreadableFile]
+
+
+def plan(folder: Path, output: Path, weights_digest: str, batch_size: int) -> Plan:
+    """Find what is new: by the content of the files, so a changed file is, and one that was renamed is not.
+
+    Args:
+        folder: of the images.
+        output: of the table.
+        weights_digest: of the network that is to score them.
+        batch_size: images a batch, at most.
+
+    Raises:
+        NoImages: the folder is not there, cannot be read or is empty.
+        BadScored: a part of the table cannot be read.
+    """
+    found = image_files.find(folder)
+    scored.sweep(output)
+    seen: set[str | None] = {*scored.known(output, weights_digest)}
+    new: list[Path] = []
+    for path, digest in zip(found, image_files.digests(found), strict=True):
+        if digest is None or digest not in seen:  # without a digest: reading it will tell why
+            new.append(path)
+        if digest is not None:
+            seen.add(digest)
+    batches = tuple(tuple(new[at : at + batch_size]) for at in range(0, len(new), batch_size))
+    return Plan(folder, output, scored.new_run(), batches, found=len(found), known=len(found) - len(new))
+
+
+def score(batch: Sequence[Path], plan: Plan, network: Network) -> ScoringResult:
+    """Read a batch, ask the network, and add a part to the table."""
+    faces, bad = image_files.read(batch, plan.folder)
+    if not faces:
+        return ScoringResult(Counter(), bad)
+    probabilities = np.asarray(network.predict(np.stack([face.pixels for face in faces])))
+    part = scored.table(
+        faces,
+        probabilities,
+        kernel=network.kernel,
+        version=network.version,
+        weights_digest=network.weights_digest,
+        run=plan.run,
+    )
+    scored.add(plan.output, part)
+    return ScoringResult(Counter(part["label"]), bad)

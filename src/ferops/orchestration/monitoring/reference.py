@@ -1,0 +1,110 @@
+"""What scored images are held against: the data that a network was trained on, and what it predicts of others."""
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+import pandas as pd
+
+from ferops.data import prepared
+from ferops.data.statistics import STATISTICS, measure
+from ferops.errors import FeropsError
+from ferops.labels import NAMES
+from ferops.machine.worktrees import NoWorktree, dvc, worktree
+from ferops.stages import SCRATCH
+from ferops.tracking import tags
+from ferops.tracking.lineage.identity import PREPARED
+from ferops.tracking.lineage.origins import LockHistory
+from ferops.tracking.registry import versions
+from ferops.tracking.store import MODEL, Store
+
+_DATA_MD5: Final = "ferops.data_md5"
+
+
+class NoReference(FeropsError):
+    """The data that a network was trained on are not to be had."""
+
+
+def predicted(store: Store, reference: str) -> pd.Series:
+    """Names of the classes that a network predicts on its validation images, which it was not trained on.
+
+    Raises:
+        UnknownVersion, MissingArtifact: there is no such version, or it has lost its predictions.
+    """
+    table = versions.scored_version(store, reference).predictions
+    rows = table[table["split"] == "validation"]
+    return pd.Series(np.take(NAMES, rows[list(NAMES)].to_numpy().argmax(axis=1)))
+
+
+def statistics(store: Store, reference: str, root: Path = Path()) -> pd.DataFrame:
+    """Pixel statistics of the training images of a network: a row an image, the columns of `STATISTICS`.
+
+    They are those of data/prepared, median filtered as the network sees them, without the augmented copies. Where the
+    clone has other data now, those of the network's commit come from DVC's cache, else from its remote. The statistics
+    are kept in .scratch/ under the data's md5: it is done once.
+
+    Args:
+        store: the open store.
+        reference: `fer-vgg16@ALIAS` or `fer-vgg16/NUMBER`.
+        root: the clone.
+
+    Raises:
+        UnknownVersion: there is no such version.
+        NoReference: the data are neither in the clone nor in DVC's cache nor in a remote.
+    """
+    version = versions.resolve(store, reference)
+    md5 = str(version.tags.get(_DATA_MD5))
+    kept = root / SCRATCH / "statistics" / f"{md5}.parquet"
+    if kept.is_file():
+        table = pd.read_parquet(kept)
+        if list(table) == list(STATISTICS):
+            return table
+    found = _measure(root, md5)
+    table = _from_dvc(int(version.version), str(version.tags.get(tags.TRAINING)), md5, root) if found is None else found
+    kept.parent.mkdir(parents=True, exist_ok=True)
+    scratch = kept.with_suffix(".new")
+    table.to_parquet(scratch, index=False)
+    scratch.replace(kept)
+    return table
+
+
+def _from_dvc(version: int, training: str, md5: str, root: Path) -> pd.DataFrame:
+    name = f"{MODEL} version {version}"
+    source = LockHistory(root).source(training)
+    if source is None:
+        raise NoReference(
+            f"the data that {name} was trained on ({md5}) are not in {root / PREPARED}, and no commit holds its "
+            "dvc.lock; check its data out, or commit the dvc.lock of its training"
+        )
+    try:
+        with worktree(source.commit, root) as folder:
+            for word in ("checkout", "pull"):
+                dvc(folder, word, PREPARED)
+                table = _measure(folder, md5)
+                if table is not None:
+                    return table
+    except NoWorktree as error:
+        raise NoReference(f"the data that {name} was trained on cannot be had: {error}") from None
+    raise NoReference(
+        f"the data that {name} was trained on ({md5}) are neither in DVC's cache nor in a remote; bring them back by "
+        "`dvc pull`, or promote a network that was trained on data that are there"
+    )
+
+
+def _measure(root: Path, md5: str) -> pd.DataFrame | None:
+    """The statistics of the training images of a clone; None where its data are others or none."""
+    if _md5(root / PREPARED) != md5:
+        return None
+    return measure(prepared.load(root / PREPARED).split("train")[0])
+
+
+def _md5(folder: Path) -> str:
+    """A folder's md5 as DVC has it in dvc.lock: of the list of its files and theirs."""
+    files = []
+    for path in sorted(path for path in folder.rglob("*") if path.is_file()):
+        with path.open("rb") as stream:
+            digest = hashlib.file_digest(stream, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
+        files.append({"md5": digest, "relpath": path.relative_to(folder).as_posix()})
+    return hashlib.md5(json.dumps(files, sort_keys=True).encode(), usedforsecurity=False).hexdigest() + ".dir"

@@ -1,0 +1,66 @@
+"""What the promotion flow shows of a decision, as Markdown."""
+
+from pathlib import Path
+from typing import Final
+
+from ferops.orchestration import markdown
+from ferops.promotion import gate
+from ferops.promotion.gate import Verdict
+from ferops.tracking import store
+from ferops.tracking.store import MODEL, Store
+
+CONFUSION: Final = "figures/evaluate/confusion_normalised.png"
+"""Path among a run's artifacts."""
+
+_VAL: Final = "val/"
+
+
+def page(opened: Store, verdict: Verdict, says: str, confusion: Path | None) -> str:
+    """The decision with all that it rests on.
+
+    Args:
+        opened: the store of the two.
+        verdict: what the gate says.
+        says: what comes of it, or what it waits for.
+        confusion: the challenger's confusion matrix, where MLflow has it.
+    """
+    parts = [says, *(f"- {reason}" for reason in verdict.reasons)]
+    if verdict.decision:
+        parts += [
+            f"### The rules: {MODEL} on validation, n = {verdict.decision.n:,}",
+            markdown.table(
+                ["promotion in params.yaml", "needed", *_names(verdict), ""],
+                [(*cells, "ok" if passed else "no") for *cells, passed in gate.rows(verdict.decision)],
+            ),
+            f"Accuracy: {' '.join(gate.comparison(verdict.decision))}.",
+        ]
+    parts += ["### Their figures", _figures(verdict), "Test decides nothing."]
+    if confusion:
+        parts.append(markdown.picture(confusion, "The challenger's confusion matrix, shares of the true class"))
+    return "\n\n".join([*parts, "### Their runs", _way(opened, verdict)])
+
+
+def _names(verdict: Verdict) -> list[str]:
+    champion = f"champion, version {verdict.champion.version}" if verdict.champion else "no champion"
+    return [champion, f"challenger, version {verdict.challenger.version}"]
+
+
+def _figures(verdict: Verdict) -> str:
+    """The headline figures on validation beside each other, and those on test."""
+    old, new = verdict.champion.metrics if verdict.champion else {}, verdict.challenger.metrics
+    keys = sorted(key for key in {*old, *new} if key.startswith(_VAL))
+    rows = [[key.removeprefix(_VAL), *(_figure(one.get(key)) for one in (old, new))] for key in keys]
+    test = ["test", *(gate.on_test(one) if one else "" for one in (verdict.champion, verdict.challenger))]
+    return markdown.table(["", *_names(verdict)], [*rows, test])
+
+
+def _figure(value: float | None) -> str:
+    return "" if value is None else f"{value:.4f}"
+
+
+def _way(opened: Store, verdict: Verdict) -> str:
+    """Links to both runs in MLflow, and what starts its UI where no server has it."""
+    ones = [one for one in (verdict.champion, verdict.challenger) if one]
+    links = [f"- [version {one.version}]({store.page(opened, one.run_id)})" for one in ones]
+    is_served = opened.address.startswith("http")
+    return "\n".join([*links, *([] if is_served else ["", f"`{store.how_to_see(opened.address)}` shows them."])])

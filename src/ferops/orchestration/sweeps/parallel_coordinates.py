@@ -1,0 +1,109 @@
+"""The picture of a sweep: parallel coordinates, a line a trial, an axis a parameter, the last one the accuracy."""
+
+import itertools
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Final, NamedTuple
+
+import matplotlib
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from ferops.orchestration.sweeps.search import Outcome
+
+LAST: Final = "accuracy\n(validation)"
+
+_TICKS: Final = 5
+_LOG: Final = 20.0  # an axis whose numbers span more than this factor is logarithmic
+_MAP: Final = matplotlib.colormaps["viridis"]
+_GRAY: Final = "#8a8f98"
+
+
+class Axis(NamedTuple):
+    """One vertical axis: its title, each trial's height on it in [0, 1], ticks as height and text."""
+
+    title: str
+    heights: tuple[float, ...]
+    ticks: tuple[tuple[float, str], ...]
+
+
+def axis(title: str, values: Sequence[Any]) -> Axis:
+    """Place values on an axis: numbers by their size, logarithmically where they span decades, all else by its name."""
+    if all(isinstance(value, int | float) and not isinstance(value, bool) for value in values):
+        return _of_numbers(title, [float(value) for value in values])
+    names = sorted({str(value) for value in values})
+    places = {name: _share(number, 0, len(names) - 1) for number, name in enumerate(names)}
+    return Axis(title, tuple(places[str(value)] for value in values), tuple((places[name], name) for name in names))
+
+
+def draw(path: Path, outcomes: Sequence[Outcome], name: str) -> None:
+    """Write the picture of a sweep as PNG; trials that failed have no accuracy, and no line.
+
+    Args:
+        path: of the PNG.
+        outcomes: of all trials; at least one succeeded.
+        name: of the sweep.
+    """
+    done = sorted((outcome for outcome in outcomes if outcome.ended.scores), key=lambda outcome: outcome.ended.accuracy)
+    values: Mapping[str, list[Any]] = {key: [o.trial.values[key] for o in done] for key in done[0].trial.values}
+    accuracies = [outcome.ended.accuracy for outcome in done]
+    axes_of = [*(axis(key.replace(".", ".\n", 1), column) for key, column in values.items()), axis(LAST, accuracies)]
+
+    figure = Figure(figsize=(2.6 + 1.9 * len(axes_of), 5), layout="constrained")
+    axes = figure.subplots()
+    for number, accuracy in enumerate(accuracies):  # the best is drawn last, over the others
+        is_best = accuracy == accuracies[-1]
+        _line(
+            axes,
+            [one.heights[number] for one in axes_of],
+            _MAP(0.9 * axes_of[-1].heights[number]),
+            2.8 if is_best else 1.4,
+        )
+    for number, one in enumerate(axes_of):
+        axes.axvline(number, color=_GRAY, linewidth=1)
+        for height, text in one.ticks:
+            axes.annotate(
+                text, (number, height), (5, 0), textcoords="offset points", va="center", fontsize=9,
+                bbox={"boxstyle": "round,pad=0.1", "facecolor": "white", "alpha": 0.75, "linewidth": 0},
+            )  # fmt: skip
+    axes.set_xlim(-0.1, len(axes_of) - 1 + 0.35)
+    axes.set_ylim(-0.04, 1.04)
+    axes.set_yticks([])
+    axes.set_xticks(range(len(axes_of)), [one.title for one in axes_of])
+    axes.tick_params(axis="x", length=0)
+    axes.spines[:].set_visible(False)
+    failed = len(outcomes) - len(done)
+    axes.set_title(f"{name}: {len(done)} of {len(outcomes)} trials" + (f"; {failed} failed" if failed else ""))
+    figure.savefig(path, dpi=110)
+
+
+def _line(axes: Axes, heights: Sequence[float], colour: Any, width: float) -> None:
+    """From axis to axis, level where it crosses one, so that lines that meet on an axis can be told apart."""
+    t = np.linspace(0, 1, 40)
+    bend = t * t * (3 - 2 * t)
+    for number, (left, right) in enumerate(itertools.pairwise(heights)):
+        axes.plot(number + t, left + (right - left) * bend, color=colour, linewidth=width, alpha=0.85)
+
+
+def _of_numbers(title: str, numbers: Sequence[float]) -> Axis:
+    different = sorted(set(numbers))
+    low, high = different[0], different[-1]
+    if low > 0 and high / low >= _LOG:
+        title, scale = f"{title} (log)", math.log10
+    else:
+        scale = float
+    shown = different if len(different) <= _TICKS else _spread(low, high, is_log=scale is math.log10)
+    digits = 4 if shown is different else 3
+    ticks = tuple((_share(scale(number), scale(low), scale(high)), f"{number:.{digits}g}") for number in shown)
+    return Axis(title, tuple(_share(scale(number), scale(low), scale(high)) for number in numbers), ticks)
+
+
+def _spread(low: float, high: float, *, is_log: bool) -> list[float]:
+    return [float(n) for n in (np.geomspace if is_log else np.linspace)(low, high, _TICKS)]
+
+
+def _share(number: float, low: float, high: float) -> float:
+    """Where a number is between two; in the middle where they are one."""
+    return (number - low) / (high - low) if high > low else 0.5

@@ -1,0 +1,212 @@
+"""What the pipeline has written, read as one value: all that a run in MLflow is rebuilt from."""
+
+import csv
+import hashlib
+import json
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from ferops.errors import FeropsError
+from ferops.tracking.lineage.identity import PREPARED, data_digest, lock_hash, read_lock, training_identity
+from ferops.tracking.runs import describe
+from ferops.tracking.runs.live import Epoch
+
+FINAL: Final = {"val": "val/final", "test": "test"}
+"""Prefix of the figures that `evaluate` measures on the kept weights.
+
+`val/accuracy` is already the curve of every epoch, and the kept weights are those of the best epoch, not of the last:
+so the final figures on validation are a group of their own, `val/final/`. On test nothing else is ever scored.
+"""
+
+SETTINGS: Final = "evaluation/params.json"
+"""Path among a run's artifacts: the parameters that come after training."""
+
+_EXTRA: Final = "metrics/extra.json"
+_FILES: Final = {
+    "evaluation/predictions.parquet": "predictions.parquet",
+    "evaluation/confusion.csv": "reports/evaluate/confusion.csv",
+    "evaluation/per_class.csv": "reports/evaluate/per_class.csv",
+    "evaluation/reliability.csv": "reports/evaluate/reliability.csv",
+    "evaluation/val.json": "metrics/val.json",
+    "evaluation/test.json": "metrics/test.json",
+    "evaluation/extra.json": _EXTRA,
+    "training/history.csv": "reports/train/history.csv",
+    "training/training.json": "models/training.json",
+    "lineage/dvc.yaml": "dvc.yaml",
+    "lineage/dvc.lock": "dvc.lock",
+    "lineage/params.yaml": "params.yaml",
+}
+_FIGURES: Final = ("train", "evaluate", "augment")
+_FACES: Final = ("sheet", "contact", "faces", "mistakes", "gradcam", "grad_cam")
+_LOCK: Final = "lineage/dvc.lock"
+
+
+class MissingOutput(FeropsError):
+    """A file that an earlier stage writes is missing or cannot be read."""
+
+
+@dataclass(frozen=True)
+class Outputs:
+    """The pipeline's outputs as `publish` needs them.
+
+    Fields:
+        params: flattened parameters, all sections.
+        identity: hash of the training (`training_identity`).
+        lock: hash of dvc.lock (`lock_hash`).
+        data_md5: DVC's digest of the prepared data.
+        report: data/prepared/report.json. training: models/training.json.
+        history: every epoch, in order.
+        scores: final figures of `val` and `test` as in metrics/; empty where a split stayed closed.
+        metrics: the same under their MLflow names.
+        headline: the few of them to show first.
+        files: path among the run's artifacts -> file.
+        evaluation: flattened parameters that come after training.
+        digest: hash of all that is attached to a run after its training; equal: nothing new.
+    """
+
+    root: Path
+    params: Mapping[str, Any]
+    identity: str
+    lock: str
+    data_md5: str
+    report: Mapping[str, Any]
+    training: Mapping[str, Any]
+    history: tuple[Epoch, ...]
+    scores: Mapping[str, Mapping[str, Any]]
+    metrics: Mapping[str, float]
+    headline: Mapping[str, float]
+    files: Mapping[str, Path]
+    evaluation: Mapping[str, Any]
+    digest: str
+
+    @property
+    def weights_digest(self) -> str:
+        """Digest of the weights."""
+        return str(self.training["weights_digest"])
+
+    @property
+    def is_served(self) -> bool:
+        """Whether the network is a Keras graph from pixels to probabilities; any other is a run and never a version."""
+        return bool(self.training.get("served", True))
+
+
+def read_outputs(params: Mapping[str, Any], root: Path = Path()) -> Outputs:
+    """Read what the stages before `publish` have written below `root`.
+
+    Args:
+        params: flattened parameters.
+        root: the folder that the stages ran in.
+
+    Raises:
+        NotTrained: dvc.lock holds no training.
+        MissingOutput: a file is missing or is not what it should be.
+    """
+    lock = read_lock(root / "dvc.lock")
+    identity = training_identity(lock)
+    training = read_json(root / "models/training.json")
+    history = tuple(read_history(root / "reports/train/history.csv"))
+    scores = {split: read_json(root / f"metrics/{split}.json") for split in FINAL}
+    metrics = {f"{FINAL[split]}/{key}": value for split in FINAL for key, value in _numbers(scores[split])}
+    metrics |= {
+        f"extra/{name}/{key}": value for name, figures in _extra(root).items() for key, value in _numbers(figures)
+    }
+    metrics |= {
+        f"train/{key}": float(training[key])
+        for key in ("seconds", "epochs", "best_epoch", "milliseconds_an_image")
+        if training.get(key) is not None
+    }
+    files = _files(root)
+    evaluation = {key: value for key, value in params.items() if key.partition(".")[0] in describe.LATER}
+    report = read_json(root / PREPARED / "report.json")
+    return Outputs(
+        root=root,
+        params=params,
+        identity=identity,
+        lock=lock_hash(lock),
+        data_md5=data_digest(lock),
+        report=report,
+        training=training,
+        history=history,
+        scores=scores,
+        metrics=metrics,
+        headline=describe.headline(scores["val"], scores["test"]),
+        files=files,
+        evaluation=evaluation,
+        digest=_digest(files, lock_hash(lock), evaluation),
+    )
+
+
+def read_history(path: Path) -> Iterator[Epoch]:
+    """The epochs of reports/train/history.csv.
+
+    Raises:
+        MissingOutput: the file is missing, or a row is not numbers.
+    """
+    try:
+        with path.open(encoding="utf-8", newline="") as stream:
+            for row in csv.DictReader(stream):
+                metrics = {name: float(value) for name, value in row.items() if name not in ("epoch", "time") and value}
+                yield Epoch(int(float(row["epoch"])), metrics, float(row["time"]))
+    except FileNotFoundError:
+        raise MissingOutput(f"{path} is missing; run `dvc repro`") from None
+    except (KeyError, TypeError, ValueError) as error:
+        raise MissingOutput(f"{path} is not a history of epochs: {error}; run `dvc repro --force train`") from None
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """A JSON object that a stage wrote.
+
+    Raises:
+        MissingOutput: the file is missing, or holds no JSON object.
+    """
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise MissingOutput(f"{path} is missing; run `dvc repro` in the repository's root") from None
+    except ValueError as error:
+        raise MissingOutput(f"{path} is not JSON: {error}; run `dvc repro`") from None
+    if not isinstance(value, dict):
+        raise MissingOutput(f"{path}: expected a JSON object; run `dvc repro`")
+    return value
+
+
+def _extra(root: Path) -> dict[str, Any]:
+    """Figures of each extra test set; a pipeline from before there were any has no such file."""
+    path = root / _EXTRA
+    return read_json(path) if path.is_file() else {}
+
+
+def _numbers(scores: Mapping[str, Any]) -> Iterator[tuple[str, float]]:
+    """Every finite number under a name for MLflow; measures of a class as `per_class/recall_disgust`."""
+    for key, value in scores.items():
+        if key == "per_class" and isinstance(value, dict):
+            for name, measures in value.items():
+                yield from ((f"per_class/{measure}_{name}", number) for measure, number in _numbers(measures))
+        elif isinstance(value, dict):
+            yield from ((f"{key}_{inner}", number) for inner, number in _numbers(value))
+        elif isinstance(value, list) and len(value) == 2:
+            yield from ((f"{key}_{end}", number) for end, number in _numbers({"low": value[0], "high": value[1]}))
+        elif isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value):
+            yield key, float(value)
+
+
+def _files(root: Path) -> dict[str, Path]:
+    """Artifacts of a run. What shows faces of the data set is no figure (DESIGN 1.6): only plots of numbers are."""
+    files = {name: root / path for name, path in _FILES.items()}
+    for stage in _FIGURES:
+        for figure in sorted((root / "reports" / stage).glob("*.png")):
+            if not any(word in figure.stem.lower() for word in _FACES):
+                files[f"figures/{stage}/{figure.name}"] = figure
+    for result in sorted((root / "reports/validate").glob("*/validation.json")):
+        files[f"validation/{result.parent.name}.json"] = result
+    return {name: path for name, path in files.items() if path.is_file()}
+
+
+def _digest(files: Mapping[str, Path], lock: str, evaluation: Mapping[str, Any]) -> str:
+    """Hash of what is attached."""
+    parts = {name: hashlib.sha256(path.read_bytes()).hexdigest() for name, path in files.items() if name != _LOCK}
+    parts |= {_LOCK: lock, SETTINGS: json.dumps(evaluation, sort_keys=True)}
+    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
