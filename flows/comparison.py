@@ -45,7 +45,7 @@ def comparison(
         table: table3, the systems of the paper's Table 3 and ours, or ablations, the paper's choices one by one.
         epochs: of every training, at most; each recipe's own by default.
         minutes: of every training, at most.
-        subset: mini, the file that FER2013_MINI names, or sample, the synthetic faces; the data of params.yaml by default.
+        subset: mini (the file that FER2013_MINI names) or sample (synthetic faces); params.yaml's data by default.
         weights: where systems on VGG16 start: a file, or imagenet, which is fetched.
         notify: a notification block of Prefect, as in slack-webhook/team, that hears of a failure.
     """
@@ -112,7 +112,7 @@ def main(
         Subset | None,
         typer.Option(
             parser=comparison_tables.subset,
-            help="mini: the file that FER2013_MINI names; sample: the synthetic faces. The data of params.yaml by default.",
+            help="mini: the file that FER2013_MINI names; sample: synthetic faces. By default params.yaml's data.",
         ),
     ] = None,
     weights: Annotated[

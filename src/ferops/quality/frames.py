@@ -17,8 +17,8 @@ def by_split(manifest: pd.DataFrame) -> pd.DataFrame:
     """The images of the three known splits, with what is judged split by split.
 
     Returns:
-        split str; expression: name or null; mean, std float64: grey levels; duplicate_earlier float64: 1 where the image
-        repeats one of an earlier split (train, validation, test in this order), else 0, so its mean is a share.
+        split str; expression: name or null; mean, std float64: grey levels; duplicate_earlier float64: 1 where the
+        image repeats one of an earlier split (train, validation, test in this order), else 0, so its mean is a share.
     """
     order = _column(manifest, "split").map({split: place for place, split in enumerate(SPLITS)})
     group = _numbers(manifest, "duplicate_of")

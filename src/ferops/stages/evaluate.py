@@ -80,8 +80,8 @@ def _score(
 def _extra(core: keras.Model, kernel: int, settings: parameters.Evaluate) -> dict[str, Any]:
     """Figures of each set in data/extra, its faces filtered as those that were trained on.
 
-    They were made apart from FER2013: no image has a duplicate in training. A class that a set lacks is not in its macro
-    averages; to predict it is a miss.
+    They were made apart from FER2013: no image has a duplicate in training. A class that a set lacks is not in its
+    macro averages; to predict it is a miss.
     """
     scores = {}
     for folder in sorted(path for path in EXTRA.glob("[!.]*") if path.is_dir()):
