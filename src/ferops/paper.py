@@ -160,6 +160,15 @@ def accuracy_bounds(precision: float, recall: float) -> Range:
     return Range(recall, 1 - _false_alarms(precision, recall))
 
 
+_BOUNDS: Final = accuracy_bounds(PRECISION, RECALL)
+IN_WORDS: Final = {
+    "accuracy": f"{_BOUNDS.low:.0%} to {_BOUNDS.high:.0%} (inferred)",
+    "binary_accuracy": f"{ACCURACY:.0%}",
+    "f1_macro": f"{F1:.0%} (micro)",
+}
+"""What the paper prints, beside our metrics of these names: its 90% is a binary accuracy (docs/paper.md)."""
+
+
 def undecided(precision: float, recall: float) -> float:
     """Share of images in which no output of the softmax exceeds a half: only there accuracy is not known."""
     return 1 - recall / precision

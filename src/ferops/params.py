@@ -10,6 +10,7 @@ from ruamel.yaml.comments import CommentedMap
 from ruamel.yaml.error import YAMLError
 
 from ferops.errors import FeropsError
+from ferops.machine.files import replacing
 
 Fraction = Annotated[float, Field(ge=0, le=1)]
 Seed = Annotated[int, Field(ge=0, lt=2**32)]
@@ -217,10 +218,8 @@ def merge(values: dict[str, Any], path: Path = Path("params.yaml")) -> Params:
     document = _read(path)
     _overlay(document, values)
     merged = check(document, f"{path} with the changes asked for")
-    scratch = path.with_name(f".{path.name}.new")
-    with scratch.open("w", encoding="utf-8") as stream:
+    with replacing(path) as scratch, scratch.open("w", encoding="utf-8") as stream:
         _yaml().dump(document, stream)
-    scratch.replace(path)
     return merged
 
 

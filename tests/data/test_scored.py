@@ -73,13 +73,13 @@ def test_runs_are_named_in_their_order() -> None:
 
 
 def test_what_a_killed_scoring_left_is_swept_when_it_is_old(tmp_path: Path) -> None:
-    old, young = tmp_path / ".a-00000.parquet.new", tmp_path / ".b-00000.parquet.new"
+    old, young = tmp_path / ".new.a-00000.parquet", tmp_path / ".new.b-00000.parquet"
     for path in (old, young):
         path.write_bytes(b"half")
     os.utime(old, (time.time() - 7200,) * 2)
     scored.add(tmp_path, part("c"))
     assert len(pd.read_parquet(tmp_path)) == 10
-    scored.sweep(tmp_path)
+    scored.delete_stale_parts(tmp_path)
     assert not old.exists()
     assert young.exists()
 

@@ -34,8 +34,8 @@ def use(path: Path, recipe: str | None, console: Console) -> None:
     """Read a copy of FER2013 through, track it with DVC under data/raw and point params.yaml at it.
 
     Works in the repository's root. The synthetic sample (data/sample/fer2013.csv) is used where it lies. A copy that
-    does not tell PublicTest from PrivateTest sets `data.split: folders`, and says so. Whatever fails, no file is left in
-    data/raw, no .dvc file and no change in params.yaml.
+    does not tell PublicTest from PrivateTest sets `data.split: folders`, and says so. Whatever fails, no file is left
+    in data/raw, no .dvc file and no change in params.yaml.
 
     Args:
         path: any copy that `ferops.data.readers.layouts.read` reads: a file or a folder.

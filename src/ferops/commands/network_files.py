@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from ferops.errors import FeropsError
+from ferops.machine.files import replacing
 
 
 class NotWritable(FeropsError):
@@ -49,11 +50,7 @@ def load(path: Path) -> Any:
 
 def write(out: Path, fill: Callable[[Path], None]) -> str:
     """Have a file written under its name only when it is whole; gives name, size and digest in words."""
-    partial = out.with_name(f".partial.{out.name}")
-    try:
+    with replacing(out) as partial:
         fill(partial)
-        partial.replace(out)
-    finally:
-        partial.unlink(missing_ok=True)
     content = out.read_bytes()
     return f"{out}, {len(content) / 1e6:.1f} MB, sha256 {hashlib.sha256(content).hexdigest()}"

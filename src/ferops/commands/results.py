@@ -10,14 +10,6 @@ from ferops import paper
 from ferops.tracking.registry import ledger
 from ferops.tracking.runs.outputs import read_json
 
-_BOUNDS: Final = paper.accuracy_bounds(paper.PRECISION, paper.RECALL)
-PAPER: Final = {
-    "accuracy": f"{_BOUNDS.low:.0%} to {_BOUNDS.high:.0%} (inferred)",
-    "binary_accuracy": f"{paper.ACCURACY:.0%}",
-    "f1_macro": f"{paper.F1:.0%} (micro)",
-}
-"""What the paper prints, in its own terms: its 90% is a binary accuracy; docs/paper.md says how we know."""
-
 _ROWS: Final = {
     "accuracy": "accuracy (of seven)",
     "accuracy_deduplicated": "  without duplicates in training",
@@ -50,7 +42,7 @@ def show(console: Console, root: Path = Path()) -> None:
     table.add_column(f"test\nn = {test['n']:,}" if test else "test\nclosed", justify="right")
     table.add_column("paper\n(FER2013)", justify="right", style="dim")
     for key, label in _ROWS.items():
-        table.add_row(label, _figure(key, val), _figure(key, test), PAPER.get(key, ""))
+        table.add_row(label, _figure(key, val), _figure(key, test), paper.IN_WORDS.get(key, ""))
     low, high = (test or val)["accuracy_interval"]
     lines = [
         f"measured on  {_DATA[report['dataset']]}",

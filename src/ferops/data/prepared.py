@@ -4,7 +4,6 @@ data/augmented is such a folder too. The files carry no time and no path, so the
 """
 
 import json
-import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -15,6 +14,7 @@ from numpy.typing import NDArray
 
 from ferops.errors import FeropsError
 from ferops.labels import SIDE
+from ferops.machine.files import replacing
 
 IMAGES: Final = "images.npy"
 MANIFEST: Final = "manifest.parquet"
@@ -61,19 +61,11 @@ def save(folder: Path, images: NDArray[np.uint8], manifest: pd.DataFrame, report
         BadPrepared: images and manifest differ in length, or an image is not uint8 48 x 48.
     """
     _belong_together(folder, images, manifest)
-    scratch = folder.with_name(f".{folder.name}.new")
-    shutil.rmtree(scratch, ignore_errors=True)
-    try:
-        scratch.mkdir(parents=True)
+    with replacing(folder) as scratch:
+        scratch.mkdir()
         np.save(scratch / IMAGES, images)
         manifest.to_parquet(scratch / MANIFEST, index=False)
         (scratch / REPORT).write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
-    except BaseException:
-        shutil.rmtree(scratch, ignore_errors=True)  # on a full disk it would stand in the way of the next try
-        raise
-    if folder.exists():
-        shutil.rmtree(folder)
-    scratch.rename(folder)
 
 
 def load(folder: Path) -> Prepared:

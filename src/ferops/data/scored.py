@@ -21,6 +21,7 @@ from ferops.data.readers.image_files import Face, UnreadableFile
 from ferops.data.statistics import STATISTICS, measure
 from ferops.errors import FeropsError
 from ferops.labels import NAMES
+from ferops.machine.files import replacing
 
 COLUMNS: Final = {
     "path": "str",
@@ -91,12 +92,10 @@ def table(
 
 def add(folder: Path, part: pd.DataFrame) -> Path:
     """Write a part; a run's parts are counted by the names that are there."""
-    folder.mkdir(parents=True, exist_ok=True)
     run = str(part["run"].iloc[0])
     path = folder / f"{run}-{len(list(folder.glob(f'{run}-*.parquet'))):05}.parquet"
-    scratch = path.with_name(f".{path.name}.new")
-    part.to_parquet(scratch, index=False)
-    scratch.rename(path)
+    with replacing(path) as scratch:
+        part.to_parquet(scratch, index=False)
     return path
 
 
@@ -108,9 +107,9 @@ def add_bad(folder: Path, run: str, bad: Sequence[UnreadableFile]) -> Path:
     return path
 
 
-def sweep(folder: Path) -> None:
+def delete_stale_parts(folder: Path) -> None:
     """Remove what killed scorings left half written; what is younger than an hour may be another's."""
-    for left in folder.glob(".*.new"):
+    for left in folder.glob(".new.*"):
         if time.time() - left.stat().st_mtime > _HOUR:
             left.unlink(missing_ok=True)
 

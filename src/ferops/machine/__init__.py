@@ -1,1 +1,4 @@
-"""TODO."""
+"""What is about the computer: git worktrees, processes, atomic writes, TensorFlow's environment.
+
+Imports `errors` alone, so that every layer above may use it.
+"""

@@ -16,6 +16,7 @@ from keras import ops
 
 from ferops.errors import FeropsError
 from ferops.labels import NAMES
+from ferops.machine.files import replacing
 from ferops.model.averaging import Average
 from ferops.model.batches import Batches, Change, Faces, Labels, Targets, mixup, smooth
 from ferops.model.networks import descriptors
@@ -290,9 +291,8 @@ def _checkpoint(model: keras.Model, progress: Progress, scratch: Path, *, is_ave
     if progress.best_epoch == epoch:
         progress.best = validated
     _save(model, scratch, validated)
-    state = scratch / "progress.new"
-    state.write_text(json.dumps(vars(progress)), encoding="utf-8")
-    state.replace(scratch / "progress.json")
+    with replacing(scratch / "progress.json") as state:
+        state.write_text(json.dumps(vars(progress)), encoding="utf-8")
     for file in scratch.glob("epoch-*.weights.h5"):
         if file.name not in (progress.last, progress.average, progress.best):
             file.unlink()

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
-from ferops.commands.results import PAPER
+from ferops import paper
 from ferops.tracking.registry import ledger
 from ferops.tracking.registry.ledger import Event
 from ferops.tracking.registry.versions import CHAMPION
@@ -57,7 +57,7 @@ def figures(folder: Path) -> str:
             for split, name in _SPLITS.items()
         }
     rows = [
-        [label, *(_figure(column.get(key)) for column in columns.values()), PAPER[key]]
+        [label, *(_figure(column.get(key)) for column in columns.values()), paper.IN_WORDS[key]]
         for key, label in _FIGURES.items()
     ]
     low, high = scores["val"]["accuracy_interval"]

@@ -6,8 +6,8 @@ import shutil
 from pathlib import Path
 
 from ferops import params
+from ferops.machine.files import SCRATCH
 from ferops.machine.tensorflow import quiet_imports
-from ferops.stages import SCRATCH
 from ferops.tracking.registry.registration import ServedModel
 from ferops.tracking.runs.outputs import MissingOutput
 from ferops.tracking.runs.publishing import Publication, publish

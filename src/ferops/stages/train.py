@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 import ferops.model
 from ferops import params as parameters
 from ferops.data import augmentation, prepared
+from ferops.machine.files import SCRATCH
 from ferops.model import fitting, plots, runtime, weights
 from ferops.model.networks import descriptors, systems, vgg16_transfer
-from ferops.stages import SCRATCH
 from ferops.stages.progress import EpochBar
 from ferops.tracking.runs.live import LiveRun
 

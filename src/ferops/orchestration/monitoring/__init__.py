@@ -1,1 +1,1 @@
-"""TODO."""
+"""Score folders of images with the registered model, and compare the latest with what it was trained on."""

@@ -51,7 +51,7 @@ def plan(folder: Path, output: Path, weights_digest: str, batch_size: int) -> Pl
         BadScored: a part of the table cannot be read.
     """
     found = image_files.find(folder)
-    scored.sweep(output)
+    scored.delete_stale_parts(output)
     seen: set[str | None] = {*scored.known(output, weights_digest)}
     new: list[Path] = []
     for path, digest in zip(found, image_files.digests(found), strict=True):

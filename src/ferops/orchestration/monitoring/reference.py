@@ -12,8 +12,8 @@ from ferops.data import prepared
 from ferops.data.statistics import STATISTICS, measure
 from ferops.errors import FeropsError
 from ferops.labels import NAMES
+from ferops.machine.files import SCRATCH, replacing
 from ferops.machine.worktrees import NoWorktree, dvc, worktree
-from ferops.stages import SCRATCH
 from ferops.tracking import tags
 from ferops.tracking.lineage.identity import PREPARED
 from ferops.tracking.lineage.origins import LockHistory
@@ -63,10 +63,8 @@ def statistics(store: Store, reference: str, root: Path = Path()) -> pd.DataFram
             return table
     found = _measure(root, md5)
     table = _from_dvc(int(version.version), str(version.tags.get(tags.TRAINING)), md5, root) if found is None else found
-    kept.parent.mkdir(parents=True, exist_ok=True)
-    scratch = kept.with_suffix(".new")
-    table.to_parquet(scratch, index=False)
-    scratch.replace(kept)
+    with replacing(kept) as scratch:
+        table.to_parquet(scratch, index=False)
     return table
 
 

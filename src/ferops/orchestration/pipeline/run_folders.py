@@ -10,9 +10,9 @@ from typing import Any, Final, NamedTuple
 
 from ferops import params
 from ferops.machine import git
+from ferops.machine.files import SCRATCH
 from ferops.machine.worktrees import NoWorktree, environment, worktree
 from ferops.params import BadParams
-from ferops.stages import SCRATCH
 from ferops.tracking import store
 
 _DIGITS: Final = 10

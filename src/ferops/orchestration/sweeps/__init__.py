@@ -1,1 +1,1 @@
-"""TODO."""
+"""Trials of sweeps and comparisons, each a DVC experiment, and the tables and plots of how they ended."""

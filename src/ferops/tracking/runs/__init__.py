@@ -1,1 +1,1 @@
-"""TODO."""
+"""MLflow runs: epochs while a network trains, and the run that `publish` makes of DVC's files."""
