@@ -1,10 +1,11 @@
-# The words of README, CI and docs. Needs python3 (3.11 to 3.13, with venv), git and make; everything else is installed.
+# The targets that README, CI, pre-commit and the documentation name; `make` alone prints them.
+# Needs python3 (3.11 to 3.13, with venv), git and make; everything else is installed.
 SHELL := /bin/bash
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.synced
 UV := uv==0.13.9
-COMPARED = $(if $(EPOCHS),--epochs '$(EPOCHS)') $(if $(MINUTES),--minutes '$(MINUTES)') \
+COMPARISON = $(if $(EPOCHS),--epochs '$(EPOCHS)') $(if $(MINUTES),--minutes '$(MINUTES)') \
 	$(if $(SUBSET),--subset '$(SUBSET)') $(if $(WEIGHTS),--weights '$(WEIGHTS)')
 PREFECT = http://127.0.0.1:$(or $(PREFECT_SERVER_API_PORT),4200)
 export PATH := $(CURDIR)/$(BIN):$(PATH)
@@ -15,7 +16,10 @@ export GX_ANALYTICS_ENABLED := false
 
 .PHONY: help setup demo table3 ablations test test-services fuzz lint ui server docs bench clean lock
 
-help: ## show these words
+.DEFAULT_GOAL := help
+
+help: ## print the targets
+	@echo 'make TARGET, where TARGET is one of'
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):.*## (.*)/  make \1\t\2/' | expand -t 24
 
 setup: $(STAMP) ## make .venv from requirements.lock
@@ -36,20 +40,20 @@ $(STAMP): requirements.lock pyproject.toml
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
 	@touch $@
 
-demo: setup ## the whole pipeline on the synthetic sample, then its figures
+demo: setup ## the whole pipeline on the synthetic sample, then its metrics
 	@dvc repro
 	@ferops results
 
 table3: setup ## the systems of the paper's Table 3, trained alike: EPOCHS=1 MINUTES=30 SUBSET=mini WEIGHTS=FILE
-	@python flows/comparison.py table3 $(COMPARED)
+	@python flows/comparison.py table3 $(COMPARISON)
 
-ablations: setup ## the paper's choices, one by one; the same variables
-	@python flows/comparison.py ablations $(COMPARED)
+ablations: setup ## the paper's choices, one by one; the same variables as table3
+	@python flows/comparison.py ablations $(COMPARISON)
 
-test: setup ## the tests
-	@python -m pytest --numprocesses 2 --dist worksteal
+test: setup ## the tests, and the twenty slowest of them
+	@python -m pytest --numprocesses 2 --dist worksteal --durations=20
 
-test-services: setup ## the same code on PostgreSQL, S3, MLflow's and Prefect's servers and Dask, all started and stopped here
+test-services: setup ## the tests on PostgreSQL, S3, MLflow and Prefect servers and Dask, each started and stopped by its test
 	@python -m pytest -m services
 
 fuzz: setup ## 50 random kills, broken servers, 10,000 mutated inputs: about an hour
@@ -76,15 +80,16 @@ docs: setup ## the documentation site, into site/
 	@NO_MKDOCS_2_WARNING=1 mkdocs build --strict --quiet
 	@echo 'the site: $(CURDIR)/site/index.html'
 
-bench: setup ## the figures of docs/results.md that are about speed
+bench: setup ## the speed figures of docs/results.md
 	@python benchmarks/run.py
 	@python benchmarks/flow.py
+	@python benchmarks/training.py
 
-lock: setup ## resolve requirements.lock anew
+lock: setup ## resolve requirements.lock again, after a change of pyproject.toml
 	@$(BIN)/python -m pip install --quiet "$(UV)"
 	@uv pip compile pyproject.toml --extra team --group dev --universal --generate-hashes --no-emit-index-url \
 		--python-version 3.11 --no-header --quiet --output-file requirements.lock
 
-clean: ## remove what can be made again; data, models and the MLflow store stay
+clean: ## remove caches and the built site; data, models and the MLflow store stay
 	@rm -rf .pytest_cache .mypy_cache .ruff_cache .hypothesis .scratch site
 	@find src tests flows -name __pycache__ -type d -prune -exec rm -rf {} +

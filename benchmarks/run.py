@@ -1,6 +1,6 @@
-"""Speed of the data package against the usual way, as ratios measured in one run: `make bench`.
+"""Compare the speed of the data package with the usual way, as ratios measured in one run: `make bench`.
 
-Both ways work on the same synthetic faces and must give the same result; the least of three times counts.
+Both process the same synthetic faces and must give the same result; each time is the least of three.
 """
 
 import tempfile

@@ -1,4 +1,4 @@
-"""The rules of the architecture: which package may import which, and what dvc.yaml says of it."""
+"""The rules of the architecture: which package may import which, and which modules dvc.yaml must list."""
 
 import ast
 import importlib.metadata
@@ -42,17 +42,17 @@ ONLY_IN = {
     "tensorflow": set(),
 }
 NOT_DETERMINING = {"params", "errors", "machine", "tracking", "cli", "commands"}
-"""What a stage imports without its outputs depending on it: DESIGN 1.7."""
+"""Packages that a stage imports without its outputs depending on them: dvc.yaml does not list their modules."""
 
 NOT_IMPORTED = {
-    "fastapi": "held below the release that breaks Prefect",
+    "fastapi": "bounded below the release that breaks Prefect",
     "pyarrow": "pandas' parquet engine",
     "tensorflow": "Keras' backend",
 }
 OPTIONAL = {
-    "torch": "another backend of Keras, asked only where it is the one in use",
+    "torch": "another backend of Keras, imported only where it is the one in use",
     "jax": "the same",
-    "prefect_dask": "of the extra `team`: asked only by a sweep on Dask",
+    "prefect_dask": "of the extra `team`: imported only by a sweep on Dask",
     "cloudpickle": "the same; it comes with prefect-dask",
 }
 
@@ -64,7 +64,7 @@ def modules() -> Iterator[tuple[str, Path]]:
 
 
 def imports(path: Path) -> set[str]:
-    """Dotted names that a file imports, inside functions too; `from a import b` also counts as a.b."""
+    """Return the dotted names that a file imports, inside functions too; `from a import b` also counts as a.b."""
     found = set()
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):
@@ -116,13 +116,13 @@ def test_pyproject_lists_what_is_imported_and_nothing_else() -> None:
 
 
 def sources(dep: str) -> set[str]:
-    """The modules of a dependency: a file, or a folder of which the stage needs every module."""
+    """Return the modules of a dependency: a file, or a folder of which the stage needs every module."""
     found = [ROOT / dep] if dep.endswith(".py") else (ROOT / dep).rglob("[!_]*.py")
     return {path.relative_to(ROOT).as_posix() for path in found}
 
 
 def closure(dotted: str) -> set[str]:
-    """The ferops modules that decide what a module does, itself included."""
+    """Return the ferops modules that a module imports, directly or not, itself included."""
     found: set[str] = set()
     waiting = [dotted]
     while waiting:

@@ -1,7 +1,8 @@
 """Every command in README, CONTRIBUTING and the guide is run, page by page, in the order of the page.
 
-A page runs as one shell script in a copy of the reproduced pipeline, with a home folder of its own. What cannot run as
-it stands is in INSTEAD, with the reason; a placeholder that the reader fills in is in FILLED_IN.
+A page runs as one shell script in a copy of the reproduced pipeline, with a home folder of its own; pages that change
+nothing there share a copy. What cannot run as written is in INSTEAD, with the reason; a placeholder that the reader
+fills in is in FILLED_IN; what prints the same on every page is in ONCE and runs on the first page that has it.
 """
 
 import json
@@ -22,15 +23,17 @@ import pytest
 from support import ROOT, shell
 
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs/guide").glob("*.md"))]
-WORDS = ("dvc", "ferops", "make", "mlflow", "python", "git")
+PROGRAMS = ("dvc", "ferops", "make", "mlflow", "python", "git")
+"""Inline code that begins with one of these is a command."""
+
 NO_SETUP = "make -o .venv/.synced"
-"""make with the set-up taken as done: it is, where tests run."""
+"""make, with the set-up skipped: it is done where tests run."""
 
 GIVEN = "import numpy as np; faces = np.zeros((2, 48, 48), np.uint8)"
-"""What a Python block of a page takes as given."""
+"""What the Python blocks of the pages assume."""
 
 FILLED_IN = {
-    # a repository that ran already, with its environment, so that nothing has to be trained or installed again
+    # a repository with a finished pipeline and its environment, so that nothing is trained or installed again
     "git clone ADDRESS ferops": 'cp -a "$RAN" ferops && cp -a .venv ferops',
     # the second clone of the page comes from the first, as it would from a server
     "git clone ADDRESS elsewhere": "git clone --quiet . elsewhere",
@@ -38,7 +41,7 @@ FILLED_IN = {
 
 
 class Instead(NamedTuple):
-    """What is run in place of a command, if anything, and why."""
+    """The command that is run in place of another, if any, and the reason."""
 
     command: str | None
     reason: str
@@ -74,7 +77,6 @@ INSTEAD = {
     "prefect work-pool create ferops --type process": Instead(None, TYPED),
     "prefect work-pool create ferops --type process && prefect --no-prompt deploy --all": Instead(None, TYPED),
     "prefect worker start --pool ferops": Instead(None, TYPED),
-    "prefect worker start --pool ferops &": Instead(None, TYPED),
     "prefect deployment run 'training/nightly' -p recipe=demo": Instead(None, TYPED),
     "prefect deployment run 'training/nightly' -p overrides='{\"train.epochs\": 3}' --watch": Instead(None, TYPED),
     "prefect deployment schedule ls training/nightly": Instead(None, TYPED),
@@ -131,11 +133,15 @@ INSTEAD = {
     ),
     "dvc repro --force train": Instead("dvc repro --force --dry train", "trains"),
     "dvc exp run -S train.epochs=12": Instead(None, "trains for minutes; docs/guide/experiments.md runs one epoch"),
-    "ferops data use ~/Downloads/fer2013.csv --recipe paper && dvc repro": Instead(
-        "ferops data use ~/Downloads/fer2013.csv --recipe paper && dvc repro preprocess", NEEDS_TRAINING
-    ),
 }
 INSTEAD_ON = {
+    ("README.md", "ferops data use ~/Downloads/fer2013.csv --recipe paper && dvc repro"): Instead(
+        None, "docs/guide/real-data.md runs both"
+    ),
+    ("docs/guide/mlflow-ui.md", "dvc repro"): Instead(
+        None, "docs/guide/first-run.md runs it, with everything up to date"
+    ),
+    ("docs/guide/prefect.md", "dvc repro"): Instead(None, "the same"),
     ("docs/guide/troubleshooting.md", "git checkout -- reports/registry.jsonl"): Instead(
         "git add reports/registry.jsonl && git checkout -- reports/registry.jsonl", "here it is not in git yet"
     ),
@@ -154,9 +160,31 @@ INSTEAD_ON = {
 }
 """The same for one page."""
 
+ONCE = {
+    *(f"{NO_SETUP} {target}" for target in ("setup", "demo")),
+    *(f"{NO_SETUP} --dry-run {target}" for target in ("test", "test-services", "table3 EPOCHS=1 SUBSET=mini")),
+    "dvc dag",
+    "dvc status",
+    "dvc exp show",
+    'dvc exp show --only-changed --drop "per_class|macro|micro|src"',
+    "ferops results",
+    "ferops summary",
+    "ferops promote | grep refused",
+    "ferops promote fer-vgg16/1 | grep refused",
+    "ferops rollback 2>&1 | grep 'no champion'",
+    "ferops trace fer-vgg16@challenger",
+}
+"""Commands that change nothing, each run by the first page that has it."""
+
+SHARING = [
+    "CONTRIBUTING.md",
+    *(f"docs/guide/{name}.md" for name in ("comparison", "mlflow-ui", "monitoring", "parameters", "prefect", "sweeps")),
+]
+"""Pages that leave the reproduced pipeline as it was: they run one after the other in one copy of it."""
+
 
 class Command(NamedTuple):
-    """A command of a page: its line, its text, and whether it stands in a block or in a sentence."""
+    """A command of a page: its line, its text, and whether it is in a block or in a sentence."""
 
     line: int
     text: str
@@ -186,14 +214,14 @@ def collect(text: str) -> list[Command]:
     sentences = "\n".join(prose)
     for code in re.finditer(r"(?<!`)`([^`]+)`(?!`)", sentences):
         words = code[1].split()
-        if words[0] in WORDS and len(words) > 1:
+        if words[0] in PROGRAMS and len(words) > 1:
             number = sentences.count("\n", 0, code.start()) + 1
             found.append(Command(number, " ".join(words), in_block=False))
     return sorted(found, key=lambda command: command.line)
 
 
 def planned(page: str, commands: list[Command]) -> list[Command]:
-    """What is run of a page: each command once; one named in a sentence is left to the block that runs it."""
+    """The commands to run of a page, each once; one named in a sentence is left to the block that runs it."""
     blocks = [command.text for command in commands if command.in_block]
     plan: dict[str, Command] = {}
     for command in commands:
@@ -207,43 +235,86 @@ def planned(page: str, commands: list[Command]) -> list[Command]:
     return list(plan.values())
 
 
-@pytest.fixture
-def place(repro: Path, tmp_path: Path) -> Path:
+def plans() -> dict[str, list[Command]]:
+    """Page -> the commands to run; one in ONCE only on the first page that has it."""
+    found: dict[str, list[Command]] = {}
+    for page in PAGES:
+        name = page.relative_to(ROOT).as_posix()
+        before = {command.text for plan in found.values() for command in plan} & ONCE
+        commands = planned(name, collect(page.read_text(encoding="utf-8")))
+        found[name] = [command for command in commands if command.text not in before]
+    return found
+
+
+PLANS = plans()
+
+
+def prepare(repro: Path, parent: Path) -> Path:
     """A copy of the reproduced pipeline, its environment where `make setup` puts it, and a home with a download."""
-    folder = Path(shutil.copytree(repro, tmp_path / "copy", symlinks=True))
+
+    def copy(source: str, target: str) -> None:
+        # nothing is written into a file of the cache: a second name is as good as a copy of many megabytes
+        (os.link if "/.dvc/cache/" in source else shutil.copy2)(source, target)
+
+    folder = Path(shutil.copytree(repro, parent / "copy", symlinks=True, copy_function=copy))
     (folder / ".venv").mkdir()
     for part in Path(sys.prefix).iterdir():
         (folder / ".venv" / part.name).symlink_to(part)
-    # a `make` word that was forgotten in INSTEAD must not set up anew: it would point this very environment elsewhere
+    # a target of make that was forgotten in INSTEAD must not set up again: it would point this environment elsewhere
     (folder / ".venv/.synced").unlink(missing_ok=True)
     (folder / ".venv/.synced").touch()
-    downloads = tmp_path / "home/Downloads"
+    downloads = parent / "home/Downloads"
     downloads.mkdir(parents=True)
     shutil.copy(repro / "data/sample/fer2013.csv", downloads)
     return folder
 
 
-@pytest.mark.parametrize("page", [page.relative_to(ROOT).as_posix() for page in PAGES])
-def test_the_commands_of_a_page_run(page: str, place: Path, repro: Path) -> None:
-    plan = planned(page, collect((ROOT / page).read_text(encoding="utf-8")))
-    script = [
-        f"echo {shlex.quote(f':: {page}:{command.line}: {command.text}')}; {command.text} || exit" for command in plan
+@pytest.fixture
+def place(repro: Path, tmp_path: Path) -> Path:
+    return prepare(repro, tmp_path)
+
+
+@pytest.fixture(scope="module")
+def shared_place(repro: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return prepare(repro, tmp_path_factory.mktemp("shared"))
+
+
+def run(page: str, place: Path, repro: Path) -> None:
+    """Run the commands of a page in one shell, which stops at the first that fails."""
+    lines = [
+        f"echo {shlex.quote(f':: {page}:{command.line}: {command.text}')}; {command.text} || exit"
+        for command in PLANS[page]
     ]
     done = shell(
-        place, "bash", "-c", "\n".join(script), check=False,
+        place, "bash", "-c", "\n".join(lines), check=False,
         HOME=str(place.parent / "home"), RAN=str(repro), MLFLOW_TRACKING_URI="sqlite:///mlflow.db",
     )  # fmt: skip
     assert done.returncode == 0, f"{done.stdout[-3000:]}\n{done.stderr[-3000:]}"
 
 
-def test_the_tables_hold_nothing_that_no_page_says() -> None:
-    said = {
+@pytest.mark.parametrize("page", [page for page in PLANS if page not in SHARING])
+def test_the_commands_of_a_page_run(page: str, place: Path, repro: Path) -> None:
+    run(page, place, repro)
+
+
+@pytest.mark.parametrize("page", SHARING)
+def test_the_commands_of_a_page_that_changes_nothing_run(page: str, shared_place: Path, repro: Path) -> None:
+    run(page, shared_place, repro)
+
+
+def test_every_command_that_runs_once_is_on_some_page() -> None:
+    run = [command.text for plan in PLANS.values() for command in plan]
+    assert {text: run.count(text) for text in ONCE} == dict.fromkeys(ONCE, 1)
+
+
+def test_the_tables_hold_no_command_that_is_on_no_page() -> None:
+    written = {
         (page.relative_to(ROOT).as_posix(), command.text)
         for page in PAGES
         for command in collect(page.read_text(encoding="utf-8"))
     }
-    assert set(FILLED_IN) | set(INSTEAD) <= {text for _, text in said}
-    assert set(INSTEAD_ON) <= said
+    assert set(FILLED_IN) | set(INSTEAD) <= {text for _, text in written}
+    assert set(INSTEAD_ON) <= written
 
 
 def test_make_ui_answers_and_shows_the_runs(place: Path) -> None:
@@ -259,12 +330,12 @@ def test_make_ui_answers_and_shows_the_runs(place: Path) -> None:
     try:
         address = f"http://127.0.0.1:{port}"
         assert _answer(address, server) == 200, log.read_text()
-        asked = urllib.request.Request(
+        request = urllib.request.Request(
             f"{address}/api/2.0/mlflow/runs/search",
             data=json.dumps({"experiment_ids": ["1"]}).encode(),
             headers={"Content-Type": "application/json"},
         )
-        with urllib.request.urlopen(asked, timeout=30) as answer:
+        with urllib.request.urlopen(request, timeout=30) as answer:
             runs = json.load(answer)["runs"]
         assert [run["info"]["status"] for run in runs] == ["FINISHED"]
         assert "http://127.0.0.1:5000/#/experiments/1/runs?workflowType=machine_learning" in log.read_text()
@@ -274,7 +345,7 @@ def test_make_ui_answers_and_shows_the_runs(place: Path) -> None:
 
 
 def _answer(address: str, server: subprocess.Popen[bytes]) -> int:
-    """The status that the address gives within 150 s; 0 where the server ended before."""
+    """Return the status of the first answer within 150 s; 0 where the server ended before."""
     deadline = time.monotonic() + 150
     while time.monotonic() < deadline and server.poll() is None:
         try:

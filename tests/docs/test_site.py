@@ -28,7 +28,7 @@ PAGES = sorted(
 )
 
 
-def named(page: Path) -> str:
+def page_name(page: Path) -> str:
     return page.relative_to(ROOT).as_posix()
 
 
@@ -46,7 +46,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 class Loaded(HTMLParser):
-    """Addresses that a page makes the browser load."""
+    """The addresses that a page makes the browser load."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -59,7 +59,7 @@ class Loaded(HTMLParser):
 
 def test_every_page_is_built(site: Path) -> None:
     for page in DOCS.rglob("*.md"):
-        assert (site / page.relative_to(DOCS).with_suffix(".html")).is_file(), named(page)
+        assert (site / page.relative_to(DOCS).with_suffix(".html")).is_file(), page_name(page)
 
 
 def test_the_pages_load_nothing_from_elsewhere(site: Path) -> None:
@@ -75,31 +75,31 @@ def test_the_pages_load_nothing_from_elsewhere(site: Path) -> None:
 
 def test_a_script_that_drew_mermaid_would_be_fetched_so_no_page_of_the_site_has_one() -> None:
     for page in DOCS.rglob("*.md"):
-        assert "```mermaid" not in page.read_text(encoding="utf-8"), named(page)
+        assert "```mermaid" not in page.read_text(encoding="utf-8"), page_name(page)
 
 
 def prose(page: Path) -> str:
-    """A page without its code."""
+    """Return the text of a page without its code."""
     text = re.sub(r"^```.*?^```", "", page.read_text(encoding="utf-8"), flags=re.MULTILINE | re.DOTALL)
     return re.sub(r"(`+).+?\1", "", text)
 
 
 def anchors(page: Path) -> set[str]:
-    """Anchors of a page's headings, as GitHub and mkdocs make them."""
+    """Return the anchors of a page's headings, as GitHub and mkdocs make them."""
     text = re.sub(r"^```.*?^```", "", page.read_text(encoding="utf-8"), flags=re.MULTILINE | re.DOTALL)
     headings = re.findall(r"^#+ (.+)$", text, flags=re.MULTILINE)
     return {re.sub(r"[\s-]+", "-", re.sub(r"[^\w\s-]", "", heading).strip().lower()) for heading in headings}
 
 
-@pytest.mark.parametrize("page", PAGES, ids=named)
+@pytest.mark.parametrize("page", PAGES, ids=page_name)
 def test_links_and_pictures_of_a_page_exist(page: Path) -> None:
     for target in re.findall(r"\]\(([^)\s]+)\)", prose(page)):
         if re.match(r"[a-z]+:", target):
             continue
         path, _, anchor = target.partition("#")
         found = (page.parent / path).resolve() if path else page
-        assert found.exists(), f"{named(page)}: {target}"
-        assert not anchor or anchor in anchors(found), f"{named(page)}: {target}"
+        assert found.exists(), f"{page_name(page)}: {target}"
+        assert not anchor or anchor in anchors(found), f"{page_name(page)}: {target}"
 
 
 def test_every_parameter_is_described_with_its_default() -> None:
@@ -122,7 +122,7 @@ def test_every_recipe_is_described() -> None:
 
 
 def library(name: str) -> Path:
-    """The folder of an installed package, without importing it."""
+    """Return the folder of an installed package, without importing it."""
     spec = importlib.util.find_spec(name)
     assert spec
     assert spec.origin
@@ -130,7 +130,7 @@ def library(name: str) -> Path:
 
 
 def sentences(*places: Path) -> str:
-    """Every string in the Python files below `places` but docstrings, one a line; `{}` where a value is put in."""
+    """Return the strings of Python files but docstrings, one a line; `{}` stands for a formatted value."""
     found = []
     for place in places:
         for path in [place] if place.is_file() else place.rglob("*.py"):
@@ -146,7 +146,7 @@ def sentences(*places: Path) -> str:
 
 
 def messages() -> Iterator[tuple[str, str]]:
-    """Section and message of every heading in the page that quotes one."""
+    """Yield section and message of each heading of the page that quotes a message."""
     section = ""
     for line in (DOCS / "guide/troubleshooting.md").read_text(encoding="utf-8").splitlines():
         if line.startswith("## "):
@@ -156,12 +156,12 @@ def messages() -> Iterator[tuple[str, str]]:
 
 
 PREFECT = ("server/api/server.py", "cli/deploy", "states.py", "server/schemas/states.py")
-"""Where Prefect has what the page quotes."""
+"""The files of Prefect with the messages that the page quotes."""
 
 
 @pytest.fixture(scope="module")
-def said() -> dict[str, str]:
-    """What the tool of a section can say."""
+def texts() -> dict[str, str]:
+    """Section of the page -> the messages of its tool."""
     ours = sentences(ROOT / "src", ROOT / "flows")
     steps = (ROOT / "prefect.yaml").read_text(encoding="utf-8")
     return {
@@ -176,24 +176,30 @@ def said() -> dict[str, str]:
     }
 
 
-def test_the_page_has_messages_of_every_tool(said: dict[str, str]) -> None:
-    assert {section for section, _ in messages()} == set(said)
+def test_the_page_has_messages_of_every_tool(texts: dict[str, str]) -> None:
+    assert {section for section, _ in messages()} == set(texts)
 
 
 @pytest.mark.parametrize(("section", "message"), list(messages()))
-def test_a_message_in_troubleshooting_is_one_that_is_said(section: str, message: str, said: dict[str, str]) -> None:
+def test_a_message_in_troubleshooting_exists(section: str, message: str, texts: dict[str, str]) -> None:
     pieces = [re.escape(piece.strip()) for piece in message.split("...")]
-    assert re.search(".*?".join(pieces), said[section]), f"nothing says {message!r} any more"
+    assert re.search(".*?".join(pieces), texts[section]), f"no program prints {message!r}"
 
 
-def words(picture: Path) -> list[str]:
+def labels(picture: Path) -> list[str]:
     return [
         "".join(node.itertext()).strip() for node in ElementTree.parse(picture).iter("{http://www.w3.org/2000/svg}text")
     ]
 
 
-def test_the_picture_of_the_rooms_names_every_room() -> None:
-    assert set(PACKAGES) <= set(words(DOCS / "images/packages.svg"))
+def test_the_picture_of_the_packages_names_every_package() -> None:
+    assert set(PACKAGES) <= set(labels(DOCS / "images/packages.svg"))
+
+
+def test_the_table_of_the_packages_has_every_package() -> None:
+    table = (DOCS / "architecture.md").read_text(encoding="utf-8").partition("## The packages")[2]
+    rows = "".join(re.findall(r"^(\| `.+?) \|", table, flags=re.MULTILINE))
+    assert set(PACKAGES) <= set(re.findall(r"`([a-z]+)/?`", rows))
 
 
 def test_the_picture_of_the_pipeline_names_every_stage() -> None:
@@ -203,4 +209,37 @@ def test_the_picture_of_the_pipeline_names_every_stage() -> None:
         for name, stage in stages.items()
         for item in stage.get("matrix", {}).get("what", [None])
     }
-    assert names <= set(words(DOCS / "images/pipeline.svg"))
+    assert names <= set(labels(DOCS / "images/pipeline.svg"))
+    assert names - {"sample"} <= set(labels(DOCS / "images/one-image.svg"))
+
+
+WRITTEN = {
+    "data/raw", "data/gates", "data/augmented", "data/prepared", "models", "metrics", "mlflow.db",
+}  # fmt: skip
+"""What the stages write, as the picture of one image names it."""
+
+
+def test_the_picture_of_one_image_names_files_that_exist() -> None:
+    named = {
+        label for label in labels(DOCS / "images/one-image.svg") if re.fullmatch(r"[a-z0-9_./]+/[a-z0-9_./]*", label)
+    }
+    files = named - WRITTEN
+    assert len(files) > 10
+    assert [name for name in sorted(files) if not (ROOT / "src/ferops" / name).exists()] == []
+
+
+FILES = re.compile(
+    r"(?:src|tests|flows|benchmarks|recipes|docs|weights|\.github)/[\w./-]*|[\w./-]+\.(?:py|yaml|toml|cff)"
+)
+"""Inline code that is a path of the repository."""
+
+MADE_BY_READERS = {"weights/mine.keras", "weights/mine.weights.h5", "recipes/mine.yaml"}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=page_name)
+def test_the_files_that_a_page_names_exist(page: Path) -> None:
+    text = re.sub(r"^```.*?^```", "", page.read_text(encoding="utf-8"), flags=re.MULTILINE | re.DOTALL)
+    words = {word for code in re.findall(r"`([^`\n]+)`", text) for word in code.split()}
+    paths = {word for word in words if FILES.fullmatch(word)} - MADE_BY_READERS
+    places = (ROOT, ROOT / "src/ferops", ROOT / "tests/services", page.parent)
+    assert [path for path in sorted(paths) if not any((place / path).exists() for place in places)] == []
