@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from ferops.errors import FeropsError, of_the_machine
+from ferops.errors import FeropsError, describe_os_error
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -183,4 +183,4 @@ def main() -> None:
     except FeropsError as error:
         sys.exit(f"ferops: {error}")
     except OSError as error:
-        sys.exit(f"ferops: {of_the_machine(error)}")
+        sys.exit(f"ferops: {describe_os_error(error)}")

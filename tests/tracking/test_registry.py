@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from ferops.machine import owners
+from ferops.machine import processes
 from ferops.tracking import store
 from ferops.tracking.registry import ledger, mutex, versions
 
@@ -139,12 +139,12 @@ def test_the_lock_of_another_machine_is_taken_over_only_when_it_is_old(three, mo
 
 def test_a_process_that_is_gone_is_not_running_and_this_one_is():
     gone = subprocess.Popen([sys.executable, "-c", ""])
-    name = owners.me().replace(f" {os.getpid()} ", f" {gone.pid} ")
+    name = processes.this_process().replace(f" {os.getpid()} ", f" {gone.pid} ")
     gone.wait()
 
-    assert owners.is_running(owners.me())
-    assert not owners.is_running(name)
-    assert not owners.is_running("elsewhere 1 1700000000")
+    assert processes.is_running(processes.this_process())
+    assert not processes.is_running(name)
+    assert not processes.is_running("elsewhere 1 1700000000")
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ from rich.table import Table
 from ferops.commands.data_use import NotTaken, tracked  # puts a copy under DVC, and all as it was where that fails
 from ferops.data.readers import extra_sets
 from ferops.data.readers.extra_sets import CONTEMPT, JAFFE, ExtraSet
-from ferops.errors import of_the_machine
+from ferops.errors import describe_os_error
 from ferops.labels import NAMES
 
 EXTRA: Final = Path("data/extra")
@@ -41,7 +41,7 @@ def add(path: Path, console: Console) -> None:
             with tracked(Path(scratch, target.name), target, console):
                 console.print(f"{target.as_posix()}: `evaluate` scores it, nothing trains or chooses on it")
     except OSError as error:
-        raise NotTaken(f"{target.as_posix()} could not be written: {of_the_machine(error)}") from None
+        raise NotTaken(f"{target.as_posix()} could not be written: {describe_os_error(error)}") from None
     console.print("Next: [bold]dvc repro[/bold]")
 
 

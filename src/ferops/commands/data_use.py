@@ -16,7 +16,7 @@ from rich.markup import escape
 from ferops import params as parameters
 from ferops.commands import overview
 from ferops.data import splits
-from ferops.errors import FeropsError, of_the_machine
+from ferops.errors import FeropsError, describe_os_error
 from ferops.labels import MERGED
 from ferops.stages import preprocess
 
@@ -72,7 +72,7 @@ def use(path: Path, recipe: str | None, console: Console) -> None:
         with nullcontext() if sample else tracked(path, target, console):
             _DRAFT.replace(_PARAMS)
     except OSError as error:
-        raise NotTaken(f"{target.as_posix()} could not be written: {of_the_machine(error)}") from None
+        raise NotTaken(f"{target.as_posix()} could not be written: {describe_os_error(error)}") from None
     finally:
         _DRAFT.unlink(missing_ok=True)
     for key in ("source", "dataset", "split"):

@@ -13,7 +13,8 @@ from ruamel.yaml import YAML
 
 from ferops import params
 from ferops.errors import FeropsError
-from ferops.machine.worktrees import NoWorktree, dvc, worktree
+from ferops.machine.git import RepositoryError
+from ferops.machine.worktrees import dvc, worktree
 from ferops.params import BadParams
 from ferops.stages.publish import served
 from ferops.tracking import store, tags
@@ -130,7 +131,7 @@ def _version(opened: Store, locks: LockHistory, events: Sequence[Event], root: P
             if source is None:
                 raise CannotRestore("no commit, no DVC experiment and not the workspace holds its dvc.lock")
             version = _publish(source, known, trainings[0].get("experiment"), root)
-        except (CannotRestore, NoWorktree) as error:
+        except (CannotRestore, RepositoryError) as error:
             failed.append(str(error))
         else:
             return f"back as before, from {_words(source)}{_if_another(version, number)}"

@@ -46,7 +46,7 @@ def trace(
     Raises:
         BadParams: this is not the repository's root.
         UnknownVersion: there is no such version or alias.
-        CannotRebuild, NoWorktree: it cannot be rebuilt here, and why.
+        CannotRebuild, RepositoryError: it cannot be rebuilt here, and why.
         TrackingUnreachable, TrackingFailed: the store does not answer, or refuses.
     """
     params.load(root / "params.yaml")  # elsewhere MLflow would make an empty store

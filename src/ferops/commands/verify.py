@@ -115,7 +115,7 @@ def rebuild(traced: Trace, source: Origin, root: Path = Path()) -> list[Row]:
         root: the repository's root.
 
     Raises:
-        NoWorktree: its commit cannot be checked out.
+        RepositoryError: its commit cannot be checked out.
         CannotRebuild: its data are gone, or its pipeline fails.
     """
     where = f"commit {source.commit[:12]}" if source.commit else "the workspace"

@@ -13,7 +13,8 @@ from ferops.data.statistics import STATISTICS, measure
 from ferops.errors import FeropsError
 from ferops.labels import NAMES
 from ferops.machine.files import SCRATCH, replacing
-from ferops.machine.worktrees import NoWorktree, dvc, worktree
+from ferops.machine.git import RepositoryError
+from ferops.machine.worktrees import dvc, worktree
 from ferops.tracking import tags
 from ferops.tracking.lineage.identity import PREPARED
 from ferops.tracking.lineage.origins import LockHistory
@@ -83,7 +84,7 @@ def _from_dvc(version: int, training: str, md5: str, root: Path) -> pd.DataFrame
                 table = _measure(folder, md5)
                 if table is not None:
                     return table
-    except NoWorktree as error:
+    except RepositoryError as error:
         raise NoReference(f"the data that {name} was trained on cannot be had: {error}") from None
     raise NoReference(
         f"the data that {name} was trained on ({md5}) are neither in DVC's cache nor in a remote; bring them back by "

@@ -85,11 +85,11 @@ def current_commit(folder: Path = Path()) -> Commit | None:
     dvc.lock, metrics/ and reports/ are left out of the difference: the pipeline rewrites them before anyone can commit
     them.
     """
-    sha = git.ask(folder, "rev-parse", "HEAD")
+    sha = git.query(folder, "rev-parse", "HEAD")
     if not sha:
         return None
     outputs = [f":(exclude,top){name}" for name in _PIPELINE_OUTPUTS]
-    diff = git.ask(folder, *git.WHOLE_DIFF, "HEAD", "--", ":/", *outputs)
+    diff = git.query(folder, *git.WHOLE_DIFF, "HEAD", "--", ":/", *outputs)
     return Commit(sha.decode().strip(), diff or b"")
 
 

@@ -263,7 +263,7 @@ def _blobs(root: Path, commits: list[str]) -> Iterator[bytes | None]:
 
 
 def _git(root: Path, *args: str, given: bytes | None = None) -> bytes:
-    return git.ask(root, *args, given=given) or b""
+    return git.query(root, *args, stdin=given) or b""
 
 
 def _parse(content: bytes) -> dict[str, Any] | None:

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from ferops.errors import FeropsError, of_the_machine
+from ferops.errors import FeropsError, describe_os_error
 from ferops.tracking.store import MODEL, Store
 from ferops.tracking.tags import TRAINING, WEIGHTS_DIGEST
 
@@ -118,7 +118,7 @@ def append(path: Path, events: Iterable[Event]) -> None:
             stream.write("".join(f"{json.dumps(happened)}\n" for happened in missing))
     except OSError as error:
         raise LedgerNotWritten(
-            f"MLflow has the event, {path} has not, and gets it later: {of_the_machine(error)}"
+            f"MLflow has the event, {path} has not, and gets it later: {describe_os_error(error)}"
         ) from None
 
 

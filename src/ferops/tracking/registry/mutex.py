@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final
 
 from ferops.errors import FeropsError
-from ferops.machine import owners
+from ferops.machine import processes
 from ferops.tracking.store import MODEL, Store, once
 
 if TYPE_CHECKING:
@@ -30,8 +30,8 @@ class Busy(FeropsError):
 
     def __init__(self, what: str, holder: str) -> None:
         """Say what is being done, and by whom."""
-        super().__init__(f"{what} is under way: {owners.in_words(holder)}; try again when it has ended")
-        self.holder = owners.in_words(holder)
+        super().__init__(f"{what} is under way: {processes.describe(holder)}; try again when it has ended")
+        self.holder = processes.describe(holder)
 
 
 @contextmanager
@@ -69,7 +69,7 @@ def _take(store: Store, lock: str, what: str, deadline: float, note: Any) -> Any
             with once():
                 store.client.create_registered_model(
                     lock,
-                    tags={_HOLDER: owners.me(), _NOTE: json.dumps(note)},
+                    tags={_HOLDER: processes.this_process(), _NOTE: json.dumps(note)},
                     description=f"A lock, gone in a moment: {what}.",
                 )
         except MlflowException as error:
@@ -100,8 +100,8 @@ def _take(store: Store, lock: str, what: str, deadline: float, note: Any) -> Any
 
 
 def _is_abandoned(found: "RegisteredModel", holder: str) -> bool:
-    if owners.is_here(holder):
-        return not owners.is_running(holder)
+    if processes.is_local(holder):
+        return not processes.is_running(holder)
     return time.time() - float(found.creation_timestamp) / 1000 > _ABANDONED
 
 

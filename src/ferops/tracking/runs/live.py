@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, Self
 
-from ferops.machine import owners
+from ferops.machine import processes
 from ferops.tracking import store
 from ferops.tracking.lineage.identity import current_commit, requirements_hash
 from ferops.tracking.runs import describe
@@ -86,7 +86,7 @@ class LiveRun:
             tags = {
                 **describe.run_tags(commit, requirements_hash()),
                 SCRATCH_KEY: scratch_key,
-                PROCESS: owners.me(),
+                PROCESS: processes.this_process(),
             }
             diff = commit.diff if commit else b""
         except Exception as error:
@@ -190,7 +190,7 @@ class LiveRun:
             is_finished = WEIGHTS_DIGEST in run.data.tags
             logged = logged_epochs(client, run)
             is_same = history is None or same_attempt(logged, history)
-            is_here = owners.is_here(process)
+            is_here = processes.is_local(process)
             # of another machine's process nothing is known: its run is taken up by its epochs alone, and never closed
             if mine is None and is_same and (history or (is_here and not is_finished)):
                 mine, self._logged = run, set(logged)
@@ -259,7 +259,7 @@ def milliseconds(seconds: float) -> int:
 
 def _is_another(process: str) -> bool:
     """Whether another process on this machine still writes to a run."""
-    return process != owners.me() and owners.is_running(process)
+    return process != processes.this_process() and processes.is_running(process)
 
 
 def _to_stderr(line: str) -> None:
