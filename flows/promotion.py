@@ -50,7 +50,7 @@ def ask(reference: str | None) -> State:
     try:
         settings = params.load()
         with store.session() as opened:
-            asked = gate.ask(opened, reference, settings)
+            asked = gate.check(opened, reference, settings)
     except FeropsError as error:
         return Failed(message=str(error))
     return Completed(message=asked.outcome, data=asked)

@@ -244,6 +244,7 @@ def test_networks_measured_on_different_images_are_not_compared(clone: Clone) ->
 
     assert done.code == 1
     assert "measured on different validation images: 600 and 700, 600 in common" in done.out
+    assert "not compared with the champion: the validation images differ" in done.out
     assert clone.aliases()["champion"] == GOOD
     [event] = clone.events()
     assert event["event"] == "refused"

@@ -39,7 +39,7 @@ def promote(reference: str | None, console: Console, root: Path = Path()) -> boo
     """
     settings = params.load(root / "params.yaml")
     with store.session() as opened:
-        verdict = gate.ask(opened, reference, settings)
+        verdict = gate.check(opened, reference, settings)
         gate.carry_out(opened, verdict, root / REGISTRY)
     if verdict.decision:
         _show(console, verdict, verdict.decision)
