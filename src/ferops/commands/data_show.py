@@ -8,7 +8,8 @@ from rich.console import Console
 from ferops import params as parameters
 from ferops.commands import overview
 from ferops.data import pictures
-from ferops.stages import preprocess
+from ferops.data.readers import layouts
+from ferops.machine.progress import byte_progress
 
 SHEET: Final = Path("reports/data/contact_sheet.png")
 """Git-ignored: it shows faces of the data set."""
@@ -23,9 +24,11 @@ def show(console: Console) -> None:
         PictureNotWritten: the sheet cannot be written.
     """
     data = parameters.load().data
-    faces = preprocess.read(Path(data.source), console)
+    source = Path(data.source)
+    with byte_progress(f"reading {source.name}", console) as progress:
+        faces = layouts.read(source, progress=progress)
     console.print(f"data set in use: {data.source}", markup=False, highlight=False)
-    overview.tell(console, Path(data.source), faces)
+    overview.tell(console, source, faces)
     console.print(overview.verdict(data.dataset, faces))
     console.print(f"data.split is {data.split}", highlight=False)
     pictures.save_png(SHEET, pictures.contact_sheet(faces.images, faces.labels))

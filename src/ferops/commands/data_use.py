@@ -16,9 +16,10 @@ from rich.markup import escape
 from ferops import params as parameters
 from ferops.commands import overview
 from ferops.data import splits
+from ferops.data.readers import layouts
 from ferops.errors import FeropsError, describe_os_error
 from ferops.labels import MERGED
-from ferops.stages import preprocess
+from ferops.machine.progress import byte_progress
 
 RAW: Final = Path("data/raw")
 SAMPLE: Final = Path("data/sample/fer2013.csv")
@@ -52,7 +53,8 @@ def use(path: Path, recipe: str | None, console: Console) -> None:
     overrides = parameters.load_recipe(recipe) if recipe else {}
     _check(overrides)
     path = Path(path)
-    faces = preprocess.read(path, console)
+    with byte_progress(f"reading {path.name}", console) as progress:
+        faces = layouts.read(path, progress=progress)
     overview.tell(console, path, faces)
     overview.every_class(path, faces)
 
