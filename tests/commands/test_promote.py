@@ -301,7 +301,7 @@ def test_of_two_promotions_at_once_one_wins_and_the_other_says_so(
 def test_a_promotion_under_way_is_not_disturbed(clone: Clone) -> None:
     clone.alias(challenger=BETTER, champion=GOOD, previous=WORSE)
 
-    with mutex.exclusive(clone.opened, "promotion", "a promotion"):
+    with mutex.lock(clone.opened, "promotion", "a promotion"):
         for command in ("promote", "rollback"):
             done = clone.ferops(command)
             assert (done.code, done.out) == (1, "")

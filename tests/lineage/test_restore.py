@@ -29,7 +29,7 @@ def state(store: Store) -> dict[str, object]:
             for file in store.client.list_artifacts(run.info.run_id, folder)
             if file.path != "lineage/uncommitted.diff"  # a commit has none
         }
-        about = {key: run.data.tags.get(key) for key in ("mlflow.runName", "ferops.experiments", "ferops.lock")}
+        about = {key: run.data.tags.get(key) for key in ("mlflow.runName", "ferops.experiments", "ferops.dvc_lock")}
         times = (run.info.start_time, run.info.end_time, run.info.status)
         of = run.data.tags["ferops.training"]
         runs[of] = {"params": run.data.params, "points": points, "files": files, "tags": about, "times": times}

@@ -14,12 +14,12 @@ from ruamel.yaml import YAML
 from ferops import params
 from ferops.errors import FeropsError
 from ferops.machine.git import RepositoryError
+from ferops.machine.tensorflow import quiet_imports
 from ferops.machine.worktrees import dvc, worktree
 from ferops.params import BadParams
-from ferops.stages.publish import served
 from ferops.tracking import store, tags
 from ferops.tracking.lineage import origins
-from ferops.tracking.lineage.origins import LOCK, LockHistory, Source
+from ferops.tracking.lineage.origins import DVC_LOCK, DvcLockHistory, Source
 from ferops.tracking.registry import ledger, versions
 from ferops.tracking.registry.ledger import Event
 from ferops.tracking.registry.versions import CHALLENGER
@@ -70,7 +70,7 @@ def restore(console: Console, root: Path = Path()) -> bool:
     if not told:
         _say(console, f"{path} names no version: there is nothing to restore")
         return True
-    locks = LockHistory(root)
+    locks = DvcLockHistory(root)
     is_whole = True
     with store.session() as opened:
         for digest in _in_order(opened, told):
@@ -109,7 +109,7 @@ def _highest(opened: Store) -> int:
     return max((int(version.version) for version in versions), default=0)
 
 
-def _version(opened: Store, locks: LockHistory, events: Sequence[Event], root: Path) -> str:
+def _version(opened: Store, locks: DvcLockHistory, events: Sequence[Event], root: Path) -> str:
     """Bring the version of these events back where it is not there in full; how, in words.
 
     Raises:
@@ -123,7 +123,7 @@ def _version(opened: Store, locks: LockHistory, events: Sequence[Event], root: P
     trainings = [event for event in events if event["event"] in _TRAININGS]
     failed = []
     for training in (*trainings[:1], *reversed(trainings[1:])):
-        source = locks.source(str(training["training"]), training.get("lock"))
+        source = locks.source(str(training["training"]), training.get("dvc_lock"))
         known: list[Event] = [{**trainings[0], "training": training["training"]}]
         if found is None and number <= _highest(opened):  # then one that the ledger has not used
             known = [event for event in ledger.lines(root / ledger.REGISTRY) if event["weights_digest"] != digest]
@@ -145,11 +145,18 @@ def _publish(source: Source, known: Sequence[Event], experiment: str | None, roo
         values = _params(folder, source)
         ledger.append(folder / _LEDGER, known)
         with _as_experiment(experiment):
-            serve = partial(served, folder, values["preprocess.median_kernel"])
-            published = publish(values, serve, folder, path=folder / _LEDGER, nominate=False)
+            serve = partial(_raw_model, folder / "models/core.keras", values["preprocess.median_kernel"])
+            published = publish(values, serve, folder, path=folder / _LEDGER, set_challenger=False)
     if published.version is None:
         raise CannotRestore("its network is not a Keras graph")
     return published.version.number
+
+
+def _raw_model(core: Path, median_kernel: int) -> Any:
+    with quiet_imports():
+        from ferops.model.serving import load_raw_model
+
+        return load_raw_model(core, median_kernel)
 
 
 def _params(folder: Path, source: Source) -> dict[str, Any]:
@@ -159,7 +166,7 @@ def _params(folder: Path, source: Source) -> dict[str, Any]:
         values = params.flatten(params.load(path))
     except BadParams:
         values = params.flat(YAML(typ="safe", pure=True).load(path.read_text(encoding="utf-8")))
-    used = {key: value for stage in origins.chain(source.lock) for key, value in stage.params.items()}
+    used = {key: value for stage in origins.chain(source.dvc_lock) for key, value in stage.params.items()}
     return values | {key: value for key, value in used.items() if values.get(key) != value}
 
 
@@ -185,7 +192,7 @@ def _bring_files(folder: Path, source: Source) -> None:
     Raises:
         CannotRestore: naming what is nowhere, or is not what its dvc.lock says.
     """
-    outs = {out.path: out.md5 for stage in origins.chain(source.lock) for out in stage.outs}
+    outs = {out.path: out.md5 for stage in origins.chain(source.dvc_lock) for out in stage.outs}
     wanted = [*_NEEDED, *(path for path in outs if path.startswith(_WANTED))]
     for word in ("checkout", "pull"):
         if missing := [name for name in wanted if not (folder / name).exists()]:
@@ -193,7 +200,7 @@ def _bring_files(folder: Path, source: Source) -> None:
     if missing := [name for name in _NEEDED if not (folder / name).exists()]:
         raise CannotRestore(f"{', '.join(missing)}: neither in DVC's cache nor in a default remote")
     if strange := [path for path, md5 in outs.items() if _is_another(folder / path, md5)]:
-        raise CannotRestore(f"its commit has another {', '.join(strange)} than its {LOCK} names")
+        raise CannotRestore(f"its commit has another {', '.join(strange)} than its {DVC_LOCK} names")
 
 
 def _is_another(path: Path, md5: str) -> bool:
@@ -224,14 +231,14 @@ def _remember(opened: Store, digest: str, events: Sequence[Event]) -> None:
     for event in events:
         if has.get((event["time"], event["event"])) != event:
             ledger.tag(opened, int(version.version), event)
-    if tags.NOMINATED not in version.tags and any(event.get("alias") == CHALLENGER for event in events):
-        opened.client.set_model_version_tag(MODEL, version.version, tags.NOMINATED, "true")
+    if tags.WAS_CHALLENGER not in version.tags and any(event.get("alias") == CHALLENGER for event in events):
+        opened.client.set_model_version_tag(MODEL, version.version, tags.WAS_CHALLENGER, "true")
 
 
 def _aliases(opened: Store, events: Sequence[Event]) -> Iterator[str]:
     """Set the aliases that the events leave and that stand on nothing; a line for each."""
     standing = versions.aliases(opened)
-    for alias, digest in sorted(ledger.standing(events).items()):
+    for alias, digest in sorted(ledger.aliases(events).items()):
         version = versions.find(opened, digest)
         if alias in standing:
             yield f"@{alias:<11}stands on version {standing[alias]}"

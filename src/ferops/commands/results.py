@@ -68,6 +68,6 @@ def _version(root: Path, digest: str) -> str:
     mine = [event for event in events if event["weights_digest"] == digest]
     if not mine:
         return "not registered yet: dvc repro publish"
-    aliases = sorted(alias for alias, holder in ledger.standing(events).items() if holder == digest)
+    aliases = sorted(alias for alias, holder in ledger.aliases(events).items() if holder == digest)
     standing = f"alias {', '.join(aliases)}" if aliases else "no alias"
     return f"{mine[-1]['model']} version {mine[-1]['version']}, {standing}"

@@ -76,11 +76,11 @@ def _lines(traced: Trace, root: Path) -> Iterator[str]:
     yield from _entry("environment", _environment(traced, root))
     dataset = traced.fact("ferops.dataset")
     yield from _entry(
-        "data", [describe.dataset_words(dataset), f"md5 {traced.fact('ferops.data_md5')}"] if dataset else []
+        "data", [describe.dataset_description(dataset), f"md5 {traced.fact('ferops.data_md5')}"] if dataset else []
     )
     yield from _entry("metrics", _metrics(traced))
     yield from _entry("history", _history(traced.events))
-    yield from _chain(traced.lock)
+    yield from _chain(traced.dvc_lock)
 
 
 def _entry(label: str, lines: Iterable[str]) -> Iterator[str]:
@@ -114,7 +114,7 @@ def _commit(traced: Trace, root: Path) -> list[str]:
             f"none yet, the workspace alone has {what}:",
             "git add dvc.lock params.yaml metrics reports && git commit",
         ]
-    known = origins.about(source.commit, root)
+    known = origins.commit_info(source.commit, root)
     when = _when(datetime.fromisoformat(known.time).timestamp())
     if source.experiment:  # its subject is DVC's own
         told = f"DVC experiment {source.experiment}, {when}"
@@ -206,7 +206,7 @@ def _chain(lock: Mapping[str, Any]) -> Iterator[str]:
         yield from textwrap.wrap(values, _WIDTH, initial_indent="    ", subsequent_indent="    ")
         for sign, files in (("<", stage.deps), (">", stage.outs)):
             yield from (f"    {sign} {name:<60} {md5[:_SHORT]}" for name, md5 in _grouped(files))
-    for line in origins.broken(stages):
+    for line in origins.mismatches(stages):
         yield f"  not one chain: {line}"
 
 
@@ -238,7 +238,7 @@ def _as_json(traced: Trace, root: Path) -> dict[str, Any]:
             "commit": source.commit,
             "experiment": source.experiment,
             "is_whole": source.is_whole,
-            "refs": list(origins.about(source.commit, root).refs) if source.commit else [],
+            "refs": list(origins.commit_info(source.commit, root).refs) if source.commit else [],
         }
         if source
         else None,
@@ -264,7 +264,7 @@ def _as_json(traced: Trace, root: Path) -> dict[str, Any]:
                 "deps": {file.path: file.md5 for file in stage.deps},
                 "outs": {file.path: file.md5 for file in stage.outs},
             }
-            for stage in origins.chain(traced.lock)
+            for stage in origins.chain(traced.dvc_lock)
         ],
         "events": list(traced.events),
     }

@@ -20,8 +20,8 @@ from ferops.machine.worktrees import dvc, environment, worktree
 from ferops.params import flat
 from ferops.tracking import tags
 from ferops.tracking.lineage import origins
-from ferops.tracking.lineage.identity import read_lock
-from ferops.tracking.lineage.origins import LOCK, Stage, Trace
+from ferops.tracking.lineage.identity import read_dvc_lock
+from ferops.tracking.lineage.origins import DVC_LOCK, Stage, Trace
 from ferops.tracking.runs import describe
 from ferops.tracking.store import MODEL, Store
 
@@ -38,7 +38,7 @@ _COMMAND: Final = ("dvc", "repro", "--force", "--no-run-cache", "--no-commit", "
 _TRAINING: Final = "models/training.json"
 _METRICS: Final = {"validation": "metrics/val.json", "test": "metrics/test.json"}
 _ARTIFACTS: Final = {
-    LOCK: f"lineage/{LOCK}",
+    DVC_LOCK: f"lineage/{DVC_LOCK}",
     _TRAINING: "training/training.json",
     "metrics/val.json": "evaluation/val.json",
     "metrics/test.json": "evaluation/test.json",
@@ -164,7 +164,7 @@ def show(rows: list[Row], console: Console) -> None:
 
 def _left(folder: Path) -> PipelineResult:
     read = {name: _json(folder / path) for name, path in _METRICS.items()}
-    return PipelineResult(origins.chain(read_lock(folder / LOCK)), _json(folder / _TRAINING), read)
+    return PipelineResult(origins.chain(read_dvc_lock(folder / DVC_LOCK)), _json(folder / _TRAINING), read)
 
 
 def _json(path: Path) -> dict[str, Any]:
@@ -175,7 +175,7 @@ def _bring_data(folder: Path, stages: list[Stage]) -> None:
     """The files that the pipeline starts from and that are not in git: from DVC's cache, else from its remote."""
     outs = [out.path for stage in stages for out in stage.outs]
     for path in sorted({dep.path for stage in stages for dep in stage.deps}):
-        if any(origins.within(path, out) for out in outs):
+        if any(origins.overlap(path, out) for out in outs):
             continue
         # a folder in git, as data/extra, may hold what DVC tracks
         for source in (path, *(f"{path}/{held.stem}" for held in sorted((folder / path).glob("*.dvc")))):

@@ -64,7 +64,7 @@ def figures(folder: Path) -> str:
     return "\n\n".join(
         [
             table(["", *columns, "paper (FER2013)"], rows),
-            f"Measured on {describe.dataset_words(str(report.get('dataset')))}. "
+            f"Measured on {describe.dataset_description(str(report.get('dataset')))}. "
             f"Accuracy on validation: {low:.1%} to {high:.1%} (95%). The paper's 90% is a binary accuracy.",
         ]
     )
@@ -108,7 +108,7 @@ def table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
 def _champion(folder: Path) -> Event | None:
     """The event that registered the champion, by reports/registry.jsonl."""
     events = ledger.lines(folder / ledger.REGISTRY)
-    digest = ledger.standing(events).get(CHAMPION)
+    digest = ledger.aliases(events).get(CHAMPION)
     return next((event for event in events if digest and event["weights_digest"] == digest), None)
 
 

@@ -4,24 +4,27 @@ import json
 import os
 import shutil
 from pathlib import Path
+from typing import TYPE_CHECKING, Final
 
 from ferops import params
 from ferops.machine.files import SCRATCH
 from ferops.machine.tensorflow import quiet_imports
-from ferops.tracking.registry.registration import ServedModel
 from ferops.tracking.runs.outputs import MissingOutput
 from ferops.tracking.runs.publishing import Publication, publish
 from ferops.tracking.store import MODEL, TrackingUnreachable, how_to_see
 
-CORE = Path("models/core.keras")
-TRAINING = Path("models/training.json")
+if TYPE_CHECKING:
+    import keras
+
+CORE: Final = Path("models/core.keras")
+TRAINING: Final = Path("models/training.json")
 
 
 def main() -> None:
     """Publish what the other stages wrote; a DVC experiment that cannot reach MLflow leaves it to the next publish."""
     values = params.load()
     try:
-        published = publish(params.flatten(values), lambda: served(Path(), values.preprocess.median_kernel))
+        published = publish(params.flatten(values), lambda: load_model(CORE, values.preprocess.median_kernel))
     except TrackingUnreachable as error:
         experiment = os.environ.get("DVC_EXP_NAME")
         if not experiment:
@@ -33,29 +36,22 @@ def main() -> None:
     shutil.rmtree(SCRATCH / json.loads(TRAINING.read_text(encoding="utf-8"))["scratch_key"], ignore_errors=True)
 
 
-def served(root: Path, median_kernel: int) -> ServedModel:
-    """The core trained in a folder, behind its median filter, and one synthetic face as the example.
+def load_model(core: Path, median_kernel: int) -> "keras.Model":
+    """Load the trained core behind its median filter: the model that is registered.
 
     Args:
-        root: the folder that the stages ran in.
+        core: the .keras file that `train` wrote.
         median_kernel: side of the filter in pixels.
 
     Raises:
         MissingOutput: the core is not there.
     """
-    if not (root / CORE).is_file():
-        raise MissingOutput(f"{root / CORE} is missing; run `dvc checkout` or `dvc repro`")
+    if not core.is_file():
+        raise MissingOutput(f"{core} is missing; run `dvc checkout` or `dvc repro`")
     with quiet_imports():
-        import keras
-        import numpy as np
+        from ferops.model.serving import load_raw_model
 
-        from ferops.data.synthetic.portraits import draw_face
-        from ferops.labels import NAMES
-        from ferops.model.serving import serving_model
-
-        core = keras.models.load_model(root / CORE, compile=False)
-        example = draw_face(NAMES.index("happy"), np.random.default_rng(0))
-        return ServedModel(serving_model(core, median_kernel), example[np.newaxis])
+        return load_raw_model(core, median_kernel)
 
 
 def summary(published: Publication) -> list[str]:

@@ -14,7 +14,7 @@ TRAINING: Final = "ferops.training"
 WEIGHTS_DIGEST: Final = "ferops.weights_digest"
 """Run, version, logged model: digest of the weights; one version has it."""
 
-LOCK: Final = "ferops.lock"
+DVC_LOCK: Final = "ferops.dvc_lock"
 """Run, version: hash of the dvc.lock that its evaluation came from."""
 
 EXPERIMENTS: Final = "ferops.experiments"
@@ -35,7 +35,7 @@ REBUILT: Final = "ferops.rebuilt"
 STATE: Final = "ferops.state"
 """Version: `pending` until its first alias and event stand, so that a publish that was cut off is finished."""
 
-NOMINATED: Final = "ferops.nominated"
+WAS_CHALLENGER: Final = "ferops.challenger"
 """Version: it was given the alias `challenger`; it is given only once."""
 
 SWEEP: Final = "ferops.sweep"

@@ -17,7 +17,7 @@ from ferops.machine.git import RepositoryError
 from ferops.machine.worktrees import dvc, worktree
 from ferops.tracking import tags
 from ferops.tracking.lineage.identity import PREPARED
-from ferops.tracking.lineage.origins import LockHistory
+from ferops.tracking.lineage.origins import DvcLockHistory
 from ferops.tracking.registry import versions
 from ferops.tracking.store import MODEL, Store
 
@@ -71,7 +71,7 @@ def statistics(store: Store, reference: str, root: Path = Path()) -> pd.DataFram
 
 def _from_dvc(version: int, training: str, md5: str, root: Path) -> pd.DataFrame:
     name = f"{MODEL} version {version}"
-    source = LockHistory(root).source(training)
+    source = DvcLockHistory(root).source(training)
     if source is None:
         raise NoReference(
             f"the data that {name} was trained on ({md5}) are not in {root / PREPARED}, and no commit holds its "

@@ -32,7 +32,7 @@ class Commit(NamedTuple):
         return bool(self.diff)
 
 
-def read_lock(path: Path = Path("dvc.lock")) -> dict[str, Any]:
+def read_dvc_lock(path: Path = Path("dvc.lock")) -> dict[str, Any]:
     """Read dvc.lock as a plain mapping; empty where there is none."""
     if not path.is_file():
         return {}
@@ -56,7 +56,7 @@ def training_identity(lock: Mapping[str, Any]) -> str:
     return hashlib.sha256(json.dumps(kept, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
 
 
-def lock_hash(lock: Mapping[str, Any]) -> str:
+def dvc_lock_hash(lock: Mapping[str, Any]) -> str:
     """Hex sha256 of every stage's entry but `publish`, whose own enters dvc.lock after it ran."""
     stages = {name: entry for name, entry in (lock.get("stages") or {}).items() if name != "publish"}
     return hashlib.sha256(json.dumps(stages, sort_keys=True, separators=(",", ":")).encode()).hexdigest()

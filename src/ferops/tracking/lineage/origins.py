@@ -17,7 +17,7 @@ from ruamel.yaml.error import YAMLError
 from ferops.machine import git
 from ferops.params import flat
 from ferops.tracking import tags
-from ferops.tracking.lineage.identity import NotTrained, lock_hash, training_identity
+from ferops.tracking.lineage.identity import NotTrained, dvc_lock_hash, training_identity
 from ferops.tracking.registry import ledger, versions
 from ferops.tracking.store import Store
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from mlflow.entities import Run
     from mlflow.entities.model_registry import ModelVersion
 
-LOCK: Final = "dvc.lock"
+DVC_LOCK: Final = "dvc.lock"
 
 _TRAIN: Final = re.compile(rb"^  train:\n(?:    .*\n?)+", re.MULTILINE)
 _EXPERIMENT: Final = re.compile(r"refs/exps/[0-9a-f]{2}/[0-9a-f]{38}/(?P<name>.+)")
@@ -39,16 +39,16 @@ class Source(NamedTuple):
         commit: sha of the commit that has it; None: only the workspace has it.
         experiment: name of the DVC experiment that the commit is; None for any other commit.
         is_whole: it is the very lock that was looked for; else its training, with another evaluation.
-        lock: all of it.
+        dvc_lock: all of it.
     """
 
     commit: str | None
     experiment: str | None
     is_whole: bool
-    lock: Mapping[str, Any]
+    dvc_lock: Mapping[str, Any]
 
 
-class About(NamedTuple):
+class CommitInfo(NamedTuple):
     """What tells a commit to a person: first line, time (ISO 8601), branches and tags that contain it."""
 
     subject: str
@@ -81,7 +81,7 @@ class Trace:
         version: in the registry. aliases: that stand on it.
         run: of its training; None where it is gone.
         source: where its dvc.lock lies in git; None where no commit, experiment or workspace has it.
-        lock: its dvc.lock, from the run or else from git; empty where both are gone.
+        dvc_lock: its dvc.lock, from the run or else from git; empty where both are gone.
         events: what happened to it, oldest first.
     """
 
@@ -89,7 +89,7 @@ class Trace:
     aliases: tuple[str, ...]
     run: "Run | None"
     source: Source | None
-    lock: Mapping[str, Any]
+    dvc_lock: Mapping[str, Any]
     events: tuple[ledger.Event, ...]
 
     @property
@@ -103,14 +103,14 @@ class Trace:
         return str(found) if found else None
 
 
-class LockHistory:
+class DvcLockHistory:
     """Every dvc.lock of a repository: of its commits, oldest first, of its DVC experiments, and the workspace's."""
 
     def __init__(self, root: Path = Path()) -> None:
         """Read them all, with three git commands however many there are."""
         self._held = [*_committed(root)]
-        if (root / LOCK).is_file():
-            self._held.append(_Held(None, None, (root / LOCK).read_bytes()))
+        if (root / DVC_LOCK).is_file():
+            self._held.append(_Held(None, None, (root / DVC_LOCK).read_bytes()))
         self._trainings: dict[bytes, str | None] = {}
 
     def source(self, training: str, lock: str | None = None) -> Source | None:
@@ -118,7 +118,7 @@ class LockHistory:
 
         Args:
             training: its identity (`training_identity`).
-            lock: hash of the whole lock (`lock_hash`), evaluation included; None: any evaluation will do.
+            lock: hash of the whole lock (`dvc_lock_hash`), evaluation included; None: any evaluation will do.
         """
         found = [self._read(held, lock) for held in self._held if self._training(held.content) == training]
         return min(filter(None, found), key=lambda source: not source.is_whole, default=None)
@@ -141,7 +141,7 @@ class LockHistory:
         lock = _parse(held.content)
         if lock is None:
             return None
-        return Source(held.commit, held.experiment, wanted is None or lock_hash(lock) == wanted, lock)
+        return Source(held.commit, held.experiment, wanted is None or dvc_lock_hash(lock) == wanted, lock)
 
 
 def trace(store: Store, reference: str, root: Path = Path()) -> Trace:
@@ -157,9 +157,9 @@ def trace(store: Store, reference: str, root: Path = Path()) -> Trace:
     """
     version = versions.resolve(store, reference)
     run = versions.run_of(store, version)
-    source = LockHistory(root).source(str(version.tags.get(tags.TRAINING)), version.tags.get(tags.LOCK))
-    kept = artifact(store, run, f"lineage/{LOCK}") if run else None
-    lock = (_parse(kept) if kept else None) or (source.lock if source else {})
+    source = DvcLockHistory(root).source(str(version.tags.get(tags.TRAINING)), version.tags.get(tags.DVC_LOCK))
+    kept = artifact(store, run, f"lineage/{DVC_LOCK}") if run else None
+    lock = (_parse(kept) if kept else None) or (source.dvc_lock if source else {})
     standing = versions.aliases_of(store, int(version.version))
     return Trace(version, standing, run, source, lock, tuple(ledger.history(version)))
 
@@ -175,13 +175,13 @@ def artifact(store: Store, run: "Run", path: str) -> bytes | None:
             return None
 
 
-def about(commit: str, root: Path = Path()) -> About:
+def commit_info(commit: str, root: Path = Path()) -> CommitInfo:
     """Subject, time and branches of a commit; empty where git does not know it."""
     shown = _git(root, "log", "-1", "--no-show-signature", "--format=%cI %s", commit).decode(errors="replace").strip()
     time, _, subject = shown.partition(" ")
     name = "--format=%(if)%(symref)%(then)%(else)%(refname:short)%(end)"  # origin/HEAD is no branch of its own
     refs = _git(root, "for-each-ref", "--contains", commit, name, "refs/heads", "refs/remotes", "refs/tags")
-    return About(subject, time, tuple(refs.decode(errors="replace").split()))
+    return CommitInfo(subject, time, tuple(refs.decode(errors="replace").split()))
 
 
 def chain(lock: Mapping[str, Any]) -> list[Stage]:
@@ -199,12 +199,12 @@ def chain(lock: Mapping[str, Any]) -> list[Stage]:
         waiting += [
             other.name
             for other in every.values()
-            if other.name not in kept and any(within(dep.path, out.path) for dep in stage.deps for out in other.outs)
+            if other.name not in kept and any(overlap(dep.path, out.path) for dep in stage.deps for out in other.outs)
         ]
     return [stage for name, stage in every.items() if name in kept]
 
 
-def broken(stages: list[Stage]) -> list[str]:
+def mismatches(stages: list[Stage]) -> list[str]:
     """Files that a stage read in another state than the one in which the stage before it left them."""
     written = {out.path: out.md5 for stage in stages for out in stage.outs}
     return sorted(
@@ -217,7 +217,7 @@ def broken(stages: list[Stage]) -> list[str]:
     )
 
 
-def within(one: str, other: str) -> bool:
+def overlap(one: str, other: str) -> bool:
     """Whether one path is the other or lies in it, either way round."""
     return one == other or one.startswith(f"{other}/") or other.startswith(f"{one}/")
 
@@ -232,7 +232,7 @@ def _committed(root: Path) -> Iterator[_Held]:
     # an experiment's ref leads to one commit of its own; the user's stash is nobody's history
     listed = _git(
         root, "rev-list", "--exclude=refs/exps/*", "--exclude=refs/stash", "--all", "--full-history", "--date-order",
-        "--reverse", "--", LOCK,
+        "--reverse", "--", DVC_LOCK,
     )  # fmt: skip
     places: list[tuple[str, str | None]] = [(commit, None) for commit in listed.decode().split()]
     refs = _git(root, "for-each-ref", "--sort=creatordate", "--format=%(objectname) %(refname)", "refs/exps")
@@ -249,7 +249,7 @@ def _blobs(root: Path, commits: list[str]) -> Iterator[bytes | None]:
     """dvc.lock of each commit, None where it has none."""
     if not commits:
         return
-    asked = "".join(f"{commit}:./{LOCK}\n" for commit in commits)
+    asked = "".join(f"{commit}:./{DVC_LOCK}\n" for commit in commits)
     answer, at = _git(root, "cat-file", "--batch", given=asked.encode()), 0
     for _ in commits:
         header, _, _ = answer[at:].partition(b"\n")

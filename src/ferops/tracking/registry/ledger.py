@@ -70,16 +70,16 @@ def lines(path: Path) -> list[Event]:
     return sorted(found.values(), key=lambda line: float(line["time"]))
 
 
-def standing(events: Iterable[Event]) -> dict[str, str]:
+def aliases(events: Iterable[Event]) -> dict[str, str]:
     """The aliases as events leave them, each with the digest of its weights."""
-    aliases: dict[str, str] = {}
+    digests: dict[str, str] = {}
     for line in events:
         if line.get("alias") is None:
             continue
-        if line["alias"] == "champion" and "champion" in aliases:
-            aliases["previous"] = aliases["champion"]
-        aliases[line["alias"]] = line["weights_digest"]
-    return aliases
+        if line["alias"] == "champion" and "champion" in digests:
+            digests["previous"] = digests["champion"]
+        digests[line["alias"]] = line["weights_digest"]
+    return digests
 
 
 def history(version: "ModelVersion") -> list[Event]:

@@ -35,7 +35,7 @@ class Busy(FeropsError):
 
 
 @contextmanager
-def exclusive(store: Store, name: str, what: str, *, wait: float = 0, note: Any = None) -> Iterator[Any]:
+def lock(store: Store, name: str, what: str, *, wait: float = 0, note: Any = None) -> Iterator[Any]:
     """Be the only process inside a block of this name.
 
     Args:
@@ -51,13 +51,13 @@ def exclusive(store: Store, name: str, what: str, *, wait: float = 0, note: Any 
     Raises:
         Busy: naming the process that is inside.
     """
-    lock = f"{MODEL}.{name}"
-    left = _take(store, lock, what, time.monotonic() + wait, note)
+    model = f"{MODEL}.{name}"
+    left = _take(store, model, what, time.monotonic() + wait, note)
     try:
         yield left
     finally:
         with once():  # where no server answers, whoever comes next finds that this process is gone
-            _drop(store, lock)
+            _drop(store, model)
 
 
 def _take(store: Store, lock: str, what: str, deadline: float, note: Any) -> Any:

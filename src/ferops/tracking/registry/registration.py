@@ -18,7 +18,7 @@ from ferops.tracking.registry.versions import CHALLENGER, find
 from ferops.tracking.runs import describe, report
 from ferops.tracking.runs.outputs import Outputs
 from ferops.tracking.store import MODEL, Store, once
-from ferops.tracking.tags import LOCK, NOMINATED, STATE, TRAINING, WEIGHTS_DIGEST
+from ferops.tracking.tags import DVC_LOCK, STATE, TRAINING, WAS_CHALLENGER, WEIGHTS_DIGEST
 
 if TYPE_CHECKING:
     from mlflow.entities.model_registry import ModelVersion
@@ -26,13 +26,6 @@ if TYPE_CHECKING:
 _REQUIREMENTS: Final = ("tensorflow", "keras", "numpy")
 _OUT_OF_TRAININGS: Final = ("registered", "reproduced")
 _TRIES: Final = 20  # MLflow gives up on a version's number after three; ten publishers at once need more
-
-
-class ServedModel(NamedTuple):
-    """What is registered: a Keras model from raw uint8 faces (N, 48, 48) to probabilities (N, 7), and an example."""
-
-    model: Any
-    example: NDArray[np.uint8]
 
 
 class Version(NamedTuple):
@@ -44,7 +37,7 @@ class Version(NamedTuple):
 
 
 def register(
-    store: Store, outputs: Outputs, run_id: str, serve: Callable[[], ServedModel], path: Path, *, nominate: bool
+    store: Store, outputs: Outputs, run_id: str, serve: Callable[[], Any], path: Path, *, set_challenger: bool
 ) -> Version | None:
     """The version with these weights; made where the registry has none. None where the network is not a Keras graph.
 
@@ -57,8 +50,8 @@ def register(
         serve: gives the model; called only where it has to be logged, so that Keras is imported only then.
         path: of registry.jsonl; weights that it knows get their old number, where that is free, and new ones a number
             that it has not used: fer-vgg16/3 means the same weights before and after a store was lost.
-        nominate: give the alias `challenger` to a version that has never had it. Old weights that come back do not
-            take it, nor do a DVC experiment's: of fifty trials the last is not the one to promote.
+        set_challenger: set the alias `challenger` on a version that has never had it. Old weights that come back do
+            not get it, nor do a DVC experiment's: the last of fifty trials is not the one to promote.
     """
     if not outputs.is_served:
         return None
@@ -73,10 +66,10 @@ def register(
         version = found
         _heal(store, version, run_id, serve)
     number = str(version.version)
-    if nominate and NOMINATED not in version.tags:
+    if set_challenger and WAS_CHALLENGER not in version.tags:
         store.client.set_registered_model_alias(MODEL, CHALLENGER, number)
-        store.client.set_model_version_tag(MODEL, number, NOMINATED, "true")
-    for happened in _news(version, outputs, known, nominated=nominate or NOMINATED in version.tags):
+        store.client.set_model_version_tag(MODEL, number, WAS_CHALLENGER, "true")
+    for happened in _news(version, outputs, known, nominated=set_challenger or WAS_CHALLENGER in version.tags):
         ledger.record(store, happened, path)
     for key, value in ((TRAINING, outputs.identity), (STATE, "registered")):
         if version.tags.get(key) != value:
@@ -95,9 +88,9 @@ def _news(
         told += known
         yield from known
     if all(line["training"] != outputs.identity for line in told):
-        yield ledger.event("reproduced", version, training=outputs.identity, lock=outputs.lock)
+        yield ledger.event("reproduced", version, training=outputs.identity, dvc_lock=outputs.dvc_lock_hash)
     if nominated and all(line.get("alias") != CHALLENGER for line in told):
-        yield ledger.event("nominated", version, alias=CHALLENGER)
+        yield ledger.event("alias set", version, alias=CHALLENGER)
 
 
 def describe_version(store: Store, outputs: Outputs, run_id: str, number: int) -> None:
@@ -117,14 +110,14 @@ def _registered(version: "ModelVersion", outputs: Outputs, alias: str | None) ->
         version,
         alias=alias,
         experiment=describe.experiment(),
-        lock=outputs.lock,
+        dvc_lock=outputs.dvc_lock_hash,
         metrics=dict(outputs.headline),
         dataset={"name": outputs.report.get("dataset"), "md5": outputs.data_md5},
     )
 
 
 def _create(
-    store: Store, outputs: Outputs, run_id: str, digest: str, serve: Callable[[], ServedModel], number: int
+    store: Store, outputs: Outputs, run_id: str, digest: str, serve: Callable[[], Any], number: int
 ) -> "ModelVersion":
     """Log the served model into the run and make a version of it, tagged from its first moment."""
     from mlflow.exceptions import MlflowException
@@ -157,7 +150,7 @@ def _create(
     return client.get_model_version(MODEL, version.version)
 
 
-def _heal(store: Store, version: "ModelVersion", run_id: str, serve: Callable[[], ServedModel]) -> None:
+def _heal(store: Store, version: "ModelVersion", run_id: str, serve: Callable[[], Any]) -> None:
     """Log a version's model again where its files are gone."""
     from mlflow.exceptions import MlflowException
 
@@ -191,7 +184,7 @@ def _logged_model(store: Store, run_id: str, digest: str) -> str | None:
     return whole
 
 
-def _log_model(store: Store, served: ServedModel, run_id: str, digest: str, model_id: str | None = None) -> str:
+def _log_model(store: Store, served: Any, run_id: str, digest: str, model_id: str | None = None) -> str:
     """Log the model with signature, example and pinned requirements; its id, which is new where none is given.
 
     Step by step, since `mlflow.keras.log_model` fails with an input example, `mlflow.tensorflow.log_model` wants an
@@ -233,11 +226,11 @@ def _log_model(store: Store, served: ServedModel, run_id: str, digest: str, mode
         folder = str(Path(scratch, "model"))
         with contextlib.redirect_stdout(io.StringIO()):  # Keras draws a progress bar for the one example
             mlflow.tensorflow.save_model(
-                served.model,
+                served,
                 folder,
                 mlflow_model=about,
                 signature=signature,
-                input_example=served.example,
+                input_example=_example(),
                 pip_requirements=[f"{name}=={importlib.metadata.version(name)}" for name in _REQUIREMENTS],
             )
         client.log_model_artifacts(model.model_id, folder)
@@ -245,11 +238,16 @@ def _log_model(store: Store, served: ServedModel, run_id: str, digest: str, mode
     return str(model.model_id)
 
 
+def _example() -> NDArray[np.uint8]:
+    """A gray ramp, uint8 (1, 48, 48), as the input example: no face of the data set leaves it."""
+    return np.tile(np.linspace(0, 255, SIDE, dtype=np.uint8), (1, SIDE, 1))
+
+
 def _tags(outputs: Outputs) -> dict[str, str]:
     figures = {name: f"{value:.4f}" for name, value in outputs.headline.items()}
     return {
         TRAINING: outputs.identity,
-        LOCK: outputs.lock,
+        DVC_LOCK: outputs.dvc_lock_hash,
         "ferops.dataset": str(outputs.report.get("dataset")),
         "ferops.data_md5": outputs.data_md5,
         **figures,

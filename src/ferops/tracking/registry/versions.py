@@ -236,7 +236,7 @@ def _moving(store: Store, happened: ledger.Event, path: Path | None) -> Iterator
     if path:
         ledger.lines(path)  # a damaged file is found before anything has moved
     try:
-        with mutex.exclusive(store, _PROMOTION, "a promotion", note=happened) as left:
+        with mutex.lock(store, _PROMOTION, "a promotion", note=happened) as left:
             if left and aliases(store).get(CHAMPION) == left["version"]:
                 _move(store, left, path)
             yield

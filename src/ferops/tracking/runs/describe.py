@@ -96,7 +96,7 @@ def sweep_run() -> str | None:
     return os.environ.get(SWEEP_RUN) or None
 
 
-def dataset_words(dataset: str) -> str:
+def dataset_description(dataset: str) -> str:
     """A dataset's name in words; the sample says what it is wherever a number from it is shown."""
     return _DATASETS.get(dataset, dataset)
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from ferops.errors import FeropsError
-from ferops.tracking.lineage.identity import PREPARED, data_digest, lock_hash, read_lock, training_identity
+from ferops.tracking.lineage.identity import PREPARED, data_digest, dvc_lock_hash, read_dvc_lock, training_identity
 from ferops.tracking.runs import describe
 from ferops.tracking.runs.live import Epoch
 
@@ -55,7 +55,7 @@ class Outputs:
     Fields:
         params: flattened parameters, all sections.
         identity: hash of the training (`training_identity`).
-        lock: hash of dvc.lock (`lock_hash`).
+        dvc_lock_hash: hash of dvc.lock.
         data_md5: DVC's digest of the prepared data.
         report: data/prepared/report.json. training: models/training.json.
         history: every epoch, in order.
@@ -70,7 +70,7 @@ class Outputs:
     root: Path
     params: Mapping[str, Any]
     identity: str
-    lock: str
+    dvc_lock_hash: str
     data_md5: str
     report: Mapping[str, Any]
     training: Mapping[str, Any]
@@ -104,7 +104,7 @@ def read_outputs(params: Mapping[str, Any], root: Path = Path()) -> Outputs:
         NotTrained: dvc.lock holds no training.
         MissingOutput: a file is missing or is not what it should be.
     """
-    lock = read_lock(root / "dvc.lock")
+    lock = read_dvc_lock(root / "dvc.lock")
     identity = training_identity(lock)
     training = read_json(root / "models/training.json")
     history = tuple(read_history(root / "reports/train/history.csv"))
@@ -125,7 +125,7 @@ def read_outputs(params: Mapping[str, Any], root: Path = Path()) -> Outputs:
         root=root,
         params=params,
         identity=identity,
-        lock=lock_hash(lock),
+        dvc_lock_hash=dvc_lock_hash(lock),
         data_md5=data_digest(lock),
         report=report,
         training=training,
@@ -135,7 +135,7 @@ def read_outputs(params: Mapping[str, Any], root: Path = Path()) -> Outputs:
         headline=describe.headline(scores["val"], scores["test"]),
         files=files,
         evaluation=evaluation,
-        digest=_digest(files, lock_hash(lock), evaluation),
+        digest=_digest(files, dvc_lock_hash(lock), evaluation),
     )
 
 

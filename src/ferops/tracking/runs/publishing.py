@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple, TypeVar
 from ferops.tracking import store
 from ferops.tracking.lineage.identity import PREPARED, current_commit, requirements_hash
 from ferops.tracking.registry import ledger, mutex, registration, versions
-from ferops.tracking.registry.registration import ServedModel, Version
+from ferops.tracking.registry.registration import Version
 from ferops.tracking.runs import describe, report
 from ferops.tracking.runs.live import (
     epoch_metrics,
@@ -30,9 +30,9 @@ from ferops.tracking.runs.outputs import SETTINGS, Outputs, read_outputs
 from ferops.tracking.store import Store
 from ferops.tracking.tags import (
     ATTACHED,
+    DVC_LOCK,
     EVALUATION,
     EXPERIMENTS,
-    LOCK,
     PARENT,
     REBUILT,
     SCRATCH_KEY,
@@ -70,11 +70,11 @@ class Publication(NamedTuple):
 
 def publish(
     params: Mapping[str, Any],
-    serve: Callable[[], ServedModel],
+    serve: Callable[[], Any],
     root: Path = Path(),
     *,
     path: Path | None = None,
-    nominate: bool = True,
+    set_challenger: bool = True,
 ) -> Publication:
     """Bring MLflow up to date with the pipeline's files below `root`.
 
@@ -83,7 +83,7 @@ def publish(
         serve: gives the model to register; called only where its weights are new.
         root: the folder that the stages ran in.
         path: of registry.jsonl; by default the one below `root`.
-        nominate: whether a version may take the alias `challenger`; a DVC experiment's never does.
+        set_challenger: whether a version may take the alias `challenger`; a DVC experiment's never does.
 
     Raises:
         NotTrained, MissingOutput: the pipeline has not run to its end.
@@ -93,11 +93,11 @@ def publish(
     """
     outputs = read_outputs(params, root)
     with store.session() as opened:
-        return _publish(opened, outputs, serve, path or root / ledger.REGISTRY, nominate)
+        return _publish(opened, outputs, serve, path or root / ledger.REGISTRY, set_challenger)
 
 
 def _publish(
-    opened: Store, outputs: Outputs, serve: Callable[[], ServedModel], path: Path, nominate: bool
+    opened: Store, outputs: Outputs, serve: Callable[[], Any], path: Path, set_challenger: bool
 ) -> Publication:
     experiment = describe.experiment()
     is_known = _of_training(opened, outputs) is not None and (
@@ -111,7 +111,7 @@ def _publish(
         if is_changed:
             _complete(opened, outputs, training)
         version = registration.register(
-            opened, outputs, training.info.run_id, serve, path, nominate=nominate and experiment is None
+            opened, outputs, training.info.run_id, serve, path, set_challenger=set_challenger and experiment is None
         )
     if is_changed:
         _attach(opened, outputs, run, version)
@@ -128,14 +128,14 @@ def _publish(
         version=version,
         aliases=versions.aliases_of(opened, version.number) if version else (),
         headline=outputs.headline,
-        dataset=describe.dataset_words(str(outputs.report.get("dataset"))),
+        dataset=describe.dataset_description(str(outputs.report.get("dataset"))),
         address=opened.address,
         page=store.page(opened, run.info.run_id),
     )
 
 
 def _alone(opened: Store, outputs: Outputs) -> Any:
-    return mutex.exclusive(opened, f"publish-{outputs.identity[:16]}", "publishing this training", wait=_PATIENCE)
+    return mutex.lock(opened, f"publish-{outputs.identity[:16]}", "publishing this training", wait=_PATIENCE)
 
 
 def _of_training(opened: Store, outputs: Outputs) -> "Run | None":
@@ -332,7 +332,7 @@ def _log_dataset(opened: Store, outputs: Outputs, run: "Run") -> None:
 def _tags(opened: Store, outputs: Outputs, run_id: str) -> dict[str, str]:
     training, base = outputs.training, outputs.training.get("base_weights") or {}
     facts: dict[str, Any] = {
-        LOCK: outputs.lock,
+        DVC_LOCK: outputs.dvc_lock_hash,
         "ferops.dataset": outputs.report.get("dataset"),
         "ferops.data_md5": outputs.data_md5,
         "ferops.keras": training.get("keras"),

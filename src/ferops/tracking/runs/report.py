@@ -45,7 +45,7 @@ img { max-width: 100% }
 def page(outputs: Outputs) -> str:
     """A self-contained HTML page of what the pipeline wrote; a split that stayed closed is not on it."""
     flat, training = outputs.params, outputs.training
-    dataset = describe.dataset_words(str(outputs.report.get("dataset")))
+    dataset = describe.dataset_description(str(outputs.report.get("dataset")))
     scores = outputs.scores
     shown = {name: scores[key] for key, name in _SPLITS.items() if scores[key]}
     headline = [
@@ -114,7 +114,7 @@ def note(outputs: Outputs, experiment_id: str, run_id: str) -> str:
     ]
     rows = [
         # MLflow's list of versions shows the first words
-        f"Accuracy {', '.join(accuracies)}: {describe.dataset_words(str(outputs.report.get('dataset')))}.",
+        f"Accuracy {', '.join(accuracies)}: {describe.dataset_description(str(outputs.report.get('dataset')))}.",
         "",
         f"- system {describe.system(flat)}; base weights: {flat['model.weights']}, {frozen}; best epoch "
         f"{training.get('best_epoch')} of {training.get('epochs')}",

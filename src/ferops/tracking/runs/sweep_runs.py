@@ -48,7 +48,7 @@ def begin(name: str, key: str, settings: Mapping[str, Any], source: str) -> Swee
     """
     from mlflow.entities import Param
 
-    with store.session() as opened, mutex.exclusive(opened, f"sweep-{key[:16]}", "opening this sweep", wait=_PATIENCE):
+    with store.session() as opened, mutex.lock(opened, f"sweep-{key[:16]}", "opening this sweep", wait=_PATIENCE):
         found = _search(opened, f"tags.`{SWEEP_KEY}` = '{key}'")
         if found:
             opened.client.update_run(found[0].info.run_id, status="RUNNING")
