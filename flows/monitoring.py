@@ -43,7 +43,7 @@ def monitoring(scored: str = "data/scored", model: str = "fer-vgg16@champion", n
         return Failed(message=str(error))
     except OSError as error:
         return Failed(message=describe_os_error(error))
-    picture = markdown.picture(REPORTS / PICTURE, "Reference and latest")
+    picture = markdown.picture((REPORTS / PICTURE).read_bytes(), "Reference and latest")
     create_markdown_artifact(
         "\n".join([*drift_report.markdown(finding), "", picture]), key="monitoring-report", description=finding.verdict
     )

@@ -91,7 +91,7 @@ def test_a_promotion_killed_half_way_is_ended_by_the_next(three, pipeline):
     assert killed.returncode == -9
     assert versions.aliases(three) == {"champion": 3, "previous": 1}
 
-    with pytest.raises(versions.Overtaken, match="aliases have moved"):
+    with pytest.raises(versions.Overtaken, match="aliases have changed"):
         versions.rollback(three)
 
     assert versions.aliases(three) == {"champion": 3, "previous": 2}

@@ -18,6 +18,7 @@ from ferops.tracking import tags
 from ferops.tracking.lineage import origins
 from ferops.tracking.lineage.identity import read_dvc_lock
 from ferops.tracking.lineage.origins import DVC_LOCK, Stage, Trace
+from ferops.tracking.queries import read_artifact
 from ferops.tracking.runs import describe
 from ferops.tracking.store import MODEL, Store
 
@@ -82,15 +83,15 @@ def origin(store: Store, traced: Trace) -> Origin:
         CannotRebuild: neither is known.
     """
     source, run = traced.source, traced.run
-    artifacts = {name: origins.artifact(store, run, path) for name, path in _ARTIFACTS.items()} if run else {}
-    record = {name: content for name, content in artifacts.items() if content is not None}
+    kept = {name: read_artifact(store, run.info.run_id, path) for name, path in _ARTIFACTS.items()} if run else {}
+    record = {name: content for name, content in kept.items() if content is not None}
     if source and source.commit:
         # a commit with another evaluation is compared with itself
         return Origin(source.commit, b"", {k: v for k, v in record.items() if source.is_whole or k == _TRAINING})
     commit = traced.fact("mlflow.source.git.commit")
     if run and commit and tags.REBUILT not in run.data.tags:
         is_clean = traced.fact("ferops.git.dirty") != "true"
-        patch = b"" if is_clean else origins.artifact(store, run, describe.DIFF)
+        patch = b"" if is_clean else read_artifact(store, run.info.run_id, describe.DIFF)
         if patch is not None:
             return Origin(commit, patch, record)
     if source:

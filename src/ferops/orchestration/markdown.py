@@ -91,12 +91,14 @@ def gate(folder: Path, name: str) -> str:
 
 def pictures(folder: Path) -> str:
     """The pictures of a run: numbers alone, no face."""
-    return "\n\n".join(picture(folder / path, title) for path, title in _PICTURES.items() if (folder / path).is_file())
+    return "\n\n".join(
+        picture((folder / path).read_bytes(), title) for path, title in _PICTURES.items() if (folder / path).is_file()
+    )
 
 
-def picture(path: Path, title: str) -> str:
+def picture(png: bytes, title: str) -> str:
     """A PNG as it can be shown without its file."""
-    return f"### {title}\n\n![{title}](data:image/png;base64,{base64.b64encode(path.read_bytes()).decode()})"
+    return f"### {title}\n\n![{title}](data:image/png;base64,{base64.b64encode(png).decode()})"
 
 
 def table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:

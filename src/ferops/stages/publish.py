@@ -1,4 +1,4 @@
-"""Stage `publish`: the run, its evaluation and its model into MLflow. Always run, and idempotent."""
+"""Stage `publish`: log the run, its evaluation and its model to MLflow. Always run, and idempotent."""
 
 import json
 import os
@@ -21,7 +21,7 @@ TRAINING: Final = Path("models/training.json")
 
 
 def main() -> None:
-    """Publish what the other stages wrote; a DVC experiment that cannot reach MLflow leaves it to the next publish."""
+    """Publish the outputs of the other stages; where a DVC experiment cannot reach MLflow, the next publish does it."""
     values = params.load()
     try:
         published = publish(params.flatten(values), lambda: load_model(CORE, values.preprocess.median_kernel))
@@ -32,7 +32,7 @@ def main() -> None:
         print(f"{error}; experiment {experiment} is not in MLflow yet: the next `dvc repro` on it will publish it")
         return
     print("\n".join(summary(published)))
-    # only now: a training that was cut off before dvc.lock knew it goes on from here
+    # only now: a training that was killed before DVC wrote dvc.lock resumes from this folder
     shutil.rmtree(SCRATCH / json.loads(TRAINING.read_text(encoding="utf-8"))["scratch_key"], ignore_errors=True)
 
 
@@ -55,9 +55,9 @@ def load_model(core: Path, median_kernel: int) -> "keras.Model":
 
 
 def summary(published: Publication) -> list[str]:
-    """Lines for the terminal: run, version, how to see them."""
-    done = {"found": "up to date", "adopted": "logged live", "rebuilt": "rebuilt from the files"}[published.how]
-    if published.how == "found" and published.is_changed:
+    """Return lines for the terminal: run, version, how to see them."""
+    done = {"found": "up to date", "adopted": "logged live", "rebuilt": "rebuilt from the files"}[published.run_state]
+    if published.run_state == "found" and published.is_changed:
         done = "evaluation updated"
     lines = [f"run    {published.run_name} ({published.run_id[:8]}), {done}"]
     if version := published.version:
