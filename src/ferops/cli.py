@@ -54,7 +54,7 @@ def data_extra(
 
 @data_app.command("show", epilog="Example:  ferops data show")
 def data_show() -> None:
-    """The data set in use: what it is, its counts, and a picture with examples of each expression."""
+    """Show the data set in use: what it is, its counts, and a picture with examples of each expression."""
     from ferops.commands.data_show import show
 
     show(Console())
@@ -84,7 +84,7 @@ def weights_shrink(
 
 @app.command(epilog="Example:  ferops results")
 def results() -> None:
-    """The measured figures beside the paper's, and which model has them."""
+    """Show the measured figures beside the paper's, and which model has them."""
     from ferops.commands.results import show
 
     show(Console())
@@ -96,7 +96,7 @@ def promote(
         str | None, typer.Argument(help="fer-vgg16@ALIAS or fer-vgg16/NUMBER; by default fer-vgg16@challenger.")
     ] = None,
 ) -> None:
-    """Hold a version against the rules and the champion on validation; promote it, or say why not."""
+    """Check a version against the rules and the champion on validation; promote it, or say why not."""
     from ferops.commands.promote import promote
 
     if not promote(model, Console()):
@@ -105,7 +105,7 @@ def promote(
 
 @app.command(epilog="Example:  ferops rollback")
 def rollback() -> None:
-    """Make the champion before this one champion again."""
+    """Make the previous champion champion again."""
     from ferops.commands.promote import rollback
 
     rollback(Console())
@@ -121,7 +121,7 @@ def trace(
     ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object, with every md5 in full.")] = False,
 ) -> None:
-    """Where a model comes from: commit or experiment, data, parameters, weights, figures, and what happened to it."""
+    """Show where a model comes from: commit or experiment, data, parameters, weights, figures, and its history."""
     from ferops.commands.trace import trace
 
     if not trace(model, Console(), rebuild=verify, as_json=as_json):
@@ -139,7 +139,7 @@ def restore() -> None:
 
 @app.command(epilog="Example:  ferops summary")
 def summary() -> None:
-    """The network of params.yaml, layer by layer; the paper's with its three counts."""
+    """Show the network of params.yaml, layer by layer; the paper's with its three counts."""
     from ferops import paper, params
     from ferops.machine.tensorflow import quiet_imports
 
@@ -158,7 +158,7 @@ def summary() -> None:
 
 def main() -> None:
     """Run a command; a user's mistake is one line on stderr and exit status 1."""
-    signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))  # what was begun is put away
+    signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))  # cleanup in `finally` runs
     try:
         app()
     except FeropsError as error:
