@@ -161,7 +161,7 @@ def test_a_restore_that_was_cut_off_goes_on(new, console, monkeypatch) -> None:
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patched:
-        patched.setattr("ferops.tracking.runs.publishing._attach", cut)
+        patched.setattr("ferops.tracking.runs.publishing._attach_evaluation", cut)
         with pytest.raises(KeyboardInterrupt):
             restore(console)
     assert not list((new.root / ".dvc/tmp/ferops").iterdir())

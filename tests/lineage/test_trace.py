@@ -102,7 +102,7 @@ def test_a_run_deleted_by_hand_leaves_a_version_that_is_traced_by_git_and_a_way_
     store.client.delete_run(version.run_id)
     text = told()
     second = clone.git("rev-parse", "HEAD~1")
-    assert f"gone from MLflow: `dvc repro` on commit {second[:12]} brings it back" in entry(text, "run")
+    assert f"missing in MLflow: `dvc repro` on commit {second[:12]} restores it" in entry(text, "run")
     assert second in entry(text, "commit")
     assert "promoted @champion" in entry(text, "history")
     assert "data/prepared" in text[text.index("chain ") :]

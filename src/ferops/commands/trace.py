@@ -97,7 +97,7 @@ def _run(traced: Trace) -> list[str]:
     run = traced.run
     if run is None:
         where = source_name(traced.source) if traced.source else "the commit that has its dvc.lock"
-        return [f"gone from MLflow: `dvc repro` on {where} brings it back"]
+        return [f"missing in MLflow: `dvc repro` on {where} restores it"]
     rebuilt = ", rebuilt from the files" if run.data.tags.get(tags.REBUILT) else ""
     return [str(run.info.run_name), f"{run.info.run_id}{rebuilt}"]
 

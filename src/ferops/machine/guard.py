@@ -1,6 +1,7 @@
 """End a process when the one that started it is gone.
 
-SIGKILL to `dvc` alone would otherwise leave its stage running and writing.
+SIGKILL to `dvc` alone would otherwise leave its stage running and writing. `python -m ferops.machine.guard PID MODULE
+[ARGUMENT...]` is how `ferops.machine.subprocesses` runs a Python module that ends with process PID, its parent.
 """
 
 import os
@@ -46,15 +47,13 @@ def end_with(process: psutil.Process) -> None:
 
 
 def main() -> None:
-    """Run a module as `python -m` does, and end it, child processes first, when the parent is gone.
-
-    The command line (`ferops.machine.subprocesses`) has the parent's process ID, the module and its arguments.
-    """
+    """Run MODULE as `python -m` does, and end it, child processes first, when process PID is gone."""
     _, pid, module, *arguments = sys.argv
     parent = psutil.Process().parent()
     if parent is None or parent.pid != int(pid):
         sys.exit(1)  # it was killed before this process could watch it
     end_with(parent)
+    os.environ["PYTHONPATH"] = os.environ["PYTHONPATH"].partition(os.pathsep)[2]  # the first was for this module alone
     sys.argv = [module, *arguments]
     runpy.run_module(module, run_name="__main__", alter_sys=True)
 
@@ -82,3 +81,7 @@ def _exit() -> None:
         processes.end(psutil.Process().children(recursive=True), _GRACE)
     finally:
         os._exit(1)
+
+
+if __name__ == "__main__":
+    main()

@@ -15,11 +15,8 @@ from ferops.machine import processes
 OnLine = Callable[[str], object]
 """Called with one line, without its line break."""
 
-_GUARD: Final = (
-    f"import sys; sys.path.insert(0, {str(Path(__file__).parents[2])!r}); "
-    "from ferops.machine.guard import main; del sys.path[0]; main()"
-)
-"""Runs this ferops's guard, not that of PYTHONPATH: the worktree of an old commit may have another one, or none."""
+_SOURCES: Final = str(Path(__file__).parents[2])
+"""First in the guard's PYTHONPATH: the worktree of an old commit, which may come next, may have no such guard."""
 
 _GRACE: Final = 3.0  # seconds that a cancelled process has: git and DVC remove their lock files
 
@@ -40,9 +37,10 @@ def run(module: str, *arguments: str, folder: Path, environment: Mapping[str, st
     Returns:
         Its exit status.
     """
-    command = [sys.executable, "-c", _GUARD, str(os.getpid()), module, *arguments]
+    command = [sys.executable, "-m", "ferops.machine.guard", str(os.getpid()), module, *arguments]
+    path = os.pathsep.join([_SOURCES, environment.get("PYTHONPATH", "")])
     with subprocess.Popen(
-        command, cwd=folder, env={**environment, "PYTHONUNBUFFERED": "1"}, text=True, errors="replace",
+        command, cwd=folder, env={**environment, "PYTHONPATH": path, "PYTHONUNBUFFERED": "1"}, text=True, errors="replace",
         stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
     ) as process:  # fmt: skip
         try:
