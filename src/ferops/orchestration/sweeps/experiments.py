@@ -48,7 +48,7 @@ def base(values: Mapping[str, Any]) -> Params:
     """
     committed = git.query(Path(), "show", f"{run_folders.head()}:params.yaml") or b""
     whole = YAML(typ="safe", pure=True).load(committed.decode()) or {}
-    return params.check(merged(whole, params.flat(values)), "params.yaml with the changes asked for")
+    return params.merged(whole, values, "params.yaml with the changes asked for")
 
 
 def finished(name: str) -> Mapping[str, Any] | None:
