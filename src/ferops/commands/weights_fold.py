@@ -23,8 +23,8 @@ def fold(model: Path, out: Path, console: Console) -> None:
     """
     network_files.check(model, out, ".weights.h5")
     with quiet_imports():
-        from ferops.model import folding
-    base = folding.fold(network_files.load(model))
+        from ferops.model import conversion
+    base = conversion.fold(network_files.load(model))
     written = network_files.write(out, lambda path: base.save_weights(path, overwrite=True))
     console.print(
         f"written   {written}\n"

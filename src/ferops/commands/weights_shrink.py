@@ -22,11 +22,11 @@ def shrink(model: Path, out: Path, console: Console) -> None:
     """
     network_files.check(model, out, ".keras")
     with quiet_imports():
-        from ferops.model import shrinking, weights
+        from ferops.model import conversion, weights
     before = network_files.load(model)
-    written = network_files.write(out, lambda path: shrinking.shrink(model, path))
+    written = network_files.write(out, lambda path: conversion.shrink(model, path))
     after = network_files.load(out)
-    moved = shrinking.greatest_change(before, after)
+    moved = conversion.greatest_change(before, after)
     console.print(
         f"written   {written}\n"
         f"weights   {weights.digest(before)} before\n"
