@@ -8,8 +8,6 @@ person to resume it, and what is carried out afterwards is exactly what the pers
 """
 
 import sys
-import tempfile
-from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -29,7 +27,7 @@ from ferops.orchestration import notifications, promotion_report, terminal
 from ferops.promotion import gate
 from ferops.promotion.gate import Verdict
 from ferops.tracking import store
-from ferops.tracking.registry import versions
+from ferops.tracking.queries import read_artifact
 from ferops.tracking.registry.ledger import REGISTRY
 from ferops.tracking.store import MODEL
 
@@ -50,7 +48,7 @@ def ask(reference: str | None) -> State:
     try:
         settings = params.load()
         with store.session() as opened:
-            asked = gate.ask(opened, reference, settings)
+            asked = gate.check(opened, reference, settings)
     except FeropsError as error:
         return Failed(message=str(error))
     return Completed(message=asked.outcome, data=asked)
@@ -129,8 +127,8 @@ def _approval(asked: Verdict, hours: float) -> State | None:
 
 
 def _show(asked: Verdict, says: str) -> None:
-    with store.session() as opened, tempfile.TemporaryDirectory() as scratch:
-        confusion = versions.artifact(opened, asked.challenger, promotion_report.CONFUSION, Path(scratch))
+    with store.session() as opened:
+        confusion = read_artifact(opened, asked.challenger.run_id, promotion_report.CONFUSION)
         page = promotion_report.page(opened, asked, says, confusion)
     create_markdown_artifact(page, key="promotion-decision", description="What the gate says, and why")
 

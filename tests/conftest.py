@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from support import checkout, shell
+from support import built_once, checkout, shell
 
 from ferops.machine import tensorflow
 
@@ -51,9 +51,7 @@ SMALL = {
 @pytest.fixture(scope="session")
 def repro(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The repository after one `dvc repro` on a small sample."""
-    folder = checkout(tmp_path_factory.mktemp("pipeline"), SMALL)
-    shell(folder, "dvc", "repro")
-    return folder
+    return built_once(tmp_path_factory, "pipeline", lambda folder: shell(checkout(folder, SMALL), "dvc", "repro"))
 
 
 @pytest.fixture(scope="session")
@@ -71,6 +69,4 @@ def shelf(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A repository whose store holds the versions of tests/registered.py; to be copied."""
     import registered
 
-    root = tmp_path_factory.mktemp("shelf")
-    registered.make(root)
-    return root
+    return built_once(tmp_path_factory, "shelf", registered.make)

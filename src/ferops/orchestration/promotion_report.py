@@ -1,6 +1,5 @@
 """What the promotion flow shows of a decision, as Markdown."""
 
-from pathlib import Path
 from typing import Final
 
 from ferops.orchestration import markdown
@@ -15,14 +14,14 @@ CONFUSION: Final = "figures/evaluate/confusion_normalised.png"
 _VAL: Final = "val/"
 
 
-def page(opened: Store, verdict: Verdict, says: str, confusion: Path | None) -> str:
+def page(opened: Store, verdict: Verdict, says: str, confusion: bytes | None) -> str:
     """The decision with all that it rests on.
 
     Args:
         opened: the store of the two.
         verdict: what the gate says.
         says: what comes of it, or what it waits for.
-        confusion: the challenger's confusion matrix, where MLflow has it.
+        confusion: PNG of the challenger's confusion matrix, where MLflow has it.
     """
     parts = [says, *(f"- {reason}" for reason in verdict.reasons)]
     if verdict.decision:

@@ -16,7 +16,7 @@ from ferops.data import augmentation, prepared
 from ferops.machine.files import SCRATCH
 from ferops.model import fitting, plots, runtime, weights
 from ferops.model.networks import descriptors, systems
-from ferops.stages.progress import TrainingReport
+from ferops.stages.training_report import TrainingReport
 
 MODELS = Path("models")
 REPORTS = Path("reports/train")

@@ -2,7 +2,6 @@
 
 import json
 import re
-import subprocess
 import time
 from collections.abc import Sequence
 from contextlib import suppress
@@ -13,6 +12,7 @@ from typing import Any, Final, Literal, NamedTuple
 import psutil
 
 from ferops.errors import FeropsError
+from ferops.machine import git
 from ferops.machine.subprocesses import OnLine, run
 from ferops.orchestration.pipeline.run_folders import Folder
 
@@ -43,10 +43,6 @@ class DvcFailed(FeropsError):
 
 class StageFailed(DvcFailed):
     """A stage ended with an error; the message is its last line."""
-
-
-class NotCommitted(FeropsError):
-    """git did not take the results."""
 
 
 class UnknownStage(FeropsError):
@@ -143,12 +139,12 @@ def push(folder: Folder, branch: str | None, on_line: OnLine) -> None:
     """Commit the results, under a branch of their own where it is named, and send DVC's files to the default remote.
 
     Raises:
-        NotCommitted: git refuses.
+        RepositoryError: git refuses.
         DvcFailed: there is no remote, it does not answer, or refuses.
     """
     commit(folder, f"{branch or 'training'}: results", on_line)
     if branch:
-        _git(folder, "branch", "--force", branch)
+        git.run(folder.path, "branch", "--force", branch)
         on_line(f"branch {branch}")
     dvc(folder, on_line, "push")
 
@@ -157,12 +153,13 @@ def commit(folder: Folder, message: str, on_line: OnLine) -> None:
     """Commit what the pipeline rewrites in git, where any of it is new; other changes stay as they are.
 
     Raises:
-        NotCommitted: git refuses, as it does where it knows no author.
+        RepositoryError: git refuses, as it does where it knows no author.
     """
     paths = [path for path in REWRITTEN if (folder.path / path).exists()]
-    _git(folder, "add", "--", *paths)
-    if _git(folder, "diff", "--cached", "--name-only", "--", *paths):
-        _git(folder, "commit", "--quiet", "--message", message, "--", *paths)
+    git.run(folder.path, "add", "--", *paths)
+    if git.run(folder.path, "diff", "--cached", "--name-only", "--", *paths):
+        # hooks of the user's, as DVC's, find this environment's programs
+        git.run(folder.path, "commit", "--quiet", "--message", message, "--", *paths, environment=folder.environment)
         on_line(f"committed: {message}")
 
 
@@ -227,17 +224,6 @@ def dvc(folder: Folder, on_line: OnLine, *arguments: str) -> None:
             told = holder
             on_line(f"waiting for DVC's lock: {holder}")
         time.sleep(_INTERVAL)
-
-
-def _git(folder: Folder, *arguments: str) -> str:
-    done = subprocess.run(
-        ["git", *arguments], cwd=folder.path, env=dict(folder.environment),
-        capture_output=True, text=True, errors="replace", check=False,
-    )  # fmt: skip
-    if done.returncode:
-        lines = [line for line in done.stderr.splitlines() if line.strip()] or ["it said nothing"]
-        raise NotCommitted(f"git {arguments[0]} failed: {lines[-1]}")
-    return done.stdout
 
 
 def _holder(said: str, folder: Path) -> str:

@@ -11,7 +11,7 @@ from typing import Any, Final, NamedTuple
 from ferops import params
 from ferops.machine import git
 from ferops.machine.files import SCRATCH
-from ferops.machine.worktrees import NoWorktree, environment, worktree
+from ferops.machine.worktrees import environment, worktree
 from ferops.params import BadParams
 from ferops.tracking import store
 
@@ -76,11 +76,13 @@ def apart(values: Mapping[str, Any], name: str, *, is_experiment: bool = False) 
 
     Raises:
         BadParams: the parameters would not be valid.
-        NoWorktree: this is no git and DVC repository.
+        RepositoryError: this is no git and DVC repository.
     """
     commit = head()
-    kept = git.ask(Path(), "rev-parse", "--verify", "--quiet", f"refs/exps/{commit[:2]}/{commit[2:]}/{name}^{{commit}}")
-    results = git.ask(Path(), *git.WHOLE_DIFF, commit, kept.decode().strip()) if kept else None
+    kept = git.query(
+        Path(), "rev-parse", "--verify", "--quiet", f"refs/exps/{commit[:2]}/{commit[2:]}/{name}^{{commit}}"
+    )
+    results = git.query(Path(), *git.WHOLE_DIFF, commit, kept.decode().strip()) if kept else None
     clone, around = Path.cwd(), {"MLFLOW_TRACKING_URI": store.tracking_uri()}
     with worktree(commit, patch=results or b"") as folder:
         if values:
@@ -100,7 +102,7 @@ def name_of(prefix: str, values: Mapping[str, Any]) -> str:
     """A name for what HEAD gives with these parameters: the same for the same.
 
     Raises:
-        NoWorktree: this is no git repository.
+        RepositoryError: this is no git repository.
     """
     content = json.dumps([head(), values], sort_keys=True)
     return f"{prefix}-{hashlib.sha256(content.encode()).hexdigest()[:_DIGITS]}"
@@ -110,9 +112,9 @@ def head() -> str:
     """The clone's commit.
 
     Raises:
-        NoWorktree: this is no git repository.
+        RepositoryError: this is no git repository.
     """
-    found = git.ask(Path(), "rev-parse", "--verify", "--quiet", "HEAD")
+    found = git.query(Path(), "rev-parse", "--verify", "--quiet", "HEAD")
     if found is None:
-        raise NoWorktree(f"{Path.cwd()} has no git commit; run this in the root of your clone")
+        raise git.RepositoryError(f"{Path.cwd()} has no git commit; run this in the root of your clone")
     return found.decode().strip()

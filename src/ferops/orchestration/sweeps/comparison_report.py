@@ -90,7 +90,7 @@ def page(table: Name, asked: ComparisonRequest, dataset: str, rows: Sequence[Com
 
 def where(asked: ComparisonRequest, dataset: str) -> str:
     """What the figures are measured on, in words."""
-    return f"a small part of FER2013 ({MINI})" if asked.subset == "mini" else describe.dataset_words(dataset)
+    return f"a small part of FER2013 ({MINI})" if asked.subset == "mini" else describe.dataset_description(dataset)
 
 
 def majority(rows: Iterable[ComparisonRow]) -> tuple[str, float]:

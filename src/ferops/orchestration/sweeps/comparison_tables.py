@@ -90,7 +90,7 @@ def plan(table: Name, asked: ComparisonRequest) -> list[TrialSpec]:
     Raises:
         BadTable: the small copy or the base weights are not there.
         BadParams: a recipe is missing, or params.yaml would not take a value.
-        NoWorktree: this is no git repository.
+        RepositoryError: this is no git repository.
     """
     common, weights = _common(asked), _weights(asked.weights)
     planned = []

@@ -44,16 +44,16 @@ def base(values: Mapping[str, Any]) -> Params:
 
     Raises:
         BadParams: they would not be valid.
-        NoWorktree: this is no git repository.
+        RepositoryError: this is no git repository.
     """
-    committed = git.ask(Path(), "show", f"{run_folders.head()}:params.yaml") or b""
+    committed = git.query(Path(), "show", f"{run_folders.head()}:params.yaml") or b""
     whole = YAML(typ="safe", pure=True).load(committed.decode()) or {}
     return params.check(merged(whole, params.flat(values)), "params.yaml with the changes asked for")
 
 
 def finished(name: str) -> Mapping[str, Any] | None:
     """metrics/val.json of the DVC experiment of this name on the clone's commit; None where there is none."""
-    found = git.ask(Path(), "show", f"{_ref(name)}:metrics/val.json")
+    found = git.query(Path(), "show", f"{_ref(name)}:metrics/val.json")
     return dict(json.loads(found)) if found else None
 
 

@@ -107,7 +107,9 @@ def show(begun: SweepRun, prefix: str, page: str, files: Sequence[Path], ended: 
     for file in files:
         if file.suffix == ".png":
             create_markdown_artifact(
-                markdown.picture(file, prefix), key=f"{prefix}-picture", description="The trials as a picture"
+                markdown.picture(file.read_bytes(), prefix),
+                key=f"{prefix}-picture",
+                description="The trials as a picture",
             )
     create_link_artifact(begun.page, "the trials in MLflow", key=f"{prefix}-run", description="The trials in MLflow")
 
