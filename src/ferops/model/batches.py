@@ -31,8 +31,8 @@ class Batches(keras.utils.PyDataset):  # type: ignore[misc]
         batch_size: int,
         inputs: Callable[[Faces], Any],
         *,
-        order: NDArray[np.int64] | None = None,
-        change: Change | None = None,
+        order: NDArray[np.int64],
+        change: Change,
     ) -> None:
         """Cut faces and labels into batches.
 
@@ -41,14 +41,13 @@ class Batches(keras.utils.PyDataset):  # type: ignore[misc]
             labels: codes, int64 (N,).
             batch_size: of all batches but the last.
             inputs: computes the network's inputs from faces.
-            order: of the epoch, positions (N,); None keeps the order of `faces`.
-            change: of a batch, before `inputs`.
+            order: of the epoch, positions (N,).
+            change: applied to a batch before `inputs`.
         """
         # TensorFlow uses the other half of the cores
         super().__init__(workers=max(1, (os.cpu_count() or 1) // 2))
         self._faces, self._labels, self._batch_size, self._inputs = faces, labels, batch_size, inputs
-        self._order = np.arange(len(labels)) if order is None else order
-        self._change = change
+        self._order, self._change = order, change
 
     def __len__(self) -> int:
         """Return the number of batches in the epoch."""
@@ -57,10 +56,13 @@ class Batches(keras.utils.PyDataset):  # type: ignore[misc]
     def __getitem__(self, index: int) -> tuple[Any, Targets]:
         """Return batch `index`: the network's inputs for n faces, and their targets, float32 (n, 7)."""
         rows = self._order[index * self._batch_size : (index + 1) * self._batch_size]
-        faces, targets = np.asarray(self._faces[rows]), np.eye(len(NAMES), dtype=np.float32)[self._labels[rows]]
-        if self._change is not None:
-            faces, targets = self._change(faces, targets, index)
+        faces, targets = self._change(np.asarray(self._faces[rows]), one_hot(self._labels[rows]), index)
         return self._inputs(faces), targets
+
+
+def one_hot(labels: Labels) -> Targets:
+    """Return the targets, float32 (n, 7), of labels, codes (n,)."""
+    return np.eye(len(NAMES), dtype=np.float32)[labels]
 
 
 def smooth(targets: Targets, share: float) -> Targets:

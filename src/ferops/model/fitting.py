@@ -20,7 +20,7 @@ from ferops.errors import FeropsError
 from ferops.labels import NAMES
 from ferops.machine.files import replacing
 from ferops.model.averaging import MovingAverage
-from ferops.model.batches import Batches, Change, Faces, Labels, Targets, mixup, smooth
+from ferops.model.batches import Batches, Change, Faces, Labels, Targets, mixup, one_hot, smooth
 from ferops.model.networks import descriptors
 from ferops.params import Train
 
@@ -91,7 +91,7 @@ def fit(
     steps = math.ceil(len(labels) / settings.batch_size)
     _compile(model, settings, steps)
     inputs = partial(descriptors.inputs, model)
-    validation_batches = Batches(*validation, batch_size=256, inputs=inputs)
+    validation_inputs, validation_targets = inputs(validation[0]), one_hot(validation[1])
     progress = load_progress(scratch)
     average = MovingAverage(model, settings.average) if settings.average else None
     _resume(model, average, progress, scratch, steps)
@@ -113,7 +113,9 @@ def fit(
         callbacks = [ticker, average] if average else [ticker]
         fitted = model.fit(batches, epochs=1, verbose=0, shuffle=False, callbacks=callbacks).history
         with average.applied() if average else nullcontext():
-            validated = model.evaluate(validation_batches, verbose=0, return_dict=True)
+            validated = model.evaluate(
+                validation_inputs, validation_targets, batch_size=256, verbose=0, return_dict=True
+            )
         if not math.isfinite(fitted["loss"][0] + validated["loss"]):
             raise Diverged(
                 f"the loss of epoch {epoch} is not a finite number: the training diverged; "
