@@ -32,11 +32,11 @@ def test_systems_are_trained_once_and_set_side_by_side_and_one_that_failed_is_tr
     client: SyncPrefectClient,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    rows = (
-        Row("hog_linear", "hog_linear", {}),
-        Row("lean_cnn", "lean_cnn", {}),
-        Row("cnn", "cnn", {"validate.min_image_std": 100.0}),  # no face reaches it
-    )
+    rows = {
+        "hog_linear": Row("hog_linear", {}),
+        "lean_cnn": Row("lean_cnn", {}),
+        "cnn": Row("cnn", {"validate.min_image_std": 100.0}),  # no face reaches it
+    }
     monkeypatch.setitem(comparison_tables.TABLES, "table3", rows)
     (baseline,) = runs(clone)
     first = comparison(table="table3", epochs=1, subset="sample")
@@ -109,13 +109,18 @@ def test_a_mistake_is_one_line_before_anything_runs(
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        (("--subset", "tiny"), "subset: expected mini (the file in FER2013_MINI) or sample (the synthetic faces)"),
-        (("--epochs", "two"), "epochs: expected a whole number, found 'two'"),
-        (("--minutes", "long"), "minutes: expected a number, found 'long'"),
+        (
+            ("table3", "--subset", "tiny"),
+            "Invalid value for '--subset': Value error, 'tiny' is not one of 'mini'",
+        ),
+        (("table3", "--epochs", "two"), "Invalid value for '--epochs': Input should be a valid integer"),
+        (("table3", "--minutes", "long"), "Invalid value for '--minutes': Input should be a valid number"),
+        (("table3", "--epoch", "2"), "No such option: --epoch (Possible options: --epochs)"),
+        ((), "Missing argument 'table'. Choose from: table3, ablations"),
     ],
 )
 def test_a_wrong_option_is_one_line(clone: Path, options: tuple[str, ...], said: str) -> None:
-    done = shell(clone, sys.executable, "flows/comparison.py", "table3", *options, check=False)
+    done = shell(clone, sys.executable, "flows/comparison.py", *options, check=False)
     assert (done.returncode, done.stdout) == (1, "")
     assert done.stderr.startswith(said)
     assert done.stderr.count("\n") == 1
