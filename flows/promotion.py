@@ -8,8 +8,6 @@ resumes it; where the decision has changed since it was shown, it asks again.
 """
 
 import sys
-import tempfile
-from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -29,7 +27,7 @@ from ferops.orchestration import notifications, promotion_report, terminal
 from ferops.promotion import gate
 from ferops.promotion.gate import Verdict
 from ferops.tracking import store
-from ferops.tracking.registry import versions
+from ferops.tracking.queries import read_artifact
 from ferops.tracking.registry.ledger import REGISTRY
 from ferops.tracking.store import MODEL
 
@@ -50,7 +48,7 @@ def ask(reference: str | None) -> State:
     try:
         settings = params.load()
         with store.session() as opened:
-            verdict = gate.ask(opened, reference, settings)
+            verdict = gate.check(opened, reference, settings)
     except FeropsError as error:
         return Failed(message=str(error))
     return Completed(message=verdict.outcome, data=verdict)
@@ -130,8 +128,8 @@ def _approval(verdict: Verdict, hours: float) -> State | None:
 
 
 def _show(verdict: Verdict, headline: str) -> None:
-    with store.session() as opened, tempfile.TemporaryDirectory() as scratch:
-        confusion = versions.artifact(opened, verdict.challenger, promotion_report.CONFUSION, Path(scratch))
+    with store.session() as opened:
+        confusion = read_artifact(opened, verdict.challenger.run_id, promotion_report.CONFUSION)
         page = promotion_report.page(opened, verdict, headline, confusion)
     create_markdown_artifact(page, key="promotion-decision", description="The gate's decision and its reasons")
 

@@ -19,8 +19,8 @@ from support import ROOT, shell
 
 from ferops import params
 from ferops.labels import NAMES
-from ferops.stages.publish import served
-from ferops.tracking.lineage.identity import lock_hash, training_identity
+from ferops.stages.publish import load_model
+from ferops.tracking.lineage.identity import dvc_lock_hash, training_identity
 from ferops.tracking.registry import ledger, versions
 from ferops.tracking.runs.publishing import publish
 from ferops.tracking.store import Store, connect
@@ -46,7 +46,8 @@ class Clone:
         """Stage `publish`, in this process; the number of the version."""
         with inside(self.root, **environment):
             values = params.load()
-            published = publish(params.flatten(values), lambda: served(self.root, values.preprocess.median_kernel))
+            core, kernel = self.root / "models/core.keras", values.preprocess.median_kernel
+            published = publish(params.flatten(values), lambda: load_model(core, kernel))
             assert published.version
             return published.version.number
 
@@ -66,7 +67,7 @@ class Clone:
     def training(self, committed: str | None = None) -> tuple[str, str]:
         """Identity of the training in dvc.lock, or in one that git has, and the hash of the whole lock."""
         lock = {"stages": self.lock(committed)}
-        return training_identity(lock), lock_hash(lock)
+        return training_identity(lock), dvc_lock_hash(lock)
 
     def lock(self, committed: str | None = None) -> dict[str, Any]:
         """The stages of dvc.lock, or of one that git has."""

@@ -13,7 +13,7 @@ from tracking.conftest import Pipeline
 
 PUBLISH = """
 import runpy, sys
-from ferops.stages.quiet import quiet_imports
+from ferops.machine.tensorflow import quiet_imports
 with quiet_imports():
     import keras, mlflow  # what takes seconds comes first
 print("ready", flush=True)

@@ -16,13 +16,14 @@ DIGEST = "ferops.weights_digest"
 
 TURNS = """
 import os, socket, sys, time
-from ferops.tracking import locks, store
+from ferops.tracking import store
+from ferops.tracking.registry import mutex
 opened = store.connect()
 print("ready", flush=True)
 sys.stdin.readline()
 kept = []  # a lock that is forgotten is given back
 for _ in range(8):
-    kept.append(locks.exclusive(opened, "test", "a test", wait=120))
+    kept.append(mutex.lock(opened, "test", "a test", wait=120))
     kept[-1].__enter__()
     os.mkdir("../inside")  # fails where another process is inside
     time.sleep(0.01)

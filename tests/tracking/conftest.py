@@ -7,6 +7,7 @@ import json
 import os
 import shutil
 import tempfile
+import threading
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ import pytest
 from ruamel.yaml import YAML
 
 from ferops.labels import NAMES
+from ferops.tracking.runs.live import LiveRun
 
 REPOSITORY = Path(__file__).parents[2]
 STARTED = 1_700_000_000.0
@@ -156,6 +158,13 @@ def make_core(seed: int) -> Any:
     x = keras.ops.cast(faces, "float32") / 255.0
     x = keras.layers.Flatten()(x)
     return keras.Model(faces, keras.layers.Dense(len(NAMES), activation="softmax")(x))
+
+
+def flushed(live: LiveRun) -> bool:
+    """Wait until MLflow has everything that was logged so far, as when the training is killed after it."""
+    done = threading.Event()
+    live._later(done.set)
+    return done.wait(15)
 
 
 @pytest.fixture(scope="session")

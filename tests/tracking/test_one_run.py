@@ -52,7 +52,7 @@ def test_an_experiment_that_trains_is_one_run_with_its_name(pipeline, experiment
     publish()
     experiment("low-rate")
     pipeline.train(seed=1)
-    live = LiveRun.open(pipeline.training["scratch_key"], params.flatten(params.load()), history=())
+    live = LiveRun.open(pipeline.training["scratch_key"], params.flatten(params.load()))
     live.finish(pipeline.training["weights_digest"])
 
     publish()

@@ -12,14 +12,16 @@ from typing import Any
 
 import numpy as np
 import pytest
+from tracking.conftest import flushed
 
 from ferops import params
 from ferops.tracking import store
 from ferops.tracking.artifact_repository import FOLDER
 from ferops.tracking.lineage.identity import NotTrained
 from ferops.tracking.registry import versions
-from ferops.tracking.runs.live import Epoch, LiveRun
+from ferops.tracking.runs.live import LiveRun
 from ferops.tracking.runs.outputs import MissingOutput
+from ferops.tracking.runs.run_log import Epoch
 from ferops.tracking.tags import REBUILT
 
 SERIES = ("loss", "accuracy", "binary_accuracy", "precision", "recall", "f1")
@@ -76,13 +78,13 @@ def epochs(pipeline: Any, first: int = 1, last: int = 3) -> list[Epoch]:
 
 def train_live(pipeline: Any, *, last: int = 3, finish: bool = True) -> None:
     """What the train stage does while it trains; without `finish` it is killed."""
-    live = LiveRun.open(pipeline.training["scratch_key"], params.flatten(params.load()), history=())
+    live = LiveRun.open(pipeline.training["scratch_key"], params.flatten(params.load()))
     for epoch in epochs(pipeline, last=last):
         live.log_epoch(*epoch)
     if finish:
         live.finish(pipeline.training["weights_digest"])
     else:
-        assert live.flush()
+        assert flushed(live)
 
 
 @pytest.fixture
@@ -183,10 +185,10 @@ def test_epochs_that_the_live_run_missed_are_added(pipeline):
 
 def test_the_live_run_of_another_attempt_is_not_adopted(pipeline):
     later = [epoch._replace(time=epoch.time + 5000) for epoch in epochs(pipeline)]
-    live = LiveRun.open(pipeline.training["scratch_key"], {"data.dataset": "sample", "train.learning_rate": 0.1})
+    live = LiveRun.open(pipeline.training["scratch_key"], params.flatten(params.load()))
     for epoch in later:
         live.log_epoch(*epoch)
-    assert live.flush()
+    assert flushed(live)
 
     publish()
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from ferops.machine import owners
+from ferops.machine import processes
 from ferops.tracking import store
 from ferops.tracking.registry import ledger, mutex, versions
 
@@ -51,7 +51,7 @@ def test_the_champion_before_becomes_previous_and_a_rollback_swaps_the_two(three
     assert [line["event"] for line in ledger.history(versions.resolve(three, "fer-vgg16/1"))] == [
         "promoted", "rolled back",
     ]  # fmt: skip
-    assert ledger.standing(ledger.lines(pipeline.root / ledger.REGISTRY)) == {
+    assert ledger.aliases(ledger.lines(pipeline.root / ledger.REGISTRY)) == {
         "champion": "digest 1", "previous": "digest 2",
     }  # fmt: skip
 
@@ -69,7 +69,7 @@ def test_a_promotion_that_was_overtaken_moves_nothing_and_says_so(three, pipelin
 
 def test_while_one_promotes_another_is_told_who_it_is(three):
     me = f"process {os.getpid()} on {socket.gethostname()}"
-    with mutex.exclusive(three, "promotion", "a promotion"), pytest.raises(versions.Overtaken, match=me):
+    with mutex.lock(three, "promotion", "a promotion"), pytest.raises(versions.Overtaken, match=me):
         versions.promote(three, 1, instead_of=None, decision={})
     assert versions.aliases(three) == {}
 
@@ -78,19 +78,20 @@ def test_a_promotion_killed_half_way_is_ended_by_the_next(three, pipeline):
     versions.promote(three, 1, instead_of=None, decision={})
     versions.promote(three, 2, instead_of=1, decision={})
     code = (
-        "import os, signal; from mlflow import MlflowClient; from ferops.tracking import registry, store\n"
+        "import os, signal; from mlflow import MlflowClient; from ferops.tracking import store\n"
+        "from ferops.tracking.registry import versions\n"
         "move = MlflowClient.set_registered_model_alias\n"
         "def killed(client, name, alias, version):\n"
         "    if alias == 'previous': os.kill(os.getpid(), signal.SIGKILL)\n"
         "    move(client, name, alias, version)\n"
         "MlflowClient.set_registered_model_alias = killed\n"
-        "registry.promote(store.connect(), 3, instead_of=2, decision={'why': 'killed'})\n"
+        "versions.promote(store.connect(), 3, instead_of=2, decision={'why': 'killed'})\n"
     )
     killed = subprocess.run([sys.executable, "-c", code], cwd=pipeline.root, check=False)
     assert killed.returncode == -9
     assert versions.aliases(three) == {"champion": 3, "previous": 1}
 
-    with pytest.raises(versions.Overtaken, match="aliases have moved"):
+    with pytest.raises(versions.Overtaken, match="aliases have changed"):
         versions.rollback(three)
 
     assert versions.aliases(three) == {"champion": 3, "previous": 2}
@@ -139,12 +140,12 @@ def test_the_lock_of_another_machine_is_taken_over_only_when_it_is_old(three, mo
 
 def test_a_process_that_is_gone_is_not_running_and_this_one_is():
     gone = subprocess.Popen([sys.executable, "-c", ""])
-    name = owners.me().replace(f" {os.getpid()} ", f" {gone.pid} ")
+    name = processes.this_process().replace(f" {os.getpid()} ", f" {gone.pid} ")
     gone.wait()
 
-    assert owners.is_running(owners.me())
-    assert not owners.is_running(name)
-    assert not owners.is_running("elsewhere 1 1700000000")
+    assert processes.is_running(processes.this_process())
+    assert not processes.is_running(name)
+    assert not processes.is_running("elsewhere 1 1700000000")
 
 
 @pytest.mark.parametrize(
@@ -201,7 +202,7 @@ def test_an_experiments_version_has_no_alias_until_the_workspace_publishes_it(pi
     main()
 
     assert versions.aliases(store.connect()) == {"challenger": 2}
-    assert events(pipeline.root) == [("registered", 1), ("registered", 2), ("nominated", 2)]
+    assert events(pipeline.root) == [("registered", 1), ("registered", 2), ("alias set", 2)]
     assert pipeline.registry()[1]["experiment"] == "trial" and pipeline.registry()[1]["alias"] is None
 
 

@@ -2,7 +2,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tracking.conftest import Pipeline
+from tracking.conftest import Pipeline, flushed
 
 from ferops import params
 from ferops.tracking import store
@@ -79,7 +79,7 @@ def test_what_trains_in_a_trial_is_a_child_of_the_sweep_from_its_first_epoch(pip
     trial("fine-1", begun.run_id)
     live = LiveRun.open("a key", params.flatten(params.load()))
     live.log_epoch(1, {"val/loss": 1.0}, 1.0)
-    assert live.flush()
+    assert flushed(live)
     assert [run.info.run_name for run in children(begun.run_id)] == ["fine-1"]
     live.finish("digest")
 

@@ -1,9 +1,21 @@
-"""What is served: a trained core behind its median filter, in one graph."""
+"""The network that is served: a trained core behind its median filter, in one graph."""
+
+from pathlib import Path
 
 import keras
 from keras import ops
 
 from ferops.labels import SIDE
+
+
+def load_raw_model(core: Path, median_kernel: int) -> keras.Model:
+    """Load a trained core and put its median filter in front of it; see `serving_model`.
+
+    Args:
+        core: the .keras file that `train` writes.
+        median_kernel: side of the filter in pixels.
+    """
+    return serving_model(keras.models.load_model(core, compile=False), median_kernel)
 
 
 def serving_model(core: keras.Model, median_kernel: int) -> keras.Model:

@@ -54,7 +54,7 @@ def figures(folder: Path) -> str:
     return "\n\n".join(
         [
             table(["", *columns, "paper (FER2013)"], rows),
-            f"Measured on {describe.dataset_words(str(report.get('dataset')))}. "
+            f"Measured on {describe.dataset_description(str(report.get('dataset')))}. "
             f"Accuracy on validation: {low:.1%} to {high:.1%} (95%). The paper's 90% is a binary accuracy.",
         ]
     )
@@ -81,12 +81,13 @@ def gate(folder: Path, name: str) -> str:
 
 def pictures(folder: Path) -> str:
     """Return the plots of a run, which show numbers alone and no face."""
-    return "\n\n".join(picture(folder / path, title) for path, title in _PICTURES.items() if (folder / path).is_file())
+    found = {folder / path: title for path, title in _PICTURES.items() if (folder / path).is_file()}
+    return "\n\n".join(picture(path.read_bytes(), title) for path, title in found.items())
 
 
-def picture(path: Path, title: str) -> str:
+def picture(png: bytes, title: str) -> str:
     """Embed a PNG, so that it is shown without its file."""
-    return f"### {title}\n\n![{title}](data:image/png;base64,{base64.b64encode(path.read_bytes()).decode()})"
+    return f"### {title}\n\n![{title}](data:image/png;base64,{base64.b64encode(png).decode()})"
 
 
 def table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
@@ -98,7 +99,7 @@ def table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
 def _champion(folder: Path) -> Event | None:
     """Return the event that registered the champion, by reports/registry.jsonl."""
     events = ledger.lines(folder / ledger.REGISTRY)
-    digest = ledger.standing(events).get(CHAMPION)
+    digest = ledger.aliases(events).get(CHAMPION)
     return next((event for event in events if digest and event["weights_digest"] == digest), None)
 
 

@@ -1,6 +1,5 @@
 """The promotion flow's report of a decision, in Markdown."""
 
-from pathlib import Path
 from typing import Final
 
 from ferops.orchestration import markdown
@@ -15,14 +14,14 @@ CONFUSION: Final = "figures/evaluate/confusion_normalised.png"
 _VAL: Final = "val/"
 
 
-def page(opened: Store, verdict: Verdict, headline: str, confusion: Path | None) -> str:
+def page(opened: Store, verdict: Verdict, headline: str, confusion: bytes | None) -> str:
     """Return the decision with the rules and figures that it follows from.
 
     Args:
         opened: the store with both versions.
         verdict: the gate's.
         headline: the outcome, or what the run waits for.
-        confusion: the challenger's confusion matrix, where MLflow has it.
+        confusion: PNG of the challenger's confusion matrix, where MLflow has it.
     """
     parts = [headline, *(f"- {reason}" for reason in verdict.reasons)]
     if verdict.decision:

@@ -5,7 +5,7 @@ import sys
 from importlib import import_module
 from typing import Final
 
-from ferops.errors import FeropsError, of_the_machine
+from ferops.errors import FeropsError, describe_os_error
 from ferops.machine.guard import guard_stage
 from ferops.machine.tensorflow import quiet_imports
 
@@ -26,7 +26,7 @@ def main() -> None:
     except FeropsError as error:
         sys.exit(f"{stage}: {error}")
     except OSError as error:
-        print(f"{stage}: {of_the_machine(error)}", file=sys.stderr, flush=True)
+        print(f"{stage}: {describe_os_error(error)}", file=sys.stderr, flush=True)
         os._exit(1)  # at once: on a full disk h5py prints a traceback for every file that it then fails to close
 
 

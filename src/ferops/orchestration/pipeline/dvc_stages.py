@@ -2,7 +2,6 @@
 
 import json
 import re
-import subprocess
 import time
 from collections.abc import Sequence
 from contextlib import suppress
@@ -12,6 +11,7 @@ from typing import Any, Final, Literal, NamedTuple
 import psutil
 
 from ferops.errors import FeropsError
+from ferops.machine import git
 from ferops.machine.subprocesses import OnLine, run
 from ferops.orchestration.pipeline.run_folders import Folder
 
@@ -50,10 +50,6 @@ class StageResult(NamedTuple):
 
 class DvcFailed(FeropsError):
     """A DVC command, or the stage that it ran, ended with an error; the message is its last line."""
-
-
-class NotCommitted(FeropsError):
-    """git refused to commit the results."""
 
 
 class UnknownStage(FeropsError):
@@ -146,12 +142,12 @@ def push(folder: Folder, branch: str | None, on_line: OnLine) -> None:
         on_line: called with each line of progress.
 
     Raises:
-        NotCommitted: git refuses.
+        RepositoryError: git refuses.
         DvcFailed: there is no remote, it does not answer, or refuses.
     """
     commit(folder, f"{branch or 'training'}: results", on_line)
     if branch:
-        _git(folder, "branch", "--force", branch)
+        git.run(folder.path, "branch", "--force", branch)
         on_line(f"branch {branch}")
     dvc(folder, on_line, "push")
 
@@ -160,12 +156,13 @@ def commit(folder: Folder, message: str, on_line: OnLine) -> None:
     """Commit `RESULTS` where any of them has changed, and no other change of the user's.
 
     Raises:
-        NotCommitted: git refuses, as it does where it knows no author.
+        RepositoryError: git refuses, as it does where it knows no author.
     """
     paths = [path for path in RESULTS if (folder.path / path).exists()]
-    _git(folder, "add", "--", *paths)
-    if _git(folder, "diff", "--cached", "--name-only", "--", *paths):
-        _git(folder, "commit", "--quiet", "--message", message, "--", *paths)
+    git.run(folder.path, "add", "--", *paths)
+    if git.run(folder.path, "diff", "--cached", "--name-only", "--", *paths):
+        # the user's hooks, as those of DVC, find the programs of this environment
+        git.run(folder.path, "commit", "--quiet", "--message", message, "--", *paths, environment=folder.environment)
         on_line(f"committed: {message}")
 
 
@@ -230,17 +227,6 @@ def dvc(folder: Folder, on_line: OnLine, *arguments: str) -> None:
             time.sleep(_INTERVAL)
         lines.clear()
         lock_error.clear()
-
-
-def _git(folder: Folder, *arguments: str) -> str:
-    done = subprocess.run(
-        ["git", *arguments], cwd=folder.path, env=dict(folder.environment),
-        capture_output=True, text=True, errors="replace", check=False,
-    )  # fmt: skip
-    if done.returncode:
-        lines = [line for line in done.stderr.splitlines() if line.strip()] or ["no message"]
-        raise NotCommitted(f"git {arguments[0]} failed: {lines[-1]}")
-    return done.stdout
 
 
 def _lock_holder(message: str, folder: Path) -> str:

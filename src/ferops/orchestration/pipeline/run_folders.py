@@ -12,7 +12,7 @@ from typing import Any, Final, NamedTuple
 from ferops import params
 from ferops.machine import git
 from ferops.machine.files import SCRATCH
-from ferops.machine.worktrees import NoWorktree, environment, worktree
+from ferops.machine.worktrees import environment, worktree
 from ferops.params import BadParams
 from ferops.tracking import store
 
@@ -80,11 +80,11 @@ def isolated(values: Mapping[str, Any], name: str, *, is_experiment: bool = Fals
 
     Raises:
         BadParams: the parameters are not valid.
-        NoWorktree: this is no git and DVC repository.
+        RepositoryError: this is no git and DVC repository.
     """
     commit = head()
-    saved = git.ask(Path(), "rev-parse", "--verify", "--quiet", f"{experiment_ref(name)}^{{commit}}")
-    results = git.ask(Path(), *git.WHOLE_DIFF, commit, saved.decode().strip()) if saved else None
+    saved = git.query(Path(), "rev-parse", "--verify", "--quiet", f"{experiment_ref(name)}^{{commit}}")
+    results = git.query(Path(), *git.WHOLE_DIFF, commit, saved.decode().strip()) if saved else None
     clone, variables = Path.cwd(), {"MLFLOW_TRACKING_URI": store.tracking_uri()}
     with worktree(commit, patch=results or b"") as folder:
         if values:
@@ -104,7 +104,7 @@ def run_name(prefix: str, values: Mapping[str, Any]) -> str:
     """Return a name that follows from HEAD and the parameters alone, so that the same run finds its results again.
 
     Raises:
-        NoWorktree: this is no git repository.
+        RepositoryError: this is no git repository.
     """
     content = json.dumps([head(), values], sort_keys=True)
     return f"{prefix}-{hashlib.sha256(content.encode()).hexdigest()[:_DIGITS]}"
@@ -114,7 +114,7 @@ def experiment_ref(name: str) -> str:
     """Return the git reference under which DVC keeps an experiment on HEAD.
 
     Raises:
-        NoWorktree: this is no git repository.
+        RepositoryError: this is no git repository.
     """
     commit = head()
     return f"refs/exps/{commit[:2]}/{commit[2:]}/{name}"
@@ -124,9 +124,9 @@ def head() -> str:
     """Return the commit that is checked out in the clone.
 
     Raises:
-        NoWorktree: this is no git repository.
+        RepositoryError: this is no git repository.
     """
-    found = git.ask(Path(), "rev-parse", "--verify", "--quiet", "HEAD")
+    found = git.query(Path(), "rev-parse", "--verify", "--quiet", "HEAD")
     if found is None:
-        raise NoWorktree(f"{Path.cwd()} has no git commit; run this in the root of your clone")
+        raise git.RepositoryError(f"{Path.cwd()} has no git commit; run this in the root of your clone")
     return found.decode().strip()

@@ -68,7 +68,7 @@ def page(table: Name, request: ComparisonRequest, dataset: str, rows: Rows) -> s
 
 def where(request: ComparisonRequest, dataset: str) -> str:
     """Return a description of the data that the figures are measured on."""
-    return f"a small part of FER2013 ({MINI})" if request.subset == "mini" else describe.dataset_words(dataset)
+    return f"a small part of FER2013 ({MINI})" if request.subset == "mini" else describe.dataset_description(dataset)
 
 
 def majority(rows: Rows) -> tuple[str, float]:

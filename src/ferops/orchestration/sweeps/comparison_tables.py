@@ -77,7 +77,7 @@ def plan(table: Name, request: ComparisonRequest) -> dict[str, Trial]:
     Raises:
         BadTable: the small copy of FER2013 or the weights are missing.
         BadParams: a recipe is missing, or params.yaml would not take a value.
-        NoWorktree: this is no git repository.
+        RepositoryError: this is no git repository.
     """
     budget = {"train.epochs": request.epochs, "train.minutes": request.minutes}
     given = {key: value for key, value in budget.items() if value is not None}

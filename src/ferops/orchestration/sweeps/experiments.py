@@ -67,16 +67,16 @@ def base(settings: Mapping[str, Any]) -> Params:
 
     Raises:
         BadParams: they are not valid.
-        NoWorktree: this is no git repository.
+        RepositoryError: this is no git repository.
     """
-    committed = git.ask(Path(), "show", f"{run_folders.head()}:params.yaml") or b""
+    committed = git.query(Path(), "show", f"{run_folders.head()}:params.yaml") or b""
     whole = YAML(typ="safe", pure=True).load(committed.decode()) or {}
     return params.check(run_folders.merged(whole, params.flat(settings)), "params.yaml with the changes asked for")
 
 
 def scores(name: str) -> Mapping[str, Any] | None:
     """Read metrics/val.json of the DVC experiment of this name; None where there is none, so it has not finished."""
-    found = git.ask(Path(), "show", f"{run_folders.experiment_ref(name)}:metrics/val.json")
+    found = git.query(Path(), "show", f"{run_folders.experiment_ref(name)}:metrics/val.json")
     return dict(json.loads(found)) if found else None
 
 

@@ -99,7 +99,9 @@ def show(sweep_run: SweepRun, prefix: str, page: str, files: Sequence[Path], res
     for file in files:
         if file.suffix == ".png":
             create_markdown_artifact(
-                markdown.picture(file, prefix), key=f"{prefix}-picture", description="The trials as a picture"
+                markdown.picture(file.read_bytes(), prefix),
+                key=f"{prefix}-picture",
+                description="The trials as a picture",
             )
     create_link_artifact(
         sweep_run.page, "the trials in MLflow", key=f"{prefix}-run", description="The trials in MLflow"
