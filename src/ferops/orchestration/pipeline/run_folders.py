@@ -1,5 +1,6 @@
 """Folders in which a pipeline runs: the user's workspace, or a git worktree that leaves the workspace alone."""
 
+import copy
 import difflib
 import functools
 import hashlib
@@ -42,15 +43,16 @@ def settings(recipe: str | None, overrides: Mapping[str, Any]) -> dict[str, Any]
         if key not in known:
             near = ", ".join(difflib.get_close_matches(key, known)) or "one of params.yaml's, as train.epochs"
             raise BadParams(f"there is no parameter {key!r}; expected {near}")
-    return merged(nested, overrides)
+    return with_values(nested, overrides)
 
 
-def merged(nested: dict[str, Any], dotted: Mapping[str, Any]) -> dict[str, Any]:
-    """Set values in a nested mapping by their dotted keys, and return it."""
+def with_values(nested: Mapping[str, Any], dotted: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a copy of a nested mapping with values set by their dotted keys."""
+    changed = copy.deepcopy(dict(nested))
     for key, value in dotted.items():
         *sections, last = key.split(".")
-        functools.reduce(lambda section, name: section.setdefault(name, {}), sections, nested)[last] = value
-    return nested
+        functools.reduce(lambda section, name: section.setdefault(name, {}), sections, changed)[last] = value
+    return changed
 
 
 @contextmanager

@@ -71,7 +71,7 @@ def base(settings: Mapping[str, Any]) -> Params:
     """
     committed = git.query(Path(), "show", f"{run_folders.head()}:params.yaml") or b""
     whole = YAML(typ="safe", pure=True).load(committed.decode()) or {}
-    return params.check(run_folders.merged(whole, params.flat(settings)), "params.yaml with the changes asked for")
+    return params.merged(whole, settings, "params.yaml with the changes asked for")
 
 
 def scores(name: str) -> Mapping[str, Any] | None:

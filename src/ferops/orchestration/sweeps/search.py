@@ -1,6 +1,5 @@
 """Grid and random search: the trials of a search space, and the tables of their results."""
 
-import copy
 import hashlib
 import itertools
 import json
@@ -93,7 +92,7 @@ def plan(
     distinct = {_canonical(values): values for values in (_checked(base, values) for values in found)}
     shared = dict(common or {})
     return [
-        Trial(f"{name}-{digest([commit, shared, values])}", values, run_folders.merged(copy.deepcopy(shared), values))
+        Trial(f"{name}-{digest([commit, shared, values])}", values, run_folders.with_values(shared, values))
         for values in distinct.values()
     ]
 
@@ -229,7 +228,7 @@ def _sample(choices: Any, current: Any, generator: random.Random) -> Any:
 
 def _checked(base: Params, values: Mapping[str, Any]) -> dict[str, Any]:
     """Return the values in the types of the parameters: 1 and 1.0 are one learning rate."""
-    changed = run_folders.merged(base.model_dump(by_alias=True), values)
+    changed = run_folders.with_values(base.model_dump(by_alias=True), values)
     listed = ", ".join(f"{key}={value}" for key, value in values.items())
     checked = params.flatten(params.check(changed, f"trial {listed}"))
     return {key: checked[key] for key in sorted(values)}
