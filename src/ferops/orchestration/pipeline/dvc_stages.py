@@ -175,19 +175,11 @@ def save_experiment(folder: Folder, name: str, on_line: OnLine) -> None:
     Raises:
         DvcFailed: results are missing.
     """
-    from dvc.lock import LockError, make_lock
+    from dvc.lock import make_lock
 
-    lock = make_lock(".dvc/tmp/lock")
-    while True:
-        try:
-            lock.lock()
-            break
-        except LockError:
-            on_line(f"waiting for DVC's lock: {_lock_holder('', Path())}")
-    try:
+    on_line(f"saving the experiment {name}")
+    with make_lock(".dvc/tmp/lock", wait=True):
         dvc(folder, on_line, "exp", "save", "--force", "--name", name)
-    finally:
-        lock.unlock()
 
 
 def dvc(folder: Folder, on_line: OnLine, *arguments: str) -> None:

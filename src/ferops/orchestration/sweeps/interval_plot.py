@@ -1,9 +1,9 @@
 """Plot a table that compares networks: the accuracy of each with its interval."""
 
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
-from matplotlib.axes import Axes
+import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
@@ -29,12 +29,27 @@ def draw(path: Path, rows: Rows, title: str) -> None:
     axes = figure.subplots()
     name, share = comparison_report.majority(rows)
     axes.axvline(share, color=_GRAY, linestyle="--", linewidth=1, label=f'always "{name}"')
-    for height, (system, result) in enumerate(rows.items()):
-        if result.scores:
-            _measured(axes, height, result)
-        else:
-            axes.annotate("failed", (share, height), (6, 0), textcoords="offset points", va="center", color=_GRAY)
-        _printed(axes, height, system)
+    measured = [
+        (height, result.accuracy, *result.scores["accuracy_interval"])
+        for height, result in enumerate(rows.values())
+        if result.scores
+    ]
+    heights, accuracies, low, high = np.array(measured).T
+    axes.errorbar(
+        accuracies, heights, xerr=[accuracies - low, high - accuracies],
+        fmt="o", color=_OURS, capsize=3, label="measured, 95% interval",
+    )  # fmt: skip
+    printed = [(value, height) for height, row in enumerate(rows) if row in TABLE_3 for value in TABLE_3[row].figures]
+    if printed:
+        axes.plot(*np.array(printed).T, "D", color=_PAPER, fillstyle="none", label="the paper prints")
+    for height, (row, result) in enumerate(rows.items()):
+        at, text = (result.accuracy, f"{result.accuracy:.1%}") if result.scores else (0.04, "failed")
+        axes.annotate(text, (at, height), (0, 6), textcoords="offset points", ha="center", fontsize=8)
+        if row in TABLE_3:
+            axes.annotate(
+                TABLE_3[row].of, (max(TABLE_3[row].figures), height), (5, -13), textcoords="offset points",
+                ha="right", fontsize=8, color=_PAPER,
+            )  # fmt: skip
     axes.set_yticks(range(len(rows)), list(rows))
     axes.set_ylim(len(rows) - 0.5, -0.5)
     axes.set_xlim(0, 1)
@@ -46,37 +61,13 @@ def draw(path: Path, rows: Rows, title: str) -> None:
     costs.set_yticks(range(len(rows)), [_cost(result) for result in rows.values()])
     costs.tick_params(axis="y", length=0, colors=_GRAY)
     costs.spines["right"].set_visible(False)
-    handles, labels = axes.get_legend_handles_labels()
-    unique: dict[str, Any] = dict(zip(labels, handles, strict=True))
-    figure.legend(unique.values(), unique.keys(), loc="outside lower center", ncols=len(unique), frameon=False)
+    figure.legend(loc="outside lower center", ncols=3, frameon=False)
     axes.set_title(f"{title}\n", loc="left")
     axes.annotate(
         "parameters, time an image", (1, 1), (6, 4), xycoords="axes fraction", textcoords="offset points",
         color=_GRAY, fontsize=8,
     )  # fmt: skip
     figure.savefig(path, dpi=110)
-
-
-def _measured(axes: Axes, height: int, result: TrialResult) -> None:
-    low, high = (result.scores or {})["accuracy_interval"]
-    accuracy = result.accuracy
-    axes.errorbar(
-        accuracy, height, xerr=[[accuracy - low], [high - accuracy]],
-        fmt="o", color=_OURS, capsize=3, label="measured, 95% interval",
-    )  # fmt: skip
-    axes.annotate(f"{accuracy:.1%}", (accuracy, height), (0, 6), textcoords="offset points", ha="center", fontsize=8)
-
-
-def _printed(axes: Axes, height: int, system: str) -> None:
-    """Mark the figures that the paper prints, and say what they are of."""
-    if system not in TABLE_3:
-        return
-    _, figures, of = TABLE_3[system]
-    for figure in figures:
-        axes.plot(figure, height, "D", color=_PAPER, fillstyle="none", label="the paper prints")
-    axes.annotate(
-        of, (max(figures), height), (5, -13), textcoords="offset points", ha="right", fontsize=8, color=_PAPER
-    )  # fmt: skip
 
 
 def _cost(result: TrialResult) -> str:
