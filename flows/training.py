@@ -63,7 +63,7 @@ def training(
     """Bring the pipeline of dvc.yaml up to date, one task a stage, and show its figures beside the champion's.
 
     Args:
-        recipe: a file of recipes/ to merge into params.yaml; none leaves the parameters as they are.
+        recipe: a file of recipes/ to merge into params.yaml; none changes no parameter.
         overrides: single parameters by their dotted keys, as in {"train.epochs": 3}.
         targets: stages to stop at; all by default.
         push: afterwards a git commit of the results and a `dvc push`.

@@ -21,7 +21,7 @@ Labels = NDArray[np.int64]
 
 
 class Parameters(NamedTuple):
-    """Parameters of a network, as Keras' summary and the paper's Table 2 tell them apart."""
+    """Parameter counts of a network, as in Keras' summary and the paper's Table 2."""
 
     total: int
     trainable: int
@@ -29,14 +29,14 @@ class Parameters(NamedTuple):
 
 
 class Range(NamedTuple):
-    """A least and a greatest value."""
+    """An interval, both ends included."""
 
     low: float
     high: float
 
 
 class ChiSquare(NamedTuple):
-    """Pearson's test of independence: p is the probability of so great a statistic by chance."""
+    """Result of Pearson's test of independence: p is the probability of a statistic at least as great by chance."""
 
     statistic: float
     degrees: int
@@ -44,7 +44,7 @@ class ChiSquare(NamedTuple):
 
 
 class Chance(NamedTuple):
-    """Figures of many confusion matrices with shuffled labels, each (shuffles,)."""
+    """Figures of many confusion matrices with shuffled labels, each of shape (shuffles,)."""
 
     accuracy: NDArray[np.float64]
     kappa: NDArray[np.float64]
@@ -52,7 +52,7 @@ class Chance(NamedTuple):
 
 
 class PrintedResult(NamedTuple):
-    """A line of its Table 3: whose work it is, the figures, fractions, and what they are of or at odds with."""
+    """A line of its Table 3: the authors, the figures (fractions), and the metric or data set that they are of."""
 
     work: str
     figures: tuple[float, ...]
@@ -125,7 +125,7 @@ def parameters(frozen_blocks: int) -> Parameters:
 
 
 def binary_accuracy(precision: float, recall: float) -> float:
-    """What Keras' BinaryAccuracy gives over seven one-hot outputs, from precision and recall at the same threshold.
+    """Compute Keras' BinaryAccuracy over seven one-hot outputs from precision and recall at the same threshold.
 
     Of n images, n * recall true outputs fire, so n * (1 - recall) are missed; the false alarms are those that fired,
     n * recall / precision, less the right ones. Both kinds of error are counted over 7 n outputs. A network that
@@ -135,12 +135,12 @@ def binary_accuracy(precision: float, recall: float) -> float:
 
 
 def f1(precision: float, recall: float) -> float:
-    """Harmonic mean, 2PR / (P + R): the denominator is the sum of the two."""
+    """Compute the harmonic mean, 2PR / (P + R): the denominator is the sum of the two."""
     return 2 * precision * recall / (precision + recall)
 
 
 def accuracy_bounds(precision: float, recall: float) -> Range:
-    """Least and greatest accuracy (one of seven) of a softmax with this micro precision and recall at threshold 0.5.
+    """Bound the accuracy (one of seven) of a softmax with this micro precision and recall at threshold 0.5.
 
     Outputs sum to 1, so at most one exceeds a half, and it is the highest. A true output that fires is a right
     answer: accuracy >= recall. A false alarm is a wrong answer: accuracy <= 1 - false alarms an image.
@@ -149,17 +149,17 @@ def accuracy_bounds(precision: float, recall: float) -> Range:
 
 
 def undecided(precision: float, recall: float) -> float:
-    """Share of images in which no output of the softmax exceeds a half: only there accuracy is not known."""
+    """Compute the share of images in which no softmax output exceeds a half: only there accuracy is not known."""
     return 1 - recall / precision
 
 
 def least_accuracy(binary: float) -> float:
-    """Least accuracy of a softmax with this binary accuracy: a wrong answer costs at least one output of seven."""
+    """Return the least accuracy of a softmax with this binary accuracy: an error costs one output of seven or more."""
     return max(0.0, 1 - len(NAMES) * (1 - binary))
 
 
 def accuracy_ceiling(macro_recall: float, counts: dict[str, int]) -> float:
-    """Greatest accuracy with this macro recall: the largest classes are all right, the smallest all wrong.
+    """Bound the accuracy from above by macro recall: the largest classes are all right, the smallest all wrong.
 
     Args:
         macro_recall: mean of the classes' recalls, in [0, 1].
@@ -174,30 +174,30 @@ def accuracy_ceiling(macro_recall: float, counts: dict[str, int]) -> float:
 
 
 def accuracy(table: Table) -> float:
-    """Share of the images on the diagonal."""
+    """Compute the share of the images on the diagonal."""
     return float(table.trace() / table.sum())
 
 
 def macro_recall(table: Table) -> float:
-    """Mean recall of the classes, by the code that evaluates models."""
+    """Compute the mean recall of the classes, by the code that evaluates models."""
     from ferops.model import metrics
 
     return float(metrics.by_class(*unrolled(table))["recall"].mean())
 
 
 def kappa(table: Table) -> float:
-    """Cohen's kappa: agreement beyond chance, 1 where perfect, about 0 by chance; nan where there is but one class."""
+    """Compute Cohen's kappa: agreement beyond chance, 1 if perfect, about 0 by chance; nan with one class only."""
     expected = float(table.sum(axis=1) @ table.sum(axis=0)) / float(table.sum()) ** 2
     return (accuracy(table) - expected) / (1 - expected) if expected < 1 else math.nan
 
 
 def chance_agreement(accuracy: float, kappa: float) -> float:
-    """The accuracy by chance that kappa = (accuracy - chance) / (1 - chance) was computed with."""
+    """Solve kappa = (accuracy - chance) / (1 - chance) for the accuracy by chance."""
     return (accuracy - kappa) / (1 - kappa)
 
 
 def chi_square(table: Table) -> ChiSquare:
-    """Pearson's test that true and predicted classes are independent; empty rows and columns say nothing of it."""
+    """Test that true and predicted classes are independent (Pearson); empty rows and columns are left out."""
     from scipy.stats import chi2_contingency
 
     used = table[table.any(axis=1)][:, table.any(axis=0)]
@@ -206,34 +206,34 @@ def chi_square(table: Table) -> ChiSquare:
 
 
 def p_value(chi_square: float, degrees: int) -> float:
-    """Probability of a statistic at least as great where rows and columns are independent."""
+    """Compute the probability of a statistic at least as great where rows and columns are independent."""
     from scipy.stats import chi2
 
     return float(chi2.sf(chi_square, degrees))
 
 
 def chance_range(degrees: int) -> Range:
-    """The middle 95% of chi-square where rows and columns are independent."""
+    """Return the middle 95% of chi-square where rows and columns are independent."""
     from scipy.stats import chi2
 
     return Range(*chi2.ppf((0.025, 0.975), degrees).tolist())
 
 
 def unrolled(table: Table) -> tuple[Labels, Labels]:
-    """Labels and predictions, (N,) each, that have this confusion matrix, sorted by class."""
+    """Return labels and predictions, (N,) each, that have this confusion matrix, sorted by class."""
     true, predicted = np.indices(table.shape).reshape(2, -1)
     return np.repeat(true, table.ravel()), np.repeat(predicted, table.ravel())
 
 
 def shuffled(labels: Labels, predicted: Labels, seed: int) -> Table:
-    """Confusion matrix of predictions compared with the labels in another order, as from a shuffled test generator."""
+    """Return the confusion matrix of predictions and permuted labels, as from a shuffled test generator."""
     from ferops.model import metrics
 
     return metrics.confusion(np.random.default_rng(seed).permutation(labels), predicted)
 
 
 def by_chance(table: Table, shuffles: int) -> Chance:
-    """The figures of a confusion matrix after shuffling its labels, for the seeds 0 to `shuffles` - 1."""
+    """Compute the figures of a confusion matrix after shuffling its labels, for the seeds 0 to `shuffles` - 1."""
     labels, predicted = unrolled(table)
     tables = [shuffled(labels, predicted, seed) for seed in range(shuffles)]
     return Chance(
@@ -244,7 +244,7 @@ def by_chance(table: Table, shuffles: int) -> Chance:
 
 
 def _false_alarms(precision: float, recall: float) -> float:
-    """False alarms per image."""
+    """Return the false alarms per image."""
     return recall * (1 - precision) / precision if recall else 0.0
 
 

@@ -15,7 +15,7 @@ from ferops.params import TRANSFERS, BadParams, Params, SystemName
 
 @pytest.fixture
 def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A clone with params.yaml and recipes alone, in which the test stands."""
+    """A clone with params.yaml and recipes alone, which is the working directory."""
     shutil.copy(ROOT / "params.yaml", tmp_path)
     shutil.copytree(ROOT / "recipes", tmp_path / "recipes")
     params.merge({"data": {"split": "folders"}}, tmp_path / "params.yaml")
