@@ -45,7 +45,7 @@ def clone(shelf: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Itera
 @pytest.fixture
 def flow(load: Callable[[str], ModuleType], server: None, clone: Clone, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     loaded = load("promotion")
-    monkeypatch.setattr(loaded, "GLANCE", 0.2)
+    monkeypatch.setattr(loaded, "POLL", 0.2)
     return loaded
 
 
