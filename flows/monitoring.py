@@ -16,7 +16,7 @@ from prefect.exceptions import ObjectNotFound
 from prefect.states import Completed, Failed, State
 
 from ferops import params
-from ferops.errors import FeropsError, of_the_machine
+from ferops.errors import FeropsError, describe_os_error
 from ferops.orchestration import markdown, notifications, terminal
 from ferops.orchestration.monitoring import drift_report
 from ferops.orchestration.monitoring.drift_report import PICTURE, REPORTS, TooFew, examine
@@ -42,8 +42,8 @@ def monitoring(scored: str = "data/scored", model: str = "fer-vgg16@champion", n
     except FeropsError as error:
         return Failed(message=str(error))
     except OSError as error:
-        return Failed(message=of_the_machine(error))
-    picture = markdown.picture(REPORTS / PICTURE, "Reference and latest")
+        return Failed(message=describe_os_error(error))
+    picture = markdown.picture((REPORTS / PICTURE).read_bytes(), "Reference and latest")
     create_markdown_artifact(
         "\n".join([*drift_report.markdown(finding), "", picture]), key="monitoring-report", description=finding.verdict
     )

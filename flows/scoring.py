@@ -20,7 +20,7 @@ from prefect.utilities.annotations import quote
 from ferops import params
 from ferops.data import scored
 from ferops.data.readers.image_files import UnreadableFile
-from ferops.errors import FeropsError, of_the_machine
+from ferops.errors import FeropsError, describe_os_error
 from ferops.machine.tensorflow import quiet_imports
 from ferops.orchestration import markdown, notifications, terminal
 from ferops.orchestration.monitoring.batch_scoring import Plan, ScoringResult, plan, score
@@ -41,7 +41,7 @@ def batch(files: tuple[Path, ...], plan: Plan, network: Network) -> ScoringResul
     except FeropsError as error:
         return Failed(message=str(error))
     except OSError as error:
-        return Failed(message=of_the_machine(error))
+        return Failed(message=describe_os_error(error))
 
 
 @flow(on_failure=[notifications.failed], on_crashed=[notifications.failed])
@@ -76,7 +76,7 @@ def scoring(
     except FeropsError as error:
         return Failed(message=str(error))
     except OSError as error:
-        return Failed(message=of_the_machine(error))
+        return Failed(message=describe_os_error(error))
 
     done = ScoringResult(Counter(), [])
     progress = create_progress_artifact(0.0, key="scoring-progress", description=f"{images} with {model}")

@@ -7,11 +7,13 @@ import sys
 from pathlib import Path
 
 import pytest
-from support import checkout, shell
+from support import built_once, checkout, shell
+
+from ferops.machine import tensorflow
 
 
 def pytest_configure() -> None:
-    """Nothing leaves this machine, and TensorFlow is quiet."""
+    """Set the environment: nothing leaves this machine, and TensorFlow is as fast and quiet as in a stage."""
     # a shell's background job ignores Ctrl-C, and so would all that the tests start and interrupt
     signal.signal(signal.SIGINT, signal.default_int_handler)
     os.environ |= {
@@ -19,7 +21,6 @@ def pytest_configure() -> None:
         "DO_NOT_TRACK": "true",
         "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
         "GX_ANALYTICS_ENABLED": "false",
-        "TF_CPP_MIN_LOG_LEVEL": "2",
         # what users type is what runs: dvc, ferops and python of this environment
         "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
         "GIT_AUTHOR_NAME": "test",
@@ -28,6 +29,7 @@ def pytest_configure() -> None:
         "GIT_COMMITTER_EMAIL": "test@localhost",
     }
     os.environ.pop("MLFLOW_TRACKING_URI", None)
+    tensorflow.configure()
 
 
 @pytest.fixture(scope="session")
@@ -49,9 +51,7 @@ SMALL = {
 @pytest.fixture(scope="session")
 def repro(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The repository after one `dvc repro` on a small sample."""
-    folder = checkout(tmp_path_factory.mktemp("pipeline"), SMALL)
-    shell(folder, "dvc", "repro")
-    return folder
+    return built_once(tmp_path_factory, "pipeline", lambda folder: shell(checkout(folder, SMALL), "dvc", "repro"))
 
 
 @pytest.fixture(scope="session")
@@ -69,6 +69,4 @@ def shelf(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A repository whose store holds the versions of tests/registered.py; to be copied."""
     import registered
 
-    root = tmp_path_factory.mktemp("shelf")
-    registered.make(root)
-    return root
+    return built_once(tmp_path_factory, "shelf", registered.make)

@@ -3,9 +3,11 @@
 import os
 import shutil
 import subprocess
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 
 from ferops import params
 
@@ -20,6 +22,27 @@ def shell(folder: Path, *command: str, check: bool = True, **environment: str) -
     if check and done.returncode:
         pytest.fail(f"{' '.join(command)} exited {done.returncode}\n{done.stdout[-3000:]}\n{done.stderr[-3000:]}")
     return done
+
+
+def built_once(factory: pytest.TempPathFactory, name: str, build: Callable[[Path], object]) -> Path:
+    """Return this worker's copy of a folder that the first worker who needs it has built for all of them.
+
+    Args:
+        factory: of the session.
+        name: of the folder.
+        build: fills a new folder; what it makes must bear to be copied.
+    """
+    base = factory.getbasetemp()
+    shared = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "shared"
+    shared.mkdir(exist_ok=True)
+    folder, done = shared / name, shared / f"{name}.done"
+    with FileLock(shared / f"{name}.lock"):
+        if not done.exists():
+            shutil.rmtree(folder, ignore_errors=True)
+            folder.mkdir()
+            build(folder)
+            done.touch()
+    return Path(shutil.copytree(folder, factory.mktemp(name) / name, symlinks=True))
 
 
 def refused(folder: Path, *command: str) -> str:

@@ -6,8 +6,9 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from rich.console import Console
 
-from ferops.errors import FeropsError, of_the_machine
+from ferops.errors import FeropsError, describe_os_error
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -36,8 +37,6 @@ def data_use(
     recipe: Annotated[str | None, typer.Option(help="Also merge recipes/NAME.yaml into params.yaml.")] = None,
 ) -> None:
     """Point the pipeline at a copy of FER2013: read through, tracked by DVC. Bad data change nothing."""
-    from rich.console import Console
-
     from ferops.commands.data_use import use
 
     use(path, recipe, Console())
@@ -48,8 +47,6 @@ def data_extra(
     path: Annotated[Path, typer.Argument(help="CK+48 or JAFFE: a folder, or a .zip or .tar of it.")],
 ) -> None:
     """Add a test set, CK+ or JAFFE, that `evaluate` scores and nothing trains on. Bad data change nothing."""
-    from rich.console import Console
-
     from ferops.commands.data_extra import add
 
     add(path, Console())
@@ -57,9 +54,7 @@ def data_extra(
 
 @data_app.command("show", epilog="Example:  ferops data show")
 def data_show() -> None:
-    """The data set in use: what it is, its counts, and a picture with examples of each expression."""
-    from rich.console import Console
-
+    """Show the data set in use: what it is, its counts, and a picture with examples of each expression."""
     from ferops.commands.data_show import show
 
     show(Console())
@@ -71,9 +66,7 @@ def weights_fold(
     out: Annotated[Path, typer.Argument(help="The file to write; it ends in .weights.h5. One that exists is kept.")],
 ) -> None:
     """Fold the batch norms of a trained vgg16_best into plain VGG16, from which vgg16_transfer and others can start."""
-    from rich.console import Console
-
-    from ferops.commands.weights_fold import fold
+    from ferops.commands.weights_files import fold
 
     fold(model, out, Console())
 
@@ -84,18 +77,14 @@ def weights_shrink(
     out: Annotated[Path, typer.Argument(help="The file to write; it ends in .keras. One that exists is kept.")],
 ) -> None:
     """Write a trained network into a file of half the size, kernels in half precision, to hand it on."""
-    from rich.console import Console
-
-    from ferops.commands.weights_shrink import shrink
+    from ferops.commands.weights_files import shrink
 
     shrink(model, out, Console())
 
 
 @app.command(epilog="Example:  ferops results")
 def results() -> None:
-    """The measured figures beside the paper's, and which model has them."""
-    from rich.console import Console
-
+    """Show the measured figures beside the paper's, and which model has them."""
     from ferops.commands.results import show
 
     show(Console())
@@ -107,9 +96,7 @@ def promote(
         str | None, typer.Argument(help="fer-vgg16@ALIAS or fer-vgg16/NUMBER; by default fer-vgg16@challenger.")
     ] = None,
 ) -> None:
-    """Hold a version against the rules and the champion on validation; promote it, or say why not."""
-    from rich.console import Console
-
+    """Check a version against the rules and the champion on validation; promote it, or say why not."""
     from ferops.commands.promote import promote
 
     if not promote(model, Console()):
@@ -118,9 +105,7 @@ def promote(
 
 @app.command(epilog="Example:  ferops rollback")
 def rollback() -> None:
-    """Make the champion before this one champion again."""
-    from rich.console import Console
-
+    """Make the previous champion champion again."""
     from ferops.commands.promote import rollback
 
     rollback(Console())
@@ -136,9 +121,7 @@ def trace(
     ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object, with every md5 in full.")] = False,
 ) -> None:
-    """Where a model comes from: commit or experiment, data, parameters, weights, figures, and what happened to it."""
-    from rich.console import Console
-
+    """Show where a model comes from: commit or experiment, data, parameters, weights, figures, and its history."""
     from ferops.commands.trace import trace
 
     if not trace(model, Console(), rebuild=verify, as_json=as_json):
@@ -148,8 +131,6 @@ def trace(
 @app.command(epilog="Example:  rm -r mlflow.db mlartifacts && ferops restore")
 def restore() -> None:
     """Rebuild an empty or lost registry from reports/registry.jsonl, git and DVC's cache or remote."""
-    from rich.console import Console
-
     from ferops.commands.restore import restore
 
     if not restore(Console()):
@@ -158,16 +139,16 @@ def restore() -> None:
 
 @app.command(epilog="Example:  ferops summary")
 def summary() -> None:
-    """The network of params.yaml, layer by layer; the paper's with its three counts."""
+    """Show the network of params.yaml, layer by layer; the paper's with its three counts."""
     from ferops import paper, params
     from ferops.machine.tensorflow import quiet_imports
 
     settings = params.load().model
     with quiet_imports():
-        from ferops.model.networks import systems, vgg16_transfer
+        from ferops.model.networks import systems
     model = systems.build(settings)
     model.summary(line_length=100, expand_nested=True, show_trainable=True)
-    total, trainable, fixed = vgg16_transfer.counts(model)
+    total, trainable, fixed = systems.counts(model)
     print(f"ours         {total:,} parameters, {trainable:,} trainable, {fixed:,} not")
     if settings.name != "vgg16_transfer":
         return
@@ -177,10 +158,10 @@ def summary() -> None:
 
 def main() -> None:
     """Run a command; a user's mistake is one line on stderr and exit status 1."""
-    signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))  # what was begun is put away
+    signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))  # cleanup in `finally` runs
     try:
         app()
     except FeropsError as error:
         sys.exit(f"ferops: {error}")
     except OSError as error:
-        sys.exit(f"ferops: {of_the_machine(error)}")
+        sys.exit(f"ferops: {describe_os_error(error)}")

@@ -244,6 +244,7 @@ def test_networks_measured_on_different_images_are_not_compared(clone: Clone) ->
 
     assert done.code == 1
     assert "measured on different validation images: 600 and 700, 600 in common" in done.out
+    assert "not compared with the champion: the validation images differ" in done.out
     assert clone.aliases()["champion"] == GOOD
     [event] = clone.events()
     assert event["event"] == "refused"
@@ -300,7 +301,7 @@ def test_of_two_promotions_at_once_one_wins_and_the_other_says_so(
 def test_a_promotion_under_way_is_not_disturbed(clone: Clone) -> None:
     clone.alias(challenger=BETTER, champion=GOOD, previous=WORSE)
 
-    with mutex.exclusive(clone.opened, "promotion", "a promotion"):
+    with mutex.lock(clone.opened, "promotion", "a promotion"):
         for command in ("promote", "rollback"):
             done = clone.ferops(command)
             assert (done.code, done.out) == (1, "")

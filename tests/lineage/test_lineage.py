@@ -4,40 +4,40 @@ from pathlib import Path
 
 import pytest
 
-from ferops.tracking.lineage.identity import read_lock
-from ferops.tracking.lineage.origins import File, LockHistory, about, broken, chain
+from ferops.tracking.lineage.identity import read_dvc_lock
+from ferops.tracking.lineage.origins import DvcLockHistory, File, chain, commit_info, mismatches
 
 
 def test_a_lock_that_was_committed_after_the_repro_is_found(clone) -> None:
-    source = LockHistory(clone.root).source(*clone.training("HEAD~2:dvc.lock"))
+    source = DvcLockHistory(clone.root).source(*clone.training("HEAD~2:dvc.lock"))
     assert (source.experiment, source.is_whole) == (None, True)
-    known = about(source.commit, clone.root)
+    known = commit_info(source.commit, clone.root)
     assert (known.subject, known.refs) == ("first", ("main",))
-    newest = LockHistory(clone.root).source(*clone.training())
-    assert about(newest.commit, clone.root).subject == "second", "the oldest that has it, not the one checked out"
+    newest = DvcLockHistory(clone.root).source(*clone.training())
+    assert commit_info(newest.commit, clone.root).subject == "second", "the oldest that has it, not the one checked out"
 
 
 def test_a_lock_that_nobody_committed_is_the_workspaces(new) -> None:
-    source = LockHistory(new.root).source(*new.training())
+    source = DvcLockHistory(new.root).source(*new.training())
     assert (source.commit, source.experiment, source.is_whole) == (None, None, True)
 
 
 def test_an_experiment_is_named_and_the_queue_is_none(clone) -> None:
     ref = clone.experiment("lr-1e-3")
     training = clone.training(f"{ref}:dvc.lock")
-    source = LockHistory(clone.root).source(*training)
+    source = DvcLockHistory(clone.root).source(*training)
     assert (source.experiment, source.is_whole) == ("lr-1e-3", True)
     assert source.commit == clone.git("rev-parse", ref)
     assert "refs/exps/celery/stash" in clone.git("for-each-ref")
     clone.git("update-ref", "-d", ref)
-    assert LockHistory(clone.root).source(*training) is None
+    assert DvcLockHistory(clone.root).source(*training) is None
 
 
 def test_an_experiment_that_became_a_branch_is_a_commit(clone) -> None:
     clone.git("branch", "kept", clone.experiment("lr-1e-3"))
-    source = LockHistory(clone.root).source(*clone.training("kept:dvc.lock"))
+    source = DvcLockHistory(clone.root).source(*clone.training("kept:dvc.lock"))
     assert source.experiment is None
-    assert about(source.commit, clone.root).refs == ("kept",)
+    assert commit_info(source.commit, clone.root).refs == ("kept",)
 
 
 def test_another_evaluation_of_the_training_is_told_apart(new) -> None:
@@ -46,12 +46,12 @@ def test_another_evaluation_of_the_training_is_told_apart(new) -> None:
     new.repro(evaluate={"calibration_bins": 30})
     again, other_lock = new.training()
     assert again == training
-    source = LockHistory(new.root).source(training, other_lock)
+    source = DvcLockHistory(new.root).source(training, other_lock)
     assert (source.commit, source.is_whole) == (None, True), "the workspace has all of it"
     second = new.commit("finer bins")
-    assert LockHistory(new.root).source(training, other_lock).commit == second
-    assert LockHistory(new.root).source(training, lock).commit == first
-    source = LockHistory(new.root).source(training, "of an evaluation that was never committed")
+    assert DvcLockHistory(new.root).source(training, other_lock).commit == second
+    assert DvcLockHistory(new.root).source(training, lock).commit == first
+    source = DvcLockHistory(new.root).source(training, "of an evaluation that was never committed")
     assert (source.commit, source.is_whole) == (first, False)
 
 
@@ -62,13 +62,13 @@ def test_a_commit_on_a_branch_that_was_merged_away_is_found(new) -> None:
     new.git("checkout", "-q", "main")
     new.git("merge", "-q", "-s", "ours", "-m", "not taken", "side")
     new.git("branch", "-q", "-D", "side")
-    assert LockHistory(new.root).source(*training).commit == side
+    assert DvcLockHistory(new.root).source(*training).commit == side
 
 
 def test_what_git_stashed_is_nobodys_history(new) -> None:
     training = new.training()
     new.git("stash", "-q")
-    assert LockHistory(new.root).source(*training) is None
+    assert DvcLockHistory(new.root).source(*training) is None
 
 
 def test_a_lock_with_a_merge_conflict_in_it_is_passed_over(new) -> None:
@@ -76,17 +76,17 @@ def test_a_lock_with_a_merge_conflict_in_it_is_passed_over(new) -> None:
     text = (new.root / "dvc.lock").read_text()
     (new.root / "dvc.lock").write_text(text.replace("stages:\n", "stages:\n<<<<<<< HEAD\n"))
     new.commit("oops")
-    assert LockHistory(new.root).source(*training) is None
+    assert DvcLockHistory(new.root).source(*training) is None
     (new.root / "dvc.lock").write_text(text)
     sha = new.commit("mended")
-    assert LockHistory(new.root).source(*training).commit == sha
+    assert DvcLockHistory(new.root).source(*training).commit == sha
 
 
 def test_without_git_the_workspace_is_still_looked_at(new, tmp_path: Path) -> None:
     folder = tmp_path / "elsewhere"
     folder.mkdir()
     (folder / "dvc.lock").write_bytes((new.root / "dvc.lock").read_bytes())
-    assert LockHistory(folder).source(*new.training()).commit is None
+    assert DvcLockHistory(folder).source(*new.training()).commit is None
 
 
 def test_three_hundred_commits_are_looked_through_in_seconds(new) -> None:
@@ -107,14 +107,14 @@ def test_three_hundred_commits_are_looked_through_in_seconds(new) -> None:
         )
     subprocess.run(["git", "fast-import", "--quiet"], cwd=new.root, input="".join(commits), text=True, check=True)
     started = time.monotonic()
-    source = LockHistory(new.root).source(*wanted)
+    source = DvcLockHistory(new.root).source(*wanted)
     assert time.monotonic() - started < 15
     assert source.is_whole
     assert source.commit == new.git("rev-parse", "main~149")
 
 
 def test_the_chain_has_every_file_and_parameter_in_order(new) -> None:
-    stages = chain(read_lock(new.root / "dvc.lock"))
+    stages = chain(read_dvc_lock(new.root / "dvc.lock"))
     assert [stage.name for stage in stages] == ["preprocess", "train", "evaluate"]
     preprocess, train, _ = stages
     assert train.cmd == "python make.py train"
@@ -122,11 +122,11 @@ def test_the_chain_has_every_file_and_parameter_in_order(new) -> None:
     assert {file.path for file in train.deps} == {"data/prepared", "make.py", "src/model/network.py"}
     assert preprocess.outs == tuple(file for file in train.deps if file.path == "data/prepared")
     assert all(len(file.md5.removesuffix(".dir")) == 32 for stage in stages for file in (*stage.deps, *stage.outs))
-    assert broken(stages) == []
+    assert mismatches(stages) == []
 
 
 def test_stages_that_the_model_does_not_come_from_are_left_out(new) -> None:
-    lock = read_lock(new.root / "dvc.lock")
+    lock = read_dvc_lock(new.root / "dvc.lock")
     lock["stages"]["sample"] = {"cmd": "draw", "outs": [{"path": "data/sample", "md5": "0" * 32}]}
     lock["stages"]["publish"] = {"cmd": "publish", "deps": [{"path": "models/core.keras", "md5": "0" * 32}]}
     assert [stage.name for stage in chain(lock)] == ["preprocess", "train", "evaluate"]
@@ -137,7 +137,7 @@ def test_a_chain_whose_ends_do_not_meet_is_named() -> None:
         return {"path": "data/prepared", "md5": md5}
 
     lock = {"stages": {"preprocess": {"outs": [file("a" * 32)]}, "train": {"deps": [file("b" * 32)], "outs": []}}}
-    assert broken(chain(lock)) == [
+    assert mismatches(chain(lock)) == [
         "train read data/prepared as bbbbbbbbbbbb, what is recorded as written is aaaaaaaaaaaa"
     ]
     assert chain(lock)[0].outs == (File("data/prepared", "a" * 32),)

@@ -29,7 +29,7 @@ def state(store: Store) -> dict[str, object]:
             for file in store.client.list_artifacts(run.info.run_id, folder)
             if file.path != "lineage/uncommitted.diff"  # a commit has none
         }
-        about = {key: run.data.tags.get(key) for key in ("mlflow.runName", "ferops.experiments", "ferops.lock")}
+        about = {key: run.data.tags.get(key) for key in ("mlflow.runName", "ferops.experiments", "ferops.dvc_lock")}
         times = (run.info.start_time, run.info.end_time, run.info.status)
         of = run.data.tags["ferops.training"]
         runs[of] = {"params": run.data.params, "points": points, "files": files, "tags": about, "times": times}
@@ -66,9 +66,9 @@ def test_a_deleted_store_comes_back_as_it_was_and_a_second_restore_changes_nothi
     back = state(clone.store())
     assert_same(forgetting_ids(back), before)
     assert before["aliases"] == {"challenger": 2, "champion": 2, "previous": 1}
-    assert f"version 2   back as before, from commit {clone.git('rev-parse', 'HEAD~1')[:12]}" in said
-    assert "version 3   back as before, from experiment lr-1e-3" in said
-    assert "@champion   on version 2 again" in said
+    assert f"version 2   restored from commit {clone.git('rev-parse', 'HEAD~1')[:12]}" in said
+    assert "version 3   restored from experiment lr-1e-3" in said
+    assert "@champion   set on version 2" in said
     assert (clone.root / ledger.REGISTRY).read_text() == lines
     assert clone.git("status", "--porcelain") == ""
     assert clone.git("worktree", "list").count("\n") == 0
@@ -76,7 +76,7 @@ def test_a_deleted_store_comes_back_as_it_was_and_a_second_restore_changes_nothi
     again = restored(clone, console)
 
     assert state(clone.store()) == back
-    assert again.count("there already") == again.count("stands on version") == 3
+    assert again.count("exists already") == again.count("is on version") == 3
 
     assert clone.publish() == 2
     versions.rollback(clone.store(), clone.root / ledger.REGISTRY)
@@ -94,9 +94,9 @@ def test_in_a_store_that_has_something_only_what_is_missing_comes_and_no_alias_o
         store.client.set_registered_model_alias("fer-vgg16", alias, 1)
     (clone.root / ledger.REGISTRY).write_text("".join(line for line in kept.splitlines(True) if "lr-1e-3" not in line))
     said = restored(clone, console)
-    assert "version 2   there already, as version 1: 2 is another now" in said
-    assert "version 1   back as before, from commit" in said
-    assert "as version 3: 1 is another now" in said, "a number that no other weights have ever had"
+    assert "version 2   exists already, as version 1: the number 2 is taken" in said
+    assert "version 1   restored from commit" in said
+    assert "as version 3: the number 1 is taken" in said, "a number that no other weights have ever had"
     assert versions.aliases(store) == {"challenger": 1, "champion": 1, "previous": 1}
     events = ledger.history(versions.resolve(store, "fer-vgg16/1"))
     assert [event["event"] for event in events] == ["registered", "promoted", "registered"]
@@ -110,9 +110,9 @@ def test_weights_or_commits_that_are_gone_are_named_and_the_others_come_back(clo
     done = CliRunner().invoke(app, ["restore"])
     assert done.exit_code == 1
     said = " ".join(done.stdout.split())
-    assert "version 1 cannot be brought back: models/core.keras: neither in DVC's cache nor in a default remote" in said
-    assert "version 3 cannot be brought back: no commit, no DVC experiment and not the workspace holds" in said
-    assert "@previous stood on weights" in said
+    assert "version 1 cannot be restored: models/core.keras: neither in DVC's cache nor in a default remote" in said
+    assert "version 3 cannot be restored: no commit, no DVC experiment and not the workspace holds" in said
+    assert "@previous not set: its weights" in said
     assert versions.aliases(clone.store()) == {"challenger": 2, "champion": 2}
     assert list(state(clone.store())["versions"]) in ([2], ["2"])
 
@@ -132,7 +132,7 @@ def test_the_workspace_counts_where_nothing_is_committed_and_the_clone_was_moved
     new.root = new.root.rename(new.root.with_name("moved"))
     monkeypatch.chdir(new.root)
     new.lose_the_store()
-    assert "version 1   back as before, from the workspace" in restored(new, console)
+    assert "version 1   restored from the workspace" in restored(new, console)
     assert_same(forgetting_ids(state(new.store())), before)
     assert new.git("status", "--porcelain") == status
 
@@ -161,11 +161,11 @@ def test_a_restore_that_was_cut_off_goes_on(new, console, monkeypatch) -> None:
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patched:
-        patched.setattr("ferops.tracking.runs.publishing._attach", cut)
+        patched.setattr("ferops.tracking.runs.publishing._attach_evaluation", cut)
         with pytest.raises(KeyboardInterrupt):
             restore(console)
     assert not list((new.root / ".dvc/tmp/ferops").iterdir())
-    assert "version 1   back as before" in restored(new, console)
+    assert "version 1   restored from" in restored(new, console)
     assert_same(forgetting_ids(state(new.store())), before)
 
 
@@ -194,7 +194,7 @@ def test_weights_that_came_out_twice_come_back_from_the_training_that_is_left(ne
     new.commit("all of it in one commit")
     new.git("branch", "-q", "-D", "main")
     new.lose_the_store()
-    assert "back as before" in restored(new, console)
+    assert "restored from" in restored(new, console)
     assert ledger.history(versions.resolve(new.store(), "fer-vgg16/1")) == events
     assert ledger.lines(new.root / ledger.REGISTRY) == events
 

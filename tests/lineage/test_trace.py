@@ -7,7 +7,7 @@ from support import shell
 
 from ferops.commands.trace import trace
 from ferops.params import BadParams
-from ferops.tracking.lineage.identity import read_lock
+from ferops.tracking.lineage.identity import read_dvc_lock
 from ferops.tracking.registry import ledger, versions
 from ferops.tracking.registry.versions import UnknownVersion
 
@@ -40,7 +40,7 @@ def test_a_committed_model_is_traced_to_commit_data_weights_figures_and_history(
     assert entry(text, "commit").endswith("second")
     assert "requirements.lock" in entry(text, "environment")
     assert "the same here Keras 3, tensorflow 2 a processor, 2 CPU cores" in entry(text, "environment")
-    data = next(out for out in read_lock()["stages"]["preprocess"]["outs"] if out["path"] == "data/prepared")
+    data = next(out for out in read_dvc_lock()["stages"]["preprocess"]["outs"] if out["path"] == "data/prepared")
     assert f"md5 {data['md5']}" in entry(text, "data")
     assert f"accuracy {clone.json('metrics/val.json')['accuracy']:.4f}" in entry(text, "metrics")
     assert entry(text, "history").count(" UTC ") == 2
@@ -51,7 +51,7 @@ def test_a_committed_model_is_traced_to_commit_data_weights_figures_and_history(
 def test_every_file_of_the_chain_is_there_and_every_line_fits_a_terminal(clone, told) -> None:
     text = told()
     chain = text[text.index("chain ") :]
-    for stage in read_lock()["stages"].values():
+    for stage in read_dvc_lock()["stages"].values():
         assert stage["cmd"] in chain
         for file in [*stage["deps"], *stage["outs"]]:
             if not file["path"].startswith("src/"):
@@ -102,7 +102,7 @@ def test_a_run_deleted_by_hand_leaves_a_version_that_is_traced_by_git_and_a_way_
     store.client.delete_run(version.run_id)
     text = told()
     second = clone.git("rev-parse", "HEAD~1")
-    assert f"gone from MLflow: `dvc repro` on commit {second[:12]} brings it back" in entry(text, "run")
+    assert f"missing in MLflow: `dvc repro` on commit {second[:12]} restores it" in entry(text, "run")
     assert second in entry(text, "commit")
     assert "promoted @champion" in entry(text, "history")
     assert "data/prepared" in text[text.index("chain ") :]
@@ -139,7 +139,7 @@ def test_json_has_every_md5_in_full_and_nothing_else_is_printed(clone) -> None:
     assert (told["version"], told["aliases"]) == (2, ["challenger", "champion"])
     assert told["source"]["commit"] == clone.git("rev-parse", "HEAD~1")
     assert told["metrics"]["val/accuracy"] == pytest.approx(clone.json("metrics/val.json")["accuracy"], abs=1e-4)
-    lock = read_lock()["stages"]
+    lock = read_dvc_lock()["stages"]
     assert {stage["name"]: stage["deps"] for stage in told["stages"]} == {
         name: {dep["path"]: dep["md5"] for dep in stage["deps"]} for name, stage in lock.items()
     }

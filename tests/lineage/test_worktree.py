@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 from support import shell
 
-from ferops.machine.worktrees import FOLDER, NoWorktree, environment, worktree
+from ferops.machine.git import RepositoryError
+from ferops.machine.worktrees import FOLDER, environment, worktree
 
 
 def outside(clone) -> list[str]:
@@ -73,7 +74,10 @@ def test_a_patch_is_applied_and_one_that_does_not_fit_is_refused(new) -> None:
     patch = new.git("diff", "HEAD", "--", "make.py").encode() + b"\n"
     with worktree("HEAD", patch=patch) as folder:
         assert (folder / "make.py").read_text() == "print('another method')\n"
-    with pytest.raises(NoWorktree, match="git apply"), worktree("HEAD", patch=patch.replace(b"-import", b"-export")):
+    with (
+        pytest.raises(RepositoryError, match="`git apply` failed"),
+        worktree("HEAD", patch=patch.replace(b"-import", b"-export")),
+    ):
         pass
     assert not list((new.root / FOLDER).iterdir())
 
@@ -101,11 +105,11 @@ def test_what_a_killed_process_left_goes_with_the_next_and_what_a_living_one_has
 
 
 def test_what_git_does_not_know_and_a_folder_without_dvc_are_one_line(new, tmp_path: Path) -> None:
-    with pytest.raises(NoWorktree, match="invalid reference: no-such-commit") as error, worktree("no-such-commit"):
+    with pytest.raises(RepositoryError, match="invalid reference: no-such-commit") as error, worktree("no-such-commit"):
         pass
     assert "\n" not in str(error.value)
     assert not list((new.root / FOLDER).iterdir())
     shutil.rmtree(new.root)
-    with pytest.raises(NoWorktree, match="no DVC repository"), worktree("HEAD", tmp_path):
+    with pytest.raises(RepositoryError, match="no DVC repository"), worktree("HEAD", tmp_path):
         pass
     assert list(tmp_path.iterdir()) == []

@@ -1,4 +1,4 @@
-"""Live logging: it goes on where a killed training stopped, and never stands in the training's way."""
+"""Live logging: it resumes where a killed training stopped, and never delays the training."""
 
 import os
 import socket
@@ -6,13 +6,19 @@ import time
 
 import psutil
 import pytest
+from tracking.conftest import flushed
 
 from ferops.tracking import store
-from ferops.tracking.runs.live import PROCESS, Epoch, LiveRun, same_attempt
+from ferops.tracking.runs.live import LiveRun
+from ferops.tracking.runs.run_log import Epoch, same_attempt
+from ferops.tracking.tags import PROCESS
 
 pytestmark = pytest.mark.usefixtures("pipeline")
 
-FLAT = {"data.dataset": "sample", "model.weights": "none", "train.learning_rate": 0.001, "evaluate.test": True}
+FLAT = {
+    "data.dataset": "sample", "model.name": "lean_cnn", "model.weights": "none", "train.learning_rate": 0.001,
+    "evaluate.test": True,
+}  # fmt: skip
 
 
 def epoch(number: int, offset: float = 0.0) -> Epoch:
@@ -20,12 +26,12 @@ def epoch(number: int, offset: float = 0.0) -> Epoch:
 
 
 def train(first: int, last: int, *, offset: float = 0.0, kill: bool = False) -> None:
-    """Epochs `first` to `last` of a training whose checkpoint holds the ones before."""
+    """Log epochs `first` to `last` of a training whose checkpoint has the epochs before."""
     live = LiveRun.open("key", FLAT, history=[tuple(epoch(n, offset)) for n in range(1, first)])
     for number in range(first, last + 1):
         live.log_epoch(*epoch(number, offset))
     if kill:
-        assert live.flush()
+        assert flushed(live)
     else:
         live.finish("digest")
 
@@ -49,7 +55,7 @@ def test_epochs_carry_their_number_as_step_and_their_own_time():
     assert run.data.params == {key: str(value) for key, value in FLAT.items() if key != "evaluate.test"}
 
 
-def test_a_killed_training_goes_on_in_its_run_without_doubled_epochs():
+def test_a_killed_training_resumes_its_run_without_duplicate_epochs():
     train(1, 2, kill=True)
     assert runs()[0].info.status == "RUNNING"
 
@@ -60,7 +66,7 @@ def test_a_killed_training_goes_on_in_its_run_without_doubled_epochs():
     assert run.info.status == "FINISHED"
 
 
-def test_an_epoch_logged_but_not_saved_before_the_kill_is_not_doubled():
+def test_an_epoch_logged_but_not_saved_before_the_kill_is_not_logged_twice():
     train(1, 2, kill=True)
 
     train(2, 3, offset=0.0)
@@ -69,7 +75,7 @@ def test_an_epoch_logged_but_not_saved_before_the_kill_is_not_doubled():
     assert [step for step, _ in steps(run)] == [1, 2, 3]
 
 
-def test_epochs_that_never_arrived_before_the_kill_are_caught_up():
+def test_epochs_that_were_not_logged_before_the_kill_are_added():
     train(1, 1, kill=True)
 
     train(3, 3)
@@ -78,7 +84,7 @@ def test_epochs_that_never_arrived_before_the_kill_are_caught_up():
     assert [step for step, _ in steps(run)] == [1, 2, 3]
 
 
-def test_a_training_from_its_start_does_not_go_on_in_an_abandoned_run():
+def test_a_training_from_its_start_does_not_resume_an_abandoned_run():
     train(1, 3, kill=True)
 
     train(1, 2, offset=5000.0)
@@ -86,8 +92,8 @@ def test_a_training_from_its_start_does_not_go_on_in_an_abandoned_run():
     assert [run.info.status for run in runs()] == ["KILLED", "FINISHED"]
 
 
-def test_a_training_that_fails_is_shown_as_failed_and_goes_on_in_its_run_when_it_is_tried_again():
-    live = LiveRun.open("key", FLAT, history=())
+def test_a_training_that_fails_is_shown_as_failed_and_resumes_its_run_when_it_is_tried_again():
+    live = LiveRun.open("key", FLAT)
     live.log_epoch(*epoch(1))
     live.fail()
     (run,) = runs()
@@ -99,10 +105,10 @@ def test_a_training_that_fails_is_shown_as_failed_and_goes_on_in_its_run_when_it
     assert run.info.status == "FINISHED" and [step for step, _ in steps(run)] == [1, 2, 3]
 
 
-def test_a_training_that_ended_before_dvc_lock_knew_of_it_stays_one_run():
+def test_a_training_that_ended_before_dvc_lock_was_written_stays_one_run():
     train(1, 2)
 
-    train(3, 2)  # its checkpoint is at its end: nothing is left to train
+    train(3, 2)  # its checkpoint is complete: nothing is left to train
 
     (run,) = runs()
     assert [step for step, _ in steps(run)] == [1, 2]
@@ -124,10 +130,10 @@ def test_a_run_is_left_to_the_process_that_writes_to_it_but_not_to_another_with_
 def test_the_same_training_on_another_machine_is_another_run_and_neither_disturbs_the_other(epochs, monkeypatch):
     with monkeypatch.context() as elsewhere:
         elsewhere.setattr(socket, "gethostname", lambda: "elsewhere")
-        theirs = LiveRun.open("key", FLAT, history=())
+        theirs = LiveRun.open("key", FLAT)
         for number in range(1, epochs + 1):
             theirs.log_epoch(*epoch(number))
-        assert theirs.flush()
+        assert flushed(theirs)
 
     train(1, 2, offset=5000.0)
     assert [(run.info.status, len(steps(run))) for run in runs()] == [("RUNNING", epochs), ("FINISHED", 2)]
@@ -146,16 +152,17 @@ def test_a_finished_run_of_the_same_key_is_left_alone():
 
 @pytest.mark.parametrize("answers", ["refuses", "never answers"])
 def test_without_a_server_training_goes_on_with_one_line_of_warning(answers, monkeypatch, capsys):
+    monkeypatch.setattr("ferops.tracking.runs.live._WAIT", 2.0)
     with socket.create_server(("127.0.0.1", 0)) as server:
         monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://127.0.0.1:{server.getsockname()[1]}")
         if answers == "refuses":
             server.close()
-        live = LiveRun.open("key", FLAT, history=())
+        live = LiveRun.open("key", FLAT)
         started = time.monotonic()
         for number in range(1, 51):
             live.log_epoch(*epoch(number))
         assert time.monotonic() - started < 0.5
-        live.finish("digest", wait=2)
+        live.finish("digest")
         assert time.monotonic() - started < 6
     live._thread.join(20)  # it may still be waiting for the server that has gone by now
 
@@ -163,20 +170,20 @@ def test_without_a_server_training_goes_on_with_one_line_of_warning(answers, mon
     assert told.startswith("warning: ") and told.count("\n") == 1 and "training goes on" in told
 
 
-def test_an_mlflow_that_breaks_in_the_middle_is_one_warning(monkeypatch):
+def test_an_error_of_mlflow_during_training_is_one_warning(monkeypatch, capsys):
     from mlflow import MlflowClient
 
-    warnings: list[str] = []
-    live = LiveRun.open("key", FLAT, history=(), warn=warnings.append)
+    live = LiveRun.open("key", FLAT)
     monkeypatch.setattr(MlflowClient, "log_batch", lambda *_, **__: (_ for _ in ()).throw(ValueError("disk full")))
     for number in (1, 2, 3):
         live.log_epoch(*epoch(number))
     live.finish("digest")
 
-    assert len(warnings) == 1 and "disk full" in warnings[0]
+    warnings = capsys.readouterr().err
+    assert warnings.count("\n") == 1 and "disk full" in warnings
 
 
-def test_an_attempt_is_known_by_the_times_of_its_epochs():
+def test_an_attempt_is_recognized_by_the_times_of_its_epochs():
     logged = {n: epoch(n).time for n in (1, 2)}
 
     assert same_attempt(logged, [epoch(1), epoch(2), epoch(3)])

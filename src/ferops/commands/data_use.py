@@ -14,28 +14,31 @@ from rich.console import Console
 from rich.markup import escape
 
 from ferops import params as parameters
-from ferops.commands import overview
+from ferops.commands.data_show import completeness, is_complete, print_overview, read
 from ferops.data import splits
-from ferops.errors import FeropsError, of_the_machine
-from ferops.labels import MERGED
-from ferops.stages import preprocess
+from ferops.errors import FeropsError, describe_os_error
+from ferops.labels import MERGED, NAMES
+from ferops.machine import git
 
 RAW: Final = Path("data/raw")
 SAMPLE: Final = Path("data/sample/fer2013.csv")
 _PARAMS: Final = Path("params.yaml")
-_DRAFT: Final = Path(".params.yaml.draft")
+
+
+class MissingClass(FeropsError):
+    """The copy has no image of one of the seven expressions."""
 
 
 class NotTaken(FeropsError):
-    """The data are good but could not be put under data/raw; everything is as it was."""
+    """The data are good but could not be put under data/raw; nothing has changed."""
 
 
 def use(path: Path, recipe: str | None, console: Console) -> None:
     """Read a copy of FER2013 through, track it with DVC under data/raw and point params.yaml at it.
 
-    Works in the repository's root. The synthetic sample (data/sample/fer2013.csv) is used where it lies. A copy that
-    does not tell PublicTest from PrivateTest sets `data.split: folders`, and says so. Whatever fails, no file is left
-    in data/raw, no .dvc file and no change in params.yaml.
+    Works in the repository's root. The synthetic sample (data/sample/fer2013.csv) is used where it is. A copy that
+    does not tell PublicTest from PrivateTest sets `data.split: folders`, and says so. Where anything fails, no file is
+    left in data/raw, no .dvc file and no change in params.yaml.
 
     Args:
         path: any copy that `ferops.data.readers.layouts.read` reads: a file or a folder.
@@ -46,35 +49,35 @@ def use(path: Path, recipe: str | None, console: Console) -> None:
         BadParams: there is no such recipe, or params.yaml would not be valid with it.
         UnknownLayout, BadFile, BadRow, BadImage: the data are bad.
         MissingClass: the data lack an expression.
-        MissingSplit: the data lack a split of the division that params.yaml asks for.
+        MissingSplit: the data lack a split of the division that params.yaml names.
         NotTaken: the copy or `dvc add` failed.
     """
     overrides = parameters.load_recipe(recipe) if recipe else {}
-    _check(overrides)
+    parameters.load()
+    _merged(overrides)  # what is wrong with the recipe is known before the data are read
     path = Path(path)
-    faces = preprocess.read(path, console)
-    overview.tell(console, path, faces)
-    overview.every_class(path, faces)
+    faces = read(path, console)
+    print_overview(console, path, faces)
+    if missing := [name for code, name in enumerate(NAMES) if code not in faces.labels]:
+        raise MissingClass(f"{path}: no image of {', '.join(missing)}; expected all seven expressions")
 
     sample = path.resolve() == SAMPLE.resolve()
     target = SAMPLE if sample else _target(path)
-    dataset = "sample" if sample else "fer2013" if overview.is_whole(faces) else "other"
-    console.print(overview.verdict(dataset, faces))
+    dataset = "sample" if sample else "fer2013" if is_complete(faces) else "other"
+    console.print(completeness(dataset, faces))
 
     overrides["data"] = {**overrides.get("data", {}), "source": target.as_posix(), "dataset": dataset}
+    merged = _merged(overrides)
+    if MERGED in faces.usages and merged.data.split == "official":
+        overrides["data"]["split"] = "folders"
+        merged = _merged(overrides)
+    alone = np.full(len(faces.labels), -1)
+    splits.assign(faces.usages, faces.labels, alone, merged.data.split, merged.data.split_seed)
     try:
-        merged = _draft(overrides)
-        if MERGED in faces.usages and merged.data.split == "official":
-            overrides["data"]["split"] = "folders"
-            merged = _draft(overrides)
-        alone = np.full(len(faces.labels), -1)
-        splits.assign(faces.usages, faces.labels, alone, merged.data.split, merged.data.split_seed)
         with nullcontext() if sample else tracked(path, target, console):
-            _DRAFT.replace(_PARAMS)
+            parameters.merge(overrides)
     except OSError as error:
-        raise NotTaken(f"{target.as_posix()} could not be written: {of_the_machine(error)}") from None
-    finally:
-        _DRAFT.unlink(missing_ok=True)
+        raise NotTaken(f"{target.as_posix()} could not be written: {describe_os_error(error)}") from None
     for key in ("source", "dataset", "split"):
         console.print(f"params.yaml: data.{key} is {escape(getattr(merged.data, key))}", highlight=False)
     if recipe:
@@ -82,37 +85,29 @@ def use(path: Path, recipe: str | None, console: Console) -> None:
     console.print("Next: [bold]dvc repro[/bold]")
 
 
+def _merged(overrides: dict[str, Any]) -> parameters.Params:
+    """Return the parameters that params.yaml would have, and leave it alone."""
+    with tempfile.TemporaryDirectory() as scratch:
+        draft = shutil.copy(_PARAMS, Path(scratch))
+        try:
+            return parameters.merge(overrides, Path(draft))
+        except parameters.BadParams as error:
+            raise parameters.BadParams(str(error).replace(str(draft), str(_PARAMS))) from None
+
+
 def _target(path: Path) -> Path:
-    """Where the file lies in the repository: where it is if under data/raw already, else straight in it."""
+    """Return the copy's path in the repository: its own where it is under data/raw already, else directly in it."""
     inside, raw = path.resolve(), RAW.resolve()
     if raw.is_relative_to(inside):
         raise NotTaken(f"{path} holds this repository's data/raw; name the folder or file with the images alone")
     return RAW / (inside.relative_to(raw) if inside.is_relative_to(raw) else inside.name)
 
 
-def _check(overrides: dict[str, Any]) -> None:
-    """Whether params.yaml takes the recipe is known before the data are read."""
-    parameters.load()
-    try:
-        _draft(overrides)
-    finally:
-        _DRAFT.unlink(missing_ok=True)
-
-
-def _draft(overrides: dict[str, Any]) -> parameters.Params:
-    """Write params.yaml as it will be beside it, so that what can go wrong with it does so first."""
-    shutil.copy(_PARAMS, _DRAFT)
-    try:
-        return parameters.merge(overrides, _DRAFT)
-    except parameters.BadParams as error:
-        raise parameters.BadParams(str(error).replace(str(_DRAFT), str(_PARAMS))) from None
-
-
 @contextmanager
 def tracked(path: Path, target: Path, console: Console) -> Iterator[None]:
-    """The copy lies under data/raw and DVC tracks it; where the block fails, data/raw is as it was.
+    """Copy a file or folder to a target and track it with DVC; where the block fails, undo all of it.
 
-    What had the file's name is moved aside, never written into: it may be a link into DVC's cache.
+    A file of that name is moved aside, never written into: it may be a link into DVC's cache.
     """
     made = [folder for folder in (target.parent.parent, target.parent) if not folder.exists()]
     target.parent.mkdir(parents=True, exist_ok=True)
@@ -146,12 +141,12 @@ def tracked(path: Path, target: Path, console: Console) -> Iterator[None]:
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
         for folder in reversed(made):
-            with suppress(OSError):  # not empty: it was made for good
+            with suppress(OSError):  # not empty: it is in use
                 folder.rmdir()
 
 
 def _copy(path: Path, fresh: Path) -> None:
-    """Copy a file, or a folder with what its links point to."""
+    """Copy a file, or a folder with the targets of its links."""
     if path.is_dir():
         shutil.copytree(path, fresh, copy_function=shutil.copyfile)
     else:
@@ -159,13 +154,13 @@ def _copy(path: Path, fresh: Path) -> None:
 
 
 def _git_index() -> list[Path]:
-    """The file of what is staged, since DVC stages what it writes; none outside git."""
-    asked = subprocess.run(["git", "rev-parse", "--git-path", "index"], capture_output=True, text=True)
-    return [] if asked.returncode else [Path(asked.stdout.strip())]
+    """Return the file of git's index, since DVC stages what it writes; none outside git."""
+    index = git.query(Path(), "rev-parse", "--git-path", "index")
+    return [Path(index.decode().strip())] if index else []
 
 
 def _dvc_add(target: Path) -> None:
-    # Not --quiet: it hides the error too.
+    # not --quiet, which hides the error too
     done = subprocess.run([sys.executable, "-m", "dvc", "add", str(target)], capture_output=True, text=True)
     if done.returncode:
         lines = [line.strip() for line in (done.stderr or done.stdout).splitlines() if line.strip()]

@@ -1,4 +1,4 @@
-"""`ferops promote` and `ferops rollback`: the alias `champion`, moved where the gate allows it, and back."""
+"""`ferops promote` and `ferops rollback`: move the alias `champion` where the gate allows it, and back."""
 
 from pathlib import Path
 
@@ -18,9 +18,9 @@ from ferops.tracking.store import MODEL
 
 
 def promote(reference: str | None, console: Console, root: Path = Path()) -> bool:
-    """Hold a version against the rules and the champion; make it champion, or say why not.
+    """Check a version against the rules and the champion; make it champion, or print why not.
 
-    Either way the decision becomes a tag on the version and a line of reports/registry.jsonl.
+    Either way the decision becomes a tag of the version and a line of reports/registry.jsonl.
 
     Args:
         reference: `fer-vgg16@ALIAS` or `fer-vgg16/NUMBER`; the challenger by default.
@@ -33,36 +33,37 @@ def promote(reference: str | None, console: Console, root: Path = Path()) -> boo
     Raises:
         BadParams: params.yaml is missing or wrong.
         UnknownVersion: there is no such version or alias.
-        MissingArtifact, BadPredictions: predictions are gone, or are not what `evaluate` writes.
+        MissingArtifact, BadPredictions: predictions are missing, or are not what `evaluate` writes.
         Overtaken: another promotion won, or is under way.
         TrackingUnreachable, TrackingFailed: the store does not answer, or refuses.
     """
     settings = params.load(root / "params.yaml")
     with store.session() as opened:
-        verdict = gate.ask(opened, reference, settings)
+        verdict = gate.check(opened, reference, settings)
         gate.carry_out(opened, verdict, root / REGISTRY)
     if verdict.decision:
-        _show(console, verdict, verdict.decision)
-    _conclude(console, verdict)
+        _print_decision(console, verdict, verdict.decision)
+    _print_outcome(console, verdict)
     return verdict.outcome != "refused"
 
 
 def rollback(console: Console, root: Path = Path()) -> None:
-    """Make the champion before this one champion again.
+    """Make the previous champion champion again.
 
     Raises:
         BadParams: this is not the repository's root.
-        NothingToRollBack: there is no champion, or none before it.
+        NothingToRollBack: there is no champion, or no previous one.
         Overtaken: a promotion is under way.
         TrackingUnreachable, TrackingFailed: the store does not answer, or refuses.
     """
     params.load(root / "params.yaml")  # elsewhere MLflow would make an empty store, and a ledger beside it
     with store.session() as opened:
         now, before = versions.rollback(opened, root / REGISTRY)
-    _say(console, f"rolled back: {MODEL} version {now} is champion; it was version {before}, now `{PREVIOUS}`")
+    _print_lines(console, f"rolled back: {MODEL} version {now} is champion; it was version {before}, now `{PREVIOUS}`")
 
 
-def _show(console: Console, verdict: Verdict, decision: Decision) -> None:
+def _print_decision(console: Console, verdict: Verdict, decision: Decision) -> None:
+    """Print the rules with both networks' figures, the difference in accuracy, and the figures on test."""
     challenger, champion = verdict.challenger, verdict.champion
     table = Table(title=f"{MODEL}: validation, n = {decision.n:,}", title_justify="left", box=box.SIMPLE_HEAD)
     table.add_column("promotion in\nparams.yaml")
@@ -74,25 +75,25 @@ def _show(console: Console, verdict: Verdict, decision: Decision) -> None:
         table.add_row(*cells, "[green]ok[/]" if passed else "[red]no[/]")
     console.print(table)
     first, *others = gate.comparison(decision)
-    _say(console, f"accuracy  {first}", *(f"          {line}" for line in others))
-    _say(console, "test      decides nothing either:")
+    _print_lines(console, f"accuracy  {first}", *(f"          {line}" for line in others))
+    _print_lines(console, "test      decides nothing either:")
     for role, one in (("champion", champion), ("challenger", challenger)):
         if one:
-            _say(console, f"          {role:<10}  {gate.on_test(one)}")
+            _print_lines(console, f"          {role:<10}  {gate.on_test(one)}")
 
 
-def _conclude(console: Console, verdict: Verdict) -> None:
-    """The outcome in a sentence; the reasons, where there are any against it; what to do next."""
+def _print_outcome(console: Console, verdict: Verdict) -> None:
+    """Print the outcome, the reasons for a refusal, and what to do next."""
     if verdict.outcome == "unchanged":
-        _say(console, verdict.sentence)
+        _print_lines(console, verdict.sentence)
     elif verdict.outcome == "promoted":
-        _say(
+        _print_lines(
             console,
             f"promoted  {verdict.sentence}",
             f"next      commit {REGISTRY}" + ("; the way back: ferops rollback" if verdict.champion else ""),
         )
     else:
-        _say(
+        _print_lines(
             console,
             f"refused   {verdict.sentence}",
             *(f"          {reason}" for reason in verdict.reasons),
@@ -100,6 +101,6 @@ def _conclude(console: Console, verdict: Verdict) -> None:
         )
 
 
-def _say(console: Console, *lines: str) -> None:
-    """Print lines as they are: whole in a pipe, and nothing in them is markup."""
+def _print_lines(console: Console, *lines: str) -> None:
+    """Print lines without markup, and without wrapping them in a pipe."""
     console.print("\n".join(lines), markup=False, highlight=False, soft_wrap=True)

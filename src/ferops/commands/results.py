@@ -1,4 +1,4 @@
-"""`ferops results`: the measured figures beside the paper's, in the terminal."""
+"""`ferops results`: print the measured figures beside the paper's."""
 
 from pathlib import Path
 from typing import Any, Final
@@ -27,7 +27,7 @@ _DATA: Final = {
 
 
 def show(console: Console, root: Path = Path()) -> None:
-    """Print metrics, data and registered version from the files that the pipeline wrote.
+    """Print metrics, data and registered version from the pipeline's files.
 
     Raises:
         MissingOutput: a file is missing or damaged.
@@ -42,7 +42,7 @@ def show(console: Console, root: Path = Path()) -> None:
     table.add_column(f"test\nn = {test['n']:,}" if test else "test\nclosed", justify="right")
     table.add_column("paper\n(FER2013)", justify="right", style="dim")
     for key, label in _ROWS.items():
-        table.add_row(label, _figure(key, val), _figure(key, test), paper.IN_WORDS.get(key, ""))
+        table.add_row(label, _figure(key, val), _figure(key, test), paper.PRINTED.get(key, ""))
     low, high = (test or val)["accuracy_interval"]
     lines = [
         f"measured on  {_DATA[report['dataset']]}",
@@ -63,11 +63,11 @@ def _figure(key: str, metrics: dict[str, Any]) -> str:
 
 
 def _version(root: Path, digest: str) -> str:
-    """The version with these weights, and the aliases that it has by the last events of reports/registry.jsonl."""
+    """Return the version with these weights and its aliases, by reports/registry.jsonl."""
     events = ledger.lines(root / ledger.REGISTRY)
     mine = [event for event in events if event["weights_digest"] == digest]
     if not mine:
         return "not registered yet: dvc repro publish"
-    aliases = sorted(alias for alias, holder in ledger.standing(events).items() if holder == digest)
+    aliases = sorted(alias for alias, holder in ledger.aliases(events).items() if holder == digest)
     standing = f"alias {', '.join(aliases)}" if aliases else "no alias"
     return f"{mine[-1]['model']} version {mine[-1]['version']}, {standing}"

@@ -1,13 +1,8 @@
-"""`ferops trace --verify`: a version's pipeline run again in a worktree of its commit, and compared with the record."""
+"""`ferops trace --verify`: run a version's pipeline again in a worktree of its commit, and compare with the record."""
 
 import json
-import os
-import signal
-import subprocess
 import sys
 from collections.abc import Iterator, Mapping
-from contextlib import suppress
-from itertools import chain as joined
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
@@ -16,46 +11,47 @@ from rich.console import Console
 from rich.table import Table
 
 from ferops.errors import FeropsError
+from ferops.machine import subprocesses
 from ferops.machine.worktrees import dvc, environment, worktree
 from ferops.params import flat
 from ferops.tracking import tags
 from ferops.tracking.lineage import origins
-from ferops.tracking.lineage.identity import read_lock
-from ferops.tracking.lineage.origins import LOCK, Stage, Trace
+from ferops.tracking.lineage.identity import read_dvc_lock
+from ferops.tracking.lineage.origins import DVC_LOCK, Stage, Trace
+from ferops.tracking.queries import read_artifact
 from ferops.tracking.runs import describe
 from ferops.tracking.store import MODEL, Store
 
 EQUAL: Final = 1e-6
-"""By how much a figure may differ where hardware and versions are the same: the training is the same to the bit there.
+"""By how much a metric may differ where hardware and versions are the same: training is reproducible to the bit there.
 
-On other hardware sums are taken in another order, and a training that began the same ends as another network. It is
-held to what can be measured on so many images: the two 95% intervals of accuracy must overlap.
+Other hardware sums in another order, and the same training ends as another network. What can be measured on so many
+images then counts: the two 95% intervals of accuracy must overlap.
 """
 
-_COMMAND: Final = ("dvc", "repro", "--force", "--no-run-cache", "--no-commit", "evaluate")
-"""Every stage anew, whatever any cache knows; and nothing that it writes enters the clone's cache."""
+_REPRO: Final = ("repro", "--force", "--no-run-cache", "--no-commit", "evaluate")
+"""Runs every stage, whatever any cache holds, and adds nothing to the clone's cache."""
 
 _TRAINING: Final = "models/training.json"
 _METRICS: Final = {"validation": "metrics/val.json", "test": "metrics/test.json"}
 _ARTIFACTS: Final = {
-    LOCK: f"lineage/{LOCK}",
+    DVC_LOCK: f"lineage/{DVC_LOCK}",
     _TRAINING: "training/training.json",
     "metrics/val.json": "evaluation/val.json",
     "metrics/test.json": "evaluation/test.json",
 }
-"""What is compared -> where a run keeps it."""
+"""File to compare -> artifact of the run that has it."""
 
 _MACHINE: Final = ("keras", "backend", "backend_version", "hardware")
 _MODEL_STAGES: Final = ("train", "evaluate")
-_GRACE: Final = 10.0  # seconds that a cancelled training has to end
 
 
 class CannotRebuild(FeropsError):
-    """What a version was made from is not all there, or its pipeline failed."""
+    """Something that a version was made from is missing, or its pipeline failed."""
 
 
 class Origin(NamedTuple):
-    """What a version is rebuilt from: a commit (None: the workspace), a patch to it, and the record that MLflow has."""
+    """What a version is rebuilt from: a commit (None: the workspace), a patch to it, and the files that MLflow has."""
 
     commit: str | None
     patch: bytes
@@ -63,7 +59,7 @@ class Origin(NamedTuple):
 
 
 class PipelineResult(NamedTuple):
-    """What a pipeline left: its chain, models/training.json and the metrics of each split; empty where unknown."""
+    """The stages of dvc.lock, models/training.json and the metrics of each split; empty where unknown."""
 
     chain: list[Stage]
     training: Mapping[str, Any]
@@ -71,7 +67,7 @@ class PipelineResult(NamedTuple):
 
 
 class Row(NamedTuple):
-    """One thing compared; `passed` is None where it is not held against the version, and the verdict says why."""
+    """One comparison; `passed` is None where the two cannot be compared, and the verdict says why."""
 
     what: str
     recorded: str
@@ -81,21 +77,21 @@ class Row(NamedTuple):
 
 
 def origin(store: Store, traced: Trace) -> Origin:
-    """What a version can be rebuilt from: its commit, else what was checked out and changed when its training began.
+    """Find what to rebuild a version from: its commit, else the commit and changes that its training began with.
 
     Raises:
         CannotRebuild: neither is known.
     """
     source, run = traced.source, traced.run
-    kept = {name: origins.artifact(store, run, path) for name, path in _ARTIFACTS.items()} if run else {}
+    kept = {name: read_artifact(store, run.info.run_id, path) for name, path in _ARTIFACTS.items()} if run else {}
     record = {name: content for name, content in kept.items() if content is not None}
     if source and source.commit:
-        # a commit with another evaluation is held against itself
+        # a commit with another evaluation is compared with itself
         return Origin(source.commit, b"", {k: v for k, v in record.items() if source.is_whole or k == _TRAINING})
     commit = traced.fact("mlflow.source.git.commit")
     if run and commit and tags.REBUILT not in run.data.tags:
         is_clean = traced.fact("ferops.git.dirty") != "true"
-        patch = b"" if is_clean else origins.artifact(store, run, describe.DIFF)
+        patch = b"" if is_clean else read_artifact(store, run.info.run_id, describe.DIFF)
         if patch is not None:
             return Origin(commit, patch, record)
     if source:
@@ -107,7 +103,7 @@ def origin(store: Store, traced: Trace) -> Origin:
 
 
 def rebuild(traced: Trace, source: Origin, root: Path = Path()) -> list[Row]:
-    """Run the pipeline of a version again, and compare. What it says goes to stderr; nothing stays of it.
+    """Run the pipeline of a version again, and compare. Its output goes to stderr; no file of it stays.
 
     Args:
         traced: the version.
@@ -115,8 +111,8 @@ def rebuild(traced: Trace, source: Origin, root: Path = Path()) -> list[Row]:
         root: the repository's root.
 
     Raises:
-        NoWorktree: its commit cannot be checked out.
-        CannotRebuild: its data are gone, or its pipeline fails.
+        RepositoryError: its commit cannot be checked out.
+        CannotRebuild: its data are missing, or its pipeline fails.
     """
     where = f"commit {source.commit[:12]}" if source.commit else "the workspace"
     with worktree(source.commit, root, source.patch) as folder:
@@ -125,28 +121,42 @@ def rebuild(traced: Trace, source: Origin, root: Path = Path()) -> list[Row]:
             (folder / name).write_bytes(content)
         if not (folder / _TRAINING).is_file():
             dvc(folder, "checkout", _TRAINING)
-        recorded = _left(folder)
-        _bring_data(folder, recorded.chain)
+        recorded = _read_result(folder)
+        _fetch_data(folder, recorded.chain)
         took = f"; its training took {recorded.training['seconds'] / 60:.1f} minutes" if recorded.training else ""
-        print(f"\nrebuilding version {traced.number} from {where} in a worktree of its own{took}\n",
-              file=sys.stderr, flush=True)  # fmt: skip
-        status = _run(folder)
+        _print_line(f"\nrebuilding version {traced.number} from {where} in a worktree of its own{took}\n")
+        # a store of its own: the user's gets no run
+        variables = environment(folder) | {"MLFLOW_TRACKING_URI": f"sqlite:///{folder / 'mlflow.db'}"}
+        status = subprocesses.run("dvc", *_REPRO, folder=folder, environment=variables, on_line=_print_line)
         if status:
             raise CannotRebuild(
                 f"{MODEL} version {traced.number}: `dvc repro` of {where} ended with status {status}; "
-                "what it said is above"
+                "its output is above"
             )
-        return compare(recorded, _left(folder))
+        return compare(recorded, _read_result(folder))
 
 
 def compare(recorded: PipelineResult, rebuilt: PipelineResult) -> list[Row]:
-    """What was recorded against what was rebuilt: data, code and parameters exactly, figures as `EQUAL` says."""
-    return [*_compare_files(recorded.chain, rebuilt.chain), *_compare_params(recorded.chain, rebuilt.chain),
-            *_compare_metrics(recorded, rebuilt), _compare_weights(recorded, rebuilt)]  # fmt: skip
+    """Compare the record with a rebuild: data, code and parameters exactly, metrics and weights as `EQUAL` says.
+
+    Not by `dvc metrics diff` and `dvc params diff`: they compare git revisions, and some records are in MLflow alone;
+    they read params.yaml, which a rebuild shares with its commit, and dvc.lock has what a stage ran with.
+    """
+    different = _different_machine(recorded, rebuilt)
+    digests = [str(result.training.get("weights_digest", "unknown")) for result in (recorded, rebuilt)]
+    was, now = digests[0][:12], digests[1][:12]
+    return [
+        *_compare_files(recorded.chain, rebuilt.chain),
+        *_compare_params(recorded.chain, rebuilt.chain),
+        *_compare_metrics(recorded, rebuilt, is_same_machine=different is None),
+        Row("weights", was, now, f"not compared: {different}", None)
+        if different
+        else _row("weights", was, now, digests[0] == digests[1]),
+    ]
 
 
 def show(rows: list[Row], console: Console) -> None:
-    """A table of what was compared, and the sum of it."""
+    """Print a table of the comparison, and a line that sums it up."""
     table = Table(box=box.SIMPLE_HEAD)
     for heading in ("", "recorded", "rebuilt"):
         table.add_column(heading, overflow="fold")
@@ -162,109 +172,94 @@ def show(rows: list[Row], console: Console) -> None:
     )  # fmt: skip
 
 
-def _left(folder: Path) -> PipelineResult:
-    read = {name: _json(folder / path) for name, path in _METRICS.items()}
-    return PipelineResult(origins.chain(read_lock(folder / LOCK)), _json(folder / _TRAINING), read)
+def _print_line(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)
 
 
-def _json(path: Path) -> dict[str, Any]:
+def _read_result(folder: Path) -> PipelineResult:
+    metrics = {split: _read_json(folder / path) for split, path in _METRICS.items()}
+    return PipelineResult(origins.chain(read_dvc_lock(folder / DVC_LOCK)), _read_json(folder / _TRAINING), metrics)
+
+
+def _read_json(path: Path) -> dict[str, Any]:
     return dict(json.loads(path.read_text(encoding="utf-8"))) if path.is_file() else {}
 
 
-def _bring_data(folder: Path, stages: list[Stage]) -> None:
-    """The files that the pipeline starts from and that are not in git: from DVC's cache, else from its remote."""
+def _fetch_data(folder: Path, stages: list[Stage]) -> None:
+    """Fetch the pipeline's inputs that are not in git from DVC's cache, else from its remote."""
     outs = [out.path for stage in stages for out in stage.outs]
     for path in sorted({dep.path for stage in stages for dep in stage.deps}):
-        if any(origins.within(path, out) for out in outs):
+        if any(origins.overlap(path, out) for out in outs):
             continue
-        # a folder in git, as data/extra, may hold what DVC tracks
-        for source in (path, *(f"{path}/{held.stem}" for held in sorted((folder / path).glob("*.dvc")))):
-            _bring(folder, source)
+        # a folder in git, as data/extra, may hold files that DVC tracks
+        for name in (path, *(f"{path}/{file.stem}" for file in sorted((folder / path).glob("*.dvc")))):
+            for command in ("checkout", "pull"):
+                if not (folder / name).exists():
+                    dvc(folder, command, name)
+            if not (folder / name).exists():
+                raise CannotRebuild(
+                    f"{name}, which the pipeline starts from, is neither in DVC's cache nor in a remote; bring it back "
+                    "by `dvc pull`, or `ferops data use` the same copy"
+                )
 
 
-def _bring(folder: Path, path: str) -> None:
-    for word in ("checkout", "pull"):
-        if not (folder / path).exists():
-            dvc(folder, word, path)
-    if not (folder / path).exists():
-        raise CannotRebuild(
-            f"{path}, which the pipeline starts from, is neither in DVC's cache nor in a remote; bring it back by "
-            "`dvc pull`, or `ferops data use` the same copy"
-        )
-
-
-def _run(folder: Path) -> int:
-    """`dvc repro` in a session of its own, which ends with this process; nothing of it reaches the user's store."""
-    own = {"MLFLOW_TRACKING_URI": f"sqlite:///{folder / 'mlflow.db'}"}
-    with subprocess.Popen(
-        [sys.executable, "-m", *_COMMAND], cwd=folder, env=environment(folder) | own,
-        stdin=subprocess.DEVNULL, stdout=2, start_new_session=True,
-    ) as process:  # fmt: skip
-        try:
-            return process.wait()
-        except BaseException:
-            with suppress(ProcessLookupError):
-                os.killpg(process.pid, signal.SIGTERM)
-            with suppress(subprocess.TimeoutExpired):
-                process.wait(_GRACE)
-            with suppress(ProcessLookupError):
-                os.killpg(process.pid, signal.SIGKILL)
-            raise
+def _different_machine(recorded: PipelineResult, rebuilt: PipelineResult) -> str | None:
+    """Return the first difference in hardware and software, for people; None where there is none."""
+    before, after = recorded.training, rebuilt.training
+    if not before:
+        return "unknown hardware"
+    return next((f"other {name.replace('_', ' ')}" for name in _MACHINE if before.get(name) != after.get(name)), None)
 
 
 def _compare_files(recorded: list[Stage], rebuilt: list[Stage]) -> Iterator[Row]:
-    """Data, file by file, and code in one row. Outputs that nothing reads may carry times, and are left out."""
+    """Compare data, file by file, and code in one row. Outputs that no stage reads may hold times, and are left out."""
     before, after = _files(recorded), _files(rebuilt)
     data = [path for path in before if path.startswith("data/")]
     for path in (path for path in data if not any(path.startswith(f"{folder}/") for folder in data)):
         yield _row(path, before[path][:12], after.get(path, "missing")[:12], before[path] == after.get(path))
-    code = {path for path in before if not path.startswith("data/")}
-    changed = sorted(path for path in code if before[path] != after.get(path))
-    now = f"{len(changed)} differ" if changed else f"{len(code)} files"
-    yield _row("code", f"{len(code)} files", now, not changed)
+    code = ({path: md5 for path, md5 in files.items() if not path.startswith("data/")} for files in (before, after))
+    yield _count("code", "files", *code)
 
 
 def _files(stages: list[Stage]) -> dict[str, str]:
-    """What was read up to the training, and the code of every stage: path -> md5."""
+    """Return the inputs up to the training, and the code of every stage: path -> md5."""
     made = {out.path for stage in stages if stage.name in _MODEL_STAGES for out in stage.outs}
     return {dep.path: dep.md5 for stage in stages for dep in stage.deps if dep.path not in made}
 
 
-def _compare_params(recorded: list[Stage], rebuilt: list[Stage]) -> Iterator[Row]:
+def _compare_params(recorded: list[Stage], rebuilt: list[Stage]) -> list[Row]:
     before, after = ({k: v for stage in chain for k, v in stage.params.items()} for chain in (recorded, rebuilt))
-    changed = [key for key in joined(before, after.keys() - before.keys()) if before.get(key) != after.get(key)]
-    for key in changed:
-        yield _row(key, str(before.get(key)), str(after.get(key)), False)
-    if not changed:
-        yield _row("params", f"{len(before)} values", f"{len(after)} values", True)
+    changed = [key for key in before | after if before.get(key) != after.get(key)]
+    rows = [_row(key, str(before.get(key)), str(after.get(key)), False) for key in changed]
+    return rows or [_count("params", "values", before, after)]
 
 
-def _compare_metrics(recorded: PipelineResult, rebuilt: PipelineResult) -> Iterator[Row]:
+def _compare_metrics(recorded: PipelineResult, rebuilt: PipelineResult, *, is_same_machine: bool) -> Iterator[Row]:
     for split in _METRICS:
         before, after = recorded.metrics[split], rebuilt.metrics[split]
         if not before:
             if after:
                 yield Row(f"{split} metrics", "none", "", "not compared: none recorded", None)
-        elif not after:
+            continue
+        if not after:
             yield _row(f"{split} metrics", f"{len(before)} figures", "none", False)
-        elif _is_same_machine(recorded, rebuilt):
-            yield _row(
-                f"{split} accuracy", *_accuracies(before, after), _is_close(before["accuracy"], after["accuracy"])
-            )
-            figures, others = flat(before), flat(after)
-            apart = [key for key in figures if not _is_close(figures[key], others.get(key))]
-            now = f"{len(apart)} differ" if apart else f"{len(others)} figures"
-            yield _row(f"{split} metrics", f"{len(figures)} figures", now, not apart)
+            continue
+        what = f"{split} accuracy"
+        was, now = (f"{metrics['accuracy']:.4f}" for metrics in (before, after))
+        if is_same_machine:
+            yield _row(what, was, now, _is_close(before["accuracy"], after["accuracy"]))
+            yield _count(f"{split} metrics", "figures", flat(before), flat(after))
         else:
             (low, high), (other_low, other_high) = before["accuracy_interval"], after["accuracy_interval"]
-            is_near = low <= other_high and other_low <= high
-            verdict = "95% intervals overlap" if is_near else "95% intervals apart"
-            yield Row(f"{split} accuracy", *_accuracies(before, after), verdict, is_near)
+            overlap = low <= other_high and other_low <= high
+            yield Row(what, was, now, f"95% intervals {'overlap' if overlap else 'apart'}", overlap)
 
 
-def _accuracies(*splits: Mapping[str, Any]) -> tuple[str, str]:
-    first, second = (f"{figures['accuracy']:.4f}" for figures in splits)
-    return first, second
+def _count(what: str, unit: str, before: Mapping[str, Any], after: Mapping[str, Any]) -> Row:
+    """Compare many values in one row that says how many differ."""
+    differing = [key for key in before if not _is_close(before[key], after.get(key))]
+    now = f"{len(differing)} differ" if differing else f"{len(after)} {unit}"
+    return _row(what, f"{len(before)} {unit}", now, not differing)
 
 
 def _is_close(one: Any, other: Any) -> bool:
@@ -273,20 +268,6 @@ def _is_close(one: Any, other: Any) -> bool:
     if isinstance(one, int | float) and isinstance(other, int | float):
         return abs(one - other) <= EQUAL
     return bool(one == other)
-
-
-def _compare_weights(recorded: PipelineResult, rebuilt: PipelineResult) -> Row:
-    was, now = (str(left.training.get("weights_digest", "unknown")) for left in (recorded, rebuilt))
-    if _is_same_machine(recorded, rebuilt):
-        return _row("weights", was[:12], now[:12], was == now)
-    before, after = recorded.training, rebuilt.training
-    other = next((name for name in _MACHINE if before.get(name) != after.get(name)), "hardware")
-    why = f"other {other.replace('_', ' ')}" if before else "unknown hardware"
-    return Row("weights", was[:12], now[:12], f"not compared: {why}", None)
-
-
-def _is_same_machine(recorded: PipelineResult, rebuilt: PipelineResult) -> bool:
-    return bool(recorded.training) and all(recorded.training.get(k) == rebuilt.training.get(k) for k in _MACHINE)
 
 
 def _row(what: str, recorded: str, rebuilt: str, is_equal: bool) -> Row:

@@ -7,7 +7,7 @@ import cv2
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from ferops.errors import FeropsError, of_the_machine
+from ferops.errors import FeropsError, describe_os_error
 from ferops.labels import NAMES, SIDE
 
 Image = NDArray[np.uint8]
@@ -73,7 +73,7 @@ def save_png(path: Path, image: Image) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(encoded.tobytes())
     except (OSError, cv2.error) as error:
-        reason = of_the_machine(error) if isinstance(error, OSError) else "OpenCV cannot write such a file"
+        reason = describe_os_error(error) if isinstance(error, OSError) else "OpenCV cannot write such a file"
         raise PictureNotWritten(f"cannot write {path}: {reason}") from None
 
 

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ferops.errors import FeropsError
-from ferops.labels import MERGED, SPLITS, UNSPLIT, USAGES
+from ferops.labels import MERGED, NAMES, SPLITS, UNSPLIT, USAGES
 
 
 class _Shares(NamedTuple):
@@ -70,6 +70,11 @@ def assign(
             + ("" if how == "random" else f"; data.split: {_way_out(usages)} in params.yaml cuts them anew")
         )
     return splits
+
+
+def class_counts(labels: NDArray[np.int64], splits: NDArray[np.str_]) -> dict[str, list[int]]:
+    """Count the images of each class, in code order, for each split."""
+    return {name: np.bincount(labels[splits == name], minlength=len(NAMES)).tolist() for name in SPLITS}
 
 
 def in_words(usages: NDArray[np.str_]) -> str:

@@ -1,4 +1,4 @@
-"""Write files and folders atomically, and the folder for what must survive a killed run."""
+"""Write files and folders atomically, and name the folder of checkpoints."""
 
 import shutil
 from collections.abc import Iterator
@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Final
 
 SCRATCH: Final = Path(".scratch")
-"""Checkpoints of trainings under way, one folder each: no stage's out, so that a killed training can be resumed."""
+"""Checkpoints of unfinished trainings, one folder each: no out of a stage, so that a killed training can be resumed."""
 
 
 @contextmanager
@@ -15,16 +15,16 @@ def replacing(path: Path) -> Iterator[Path]:
     """Write a file or folder under a temporary name, and rename it into place once the block has ended.
 
     A reader sees the old content or the new one, never a part. Where the block raises, the old content stays and the
-    temporary file is deleted. A process that is killed leaves `.new.NAME` behind.
+    temporary file is deleted. A killed process leaves `.new.NAME` behind, which the next one replaces.
 
     Args:
-        path: what is replaced; the folders above it are made.
+        path: the file or folder to replace; its parent folders are created.
 
     Yields:
-        The temporary path beside it; nothing is there yet.
+        The temporary path, in the same folder; nothing exists there yet.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    scratch = path.with_name(f".new.{path.name}")  # Keras goes by the suffix
+    scratch = path.with_name(f".new.{path.name}")  # Keras recognizes the format by the suffix
     _delete(scratch)
     try:
         yield scratch

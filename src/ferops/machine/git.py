@@ -1,31 +1,61 @@
-"""What git knows of a folder."""
+"""Run git commands."""
 
 import subprocess
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
+
+from ferops.errors import FeropsError
 
 WHOLE_DIFF: Final = (
     "diff", "--binary", "--no-color", "--no-ext-diff", "--no-textconv", "--src-prefix=a/", "--dst-prefix=b/",
 )  # fmt: skip
-"""A difference that `git apply` takes, whatever the user's git is set to."""
+"""A diff that `git apply` accepts, however the user has configured git."""
 
-_PATIENCE: Final = 60.0
+_TIMEOUT: Final = 60.0  # seconds
 
 
-def ask(folder: Path, *args: str, given: bytes | None = None) -> bytes | None:
-    """What a git command says; None where it fails: outside a repository, without git, or no answer in a minute.
+class RepositoryError(FeropsError):
+    """A git command failed, or a folder is no git and DVC repository."""
+
+
+def run(
+    folder: Path,
+    *args: str,
+    stdin: bytes | None = None,
+    environment: Mapping[str, str] | None = None,
+    timeout: float | None = None,
+) -> bytes:
+    """Run a git command and return its standard output.
 
     Args:
-        folder: where it runs.
+        folder: working directory.
         args: of git.
-        given: its standard input.
+        stdin: its standard input.
+        environment: all of its environment; by default that of this process.
+        timeout: seconds after which it is killed; by default it takes as long as it takes, as a commit hook may.
+
+    Raises:
+        RepositoryError: it fails, or git is not installed.
     """
+    name = next(arg for arg in args if not arg.startswith("-") and "=" not in arg)
     try:
         # a git that is killed while it refreshes the index would leave .git/index.lock
         done = subprocess.run(
             ["git", "--no-optional-locks", *args],
-            cwd=folder, input=given, capture_output=True, timeout=_PATIENCE, check=False,
+            cwd=folder, input=stdin, env=environment, capture_output=True, timeout=timeout, check=False,
         )  # fmt: skip
-    except (OSError, subprocess.TimeoutExpired):
+    except (OSError, subprocess.TimeoutExpired) as error:  # not installed, say
+        raise RepositoryError(f"`git {name}` failed: {error}") from None
+    if done.returncode:
+        lines = [line for line in done.stderr.decode(errors="replace").splitlines() if line.strip()] or ["no message"]
+        raise RepositoryError(f"`git {name}` failed: {lines[-1].removeprefix('fatal: ')}")
+    return done.stdout
+
+
+def query(folder: Path, *args: str, stdin: bytes | None = None) -> bytes | None:
+    """Return the output of a git command that only reads; None where it fails, or takes longer than a minute."""
+    try:
+        return run(folder, *args, stdin=stdin, timeout=_TIMEOUT)
+    except RepositoryError:
         return None
-    return done.stdout if done.returncode == 0 else None

@@ -1,43 +1,37 @@
-"""`python -m ferops.machine.reaper`: ends what the process that started it leaves behind when it is killed.
+"""`python -m ferops.machine.reaper`: end the processes that a killed flow leaves behind.
 
-Prefect's temporary server is a child of the flow's process that does not notice its end.
+Prefect's temporary server is a child of the flow's process and does not notice that its parent is gone.
 """
 
 import os
 import time
-from contextlib import suppress
 from typing import Final
 
 import psutil
 
-from ferops.machine.guard import is_alive
+from ferops.machine import processes
 
 MARK: Final = "FEROPS_FLOW"
-"""Environment variable by which processes know theirs: a flow's whole family has the same."""
+"""Environment variable with the same value in all processes of a flow."""
 
-_INTERVAL: Final = 0.5  # seconds between two looks
+_INTERVAL: Final = 0.5  # seconds between two checks
 _GRACE: Final = 3.0  # seconds to end by itself
 
 
 def main() -> None:
-    """Wait until the parent has gone, then end those of its family that are left."""
+    """Wait until the parent is gone, then end all processes with this one's MARK."""
     own = psutil.Process()
     parent = own.parent()
-    while parent is not None and is_alive(parent):
+    while parent is not None and processes.is_alive(parent):
         time.sleep(_INTERVAL)
-    left = [process for process in psutil.process_iter() if process != own and _mark(process) == os.environ[MARK]]
-    for stop in (psutil.Process.terminate, psutil.Process.kill):
-        for process in left:
-            with suppress(psutil.NoSuchProcess):
-                stop(process)
-        left = psutil.wait_procs(left, _GRACE)[1]
+    processes.end((other for other in psutil.process_iter() if other != own and _is_marked(other)), _GRACE)
 
 
-def _mark(process: psutil.Process) -> str | None:
+def _is_marked(process: psutil.Process) -> bool:
     try:
-        return str(process.environ().get(MARK))
-    except (psutil.Error, OSError):  # it has gone, or is somebody else's
-        return None
+        return bool(process.environ().get(MARK) == os.environ[MARK])
+    except (psutil.Error, OSError):  # it has ended, or belongs to another user
+        return False
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Child processes whose lines are read while they run, and that do not outlive this one."""
+"""Run a Python module in a child process that cannot outlive this one, and read its output line by line."""
 
 import os
 import subprocess
@@ -10,53 +10,47 @@ from typing import Final
 
 import psutil
 
-OnLine = Callable[[str], object]
-"""Takes one line, without its end."""
+from ferops.machine import processes
 
-_GRACE: Final = 3.0  # seconds that a cancelled process has: git and DVC put their locks away
+OnLine = Callable[[str], object]
+"""Called with one line, without its line break."""
+
+_SOURCES: Final = str(Path(__file__).parents[2])
+"""First in the guard's PYTHONPATH: the worktree of an old commit, which may come next, may have no such guard."""
+
+_GRACE: Final = 3.0  # seconds that a cancelled process has: git and DVC remove their lock files
 
 
 def run(module: str, *arguments: str, folder: Path, environment: Mapping[str, str], on_line: OnLine) -> int:
-    """Run a Python module in a process of its own, and wait for it.
+    """Run a Python module in a child process, and wait for it.
 
-    However this process ends, SIGKILL included, the other ends too, with its children, within about two seconds: it
-    watches its parent (`ferops.machine.guard`). An exception here, as of a flow that is cancelled, ends it at once.
+    However this process ends, SIGKILL included, the child and its children end too, within about two seconds: it
+    watches its parent (`ferops.machine.guard`). An exception here, as of a cancelled flow, ends it at once.
 
     Args:
         module: as for `python -m`.
         arguments: of the module.
-        folder: where it runs.
+        folder: its working directory.
         environment: all of its environment.
         on_line: called with every line of its stdout and stderr as it comes.
 
     Returns:
         Its exit status.
     """
-    command = [sys.executable, "-m", "ferops.machine.guarded", str(os.getpid()), module, *arguments]
-    process = subprocess.Popen(
-        command, cwd=folder, env={**environment, "PYTHONUNBUFFERED": "1"}, text=True, errors="replace",
-        stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-    )  # fmt: skip
-    try:
-        for line in process.stdout or ():
-            if line := line.rstrip():
-                on_line(line)
-        return process.wait()
-    finally:
-        _end(process)
-
-
-def _end(process: subprocess.Popen[str]) -> None:
-    if process.stdout:
-        process.stdout.close()
-    if process.poll() is not None:
-        return
-    with suppress(psutil.NoSuchProcess):
-        # DVC before its stage: it would still write down that the stage has ended, and be cut off in the middle
-        tree = [psutil.Process(process.pid), *psutil.Process(process.pid).children(recursive=True)]
-        for stop in (psutil.Process.terminate, psutil.Process.kill):
-            for one in tree:
+    command = [sys.executable, "-m", "ferops.machine.guard", str(os.getpid()), module, *arguments]
+    path = os.pathsep.join([_SOURCES, environment.get("PYTHONPATH", "")])
+    with subprocess.Popen(
+        command, cwd=folder, env={**environment, "PYTHONPATH": path, "PYTHONUNBUFFERED": "1"},
+        stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace",
+    ) as process:  # fmt: skip
+        try:
+            for line in process.stdout or ():
+                if line := line.rstrip():
+                    on_line(line)
+            return process.wait()
+        finally:
+            if process.poll() is None:
                 with suppress(psutil.NoSuchProcess):
-                    stop(one)
-            tree = psutil.wait_procs(tree, _GRACE)[1]
-    process.wait()
+                    child = psutil.Process(process.pid)
+                    # DVC before its stage: it would still record that the stage has ended, and be killed halfway
+                    processes.end([child, *child.children(recursive=True)], _GRACE)

@@ -1,4 +1,4 @@
-"""A commit beside the workspace: a temporary git worktree that shares DVC's cache and remotes with the clone."""
+"""Check out a commit into a temporary git worktree that shares DVC's cache and remotes with the clone."""
 
 import os
 import re
@@ -8,69 +8,68 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
 import psutil
 
-from ferops.errors import FeropsError
-from ferops.machine.git import WHOLE_DIFF
+from ferops.machine import git
+from ferops.machine.git import RepositoryError
 
 FOLDER: Final = Path(".dvc/tmp/ferops")
 """Ignored by git and DVC, and on the disk of DVC's cache, so that DVC can link files instead of copying them."""
 
-# as after a clone: no hook runs, `dvc checkout` of post-checkout above all
-_GIT: Final = ("git", "-c", f"core.hooksPath={os.devnull}")
-_OF_DVC: Final = ("DVC_ROOT", "DVC_STAGE", "DVC_EXP_")
+_NO_HOOKS: Final = ("-c", f"core.hooksPath={os.devnull}")
+"""As after a clone: no hook runs, above all not post-checkout with its `dvc checkout`."""
+
+_DVC_VARIABLES: Final = ("DVC_ROOT", "DVC_STAGE", "DVC_EXP_")
 _OPTION: Final = re.compile(r"(?:(?P<top>remote|db)\.)?(?P<section>.+?)\.(?P<option>[^.=]+)=(?P<value>.*)")
-
-
-class NoWorktree(FeropsError):
-    """A commit cannot be brought beside the workspace."""
 
 
 @contextmanager
 def worktree(commit: str | None, root: Path = Path(), patch: bytes = b"") -> Iterator[Path]:
-    """A commit's files in a folder of their own, until the block ends, whatever ends it.
+    """Check out a commit into a folder of its own, and remove the folder when the block ends, also by an exception.
 
-    It is a git worktree: the clone's branch, index and files stay as they are. It has the clone's DVC cache, remotes
-    and credentials as they are now, not as that commit had them.
+    It is a git worktree: the clone's branch, index and files do not change. It uses the clone's present DVC cache,
+    remotes and credentials, not those in that commit.
 
     Args:
-        commit: anything git knows as a commit; None: the workspace as it is, but for what git ignores.
+        commit: anything that git resolves to a commit; None: the workspace with its changes, without ignored files.
         root: the clone.
         patch: a `git diff` to apply to it.
 
+    Yields:
+        The folder.
+
     Raises:
-        NoWorktree: git does not know the commit, the patch does not fit, or there is no DVC here.
+        RepositoryError: git does not know the commit, the patch does not fit, or this is no DVC repository.
     """
     root = root.resolve()
     options = _dvc_options(root)
-    _sweep(root)
+    _remove_abandoned(root)
     (root / FOLDER).mkdir(parents=True, exist_ok=True)
     folder = Path(tempfile.mkdtemp(prefix=f"{socket.gethostname()}.{os.getpid()}.", dir=root / FOLDER))
     try:
-        _git(root, "worktree", "add", "--quiet", "--detach", str(folder), commit or "HEAD")
+        git.run(root, *_NO_HOOKS, "worktree", "add", "--quiet", "--detach", str(folder), commit or "HEAD")
         _write_options(folder / ".dvc/config.local", options)
         if commit is None:
-            patch = _git(root, *WHOLE_DIFF, "HEAD")
-            for name in filter(None, _git(root, "ls-files", "-z", "--others", "--exclude-standard").split(b"\0")):
+            patch = git.run(root, *git.WHOLE_DIFF, "HEAD")
+            for name in filter(None, git.run(root, "ls-files", "-z", "--others", "--exclude-standard").split(b"\0")):
                 target = folder / os.fsdecode(name)
                 target.parent.mkdir(parents=True, exist_ok=True)
                 shutil.copy2(root / os.fsdecode(name), target, follow_symlinks=False)
         if patch:
-            _git(folder, "apply", "--whitespace=nowarn", given=patch)
+            git.run(folder, "apply", "--whitespace=nowarn", stdin=patch)
         yield folder
     finally:
         shutil.rmtree(folder, ignore_errors=True)
-        with suppress(NoWorktree):
-            _git(root, "worktree", "prune")
+        git.query(root, "worktree", "prune")
 
 
 def environment(folder: Path) -> dict[str, str]:
-    """The environment in which a worktree's own code runs, with this Python, and knows nothing of a DVC around it."""
-    kept = {name: value for name, value in os.environ.items() if not name.startswith(_OF_DVC)}
+    """Return an environment for a worktree's own code, with this Python and without an enclosing DVC's variables."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(_DVC_VARIABLES)}
     return kept | {
         "PYTHONPATH": os.pathsep.join(filter(None, [str(folder / "src"), os.environ.get("PYTHONPATH")])),
         "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)]),
@@ -78,33 +77,33 @@ def environment(folder: Path) -> dict[str, str]:
 
 
 def dvc(folder: Path, *args: str) -> None:
-    """A DVC command in a worktree that may fail: what it was to bring is looked for afterwards."""
+    """Run a DVC command in a worktree and ignore its exit status: callers check that the files they need are there."""
     subprocess.run(
         [sys.executable, "-m", "dvc", *args], cwd=folder, env=environment(folder), capture_output=True, check=False
     )
 
 
-def _sweep(root: Path) -> None:
-    """Remove what processes of this machine left that were killed; of others nothing can be known."""
-    here = f"{socket.gethostname()}."
-    for folder in (root / FOLDER).glob(f"{here}*"):
-        owner = folder.name.removeprefix(here).partition(".")[0]
-        if owner.isdigit() and not psutil.pid_exists(int(owner)):
+def _remove_abandoned(root: Path) -> None:
+    """Remove the worktrees of killed processes of this machine; which ones run elsewhere is unknown."""
+    prefix = f"{socket.gethostname()}."
+    for folder in (root / FOLDER).glob(f"{prefix}*"):
+        pid = folder.name.removeprefix(prefix).partition(".")[0]
+        if pid.isdigit() and not psutil.pid_exists(int(pid)):
             shutil.rmtree(folder, ignore_errors=True)
 
 
 def _dvc_options(root: Path) -> dict[str, dict[str, str]]:
-    """Section -> option -> value of the clone's DVC, every file of it merged, relative paths made absolute."""
+    """Return the clone's DVC options, section -> option -> value, of all config files, with absolute paths."""
     done = subprocess.run(
         [sys.executable, "-m", "dvc", "config", "--list"], cwd=root, capture_output=True, text=True, check=False
     )
     if done.returncode or not (root / ".dvc").is_dir():
-        raise NoWorktree(f"{root} is no DVC repository; run this in the root of your clone")
+        raise RepositoryError(f"{root} is no DVC repository; run this in the root of your clone")
     options: dict[str, dict[str, str]] = {"cache": {"dir": str(root / ".dvc/cache")}}
     for line in done.stdout.splitlines():
-        if named := _OPTION.fullmatch(line):
-            section = f'{named["top"]} "{named["section"]}"' if named["top"] else named["section"]
-            options.setdefault(section, {})[named["option"]] = named["value"]
+        if match := _OPTION.fullmatch(line):
+            section = f'{match["top"]} "{match["section"]}"' if match["top"] else match["section"]
+            options.setdefault(section, {})[match["option"]] = match["value"]
     return options
 
 
@@ -113,22 +112,11 @@ def _write_options(path: Path, options: dict[str, dict[str, str]]) -> None:
     for section, values in options.items():
         lines.append(f"[{_quoted(section) if ' ' in section else section}]")
         lines += [f"    {option} = {_quoted(value)}" for option, value in values.items()]
-    path.touch(mode=0o600)  # passwords of remotes
+    path.touch(mode=0o600)  # it may hold passwords of remotes
     path.write_text("\n".join([*lines, ""]), encoding="utf-8")
 
 
 def _quoted(value: str) -> str:
-    """As DVC's config files (ConfigObj) want a value that has commas, hashes or quotes in it."""
+    """Quote a value with commas, hashes or quotes in it for DVC's config files (ConfigObj)."""
     quote = next((quote for quote in ('"', "'") if quote not in value), "'''")
     return f"{quote}{value}{quote}"
-
-
-def _git(folder: Path, *args: str, given: bytes | None = None) -> bytes:
-    try:
-        done = subprocess.run([*_GIT, *args], cwd=folder, input=given, capture_output=True, check=False)
-    except FileNotFoundError:
-        raise NoWorktree("git is not installed, and the commits are in git") from None
-    if done.returncode:
-        lines = [line for line in done.stderr.decode(errors="replace").splitlines() if line.strip()] or ["no message"]
-        raise NoWorktree(f"`git {' '.join(args[:2])}` failed: {lines[-1].removeprefix('fatal: ')}")
-    return done.stdout

@@ -1,4 +1,7 @@
-"""What `ferops promote` and the promotion flow share: ask the gate, carry out what it says, and the words for it."""
+"""The promotion gate: decide whether a version becomes champion, carry it out, and describe the decision.
+
+Shared by `ferops promote` and the promotion flow.
+"""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -6,40 +9,45 @@ from typing import Any, Literal, NamedTuple
 
 from ferops.params import Params
 from ferops.promotion import rules
-from ferops.promotion.rules import Decision, DifferentImages
+from ferops.promotion.rules import Decision
 from ferops.tracking.registry import versions
 from ferops.tracking.registry.versions import CHALLENGER, CHAMPION, PREVIOUS, ScoredVersion
 from ferops.tracking.store import MODEL, Store
 
 Outcome = Literal["promoted", "refused", "unchanged"]
-"""`unchanged`: the version is champion already, and nothing was asked."""
+"""`unchanged`: the version is champion already."""
 
 
 class Verdict(NamedTuple):
-    """What the gate says of a version.
+    """The gate's decision on a version.
 
     Fields:
-        challenger, champion: the two that were held against each other; no champion, no comparison.
-        decision: None where the two cannot be compared, and where nothing was asked.
-        recorded: what is kept of it in the registry; empty where nothing was asked.
+        challenger, champion: the two versions compared; champion is None where there is none yet.
+        decision: None where the version is champion already.
     """
 
     challenger: ScoredVersion
     champion: ScoredVersion | None
     decision: Decision | None
-    recorded: Mapping[str, Any]
 
     @property
     def outcome(self) -> Outcome:
-        """What comes of it once it is carried out."""
-        if not self.recorded:
+        """The result once the verdict is carried out."""
+        if self.decision is None:
             return "unchanged"
-        return "promoted" if self.recorded["promoted"] else "refused"
+        return "promoted" if self.decision.promoted else "refused"
 
     @property
     def reasons(self) -> tuple[str, ...]:
-        """Why it is refused, a sentence each."""
-        return tuple(self.recorded.get("reasons", ()))
+        """A sentence for each reason to refuse it."""
+        return self.decision.reasons if self.decision else ()
+
+    @property
+    def recorded(self) -> Mapping[str, Any]:
+        """The decision for the registry, as plain JSON values; empty where nothing was decided."""
+        if self.decision is None:
+            return {}
+        return {**self.decision.as_json(), "against": self.champion.version if self.champion else None}
 
     @property
     def name(self) -> str:
@@ -48,7 +56,7 @@ class Verdict(NamedTuple):
 
     @property
     def sentence(self) -> str:
-        """The outcome in words."""
+        """The outcome as a sentence."""
         if self.outcome == "unchanged":
             return f"{self.name} is champion already: there is nothing to decide"
         if self.outcome == "promoted":
@@ -59,8 +67,8 @@ class Verdict(NamedTuple):
         return f"{self.name}: {stays}"
 
 
-def ask(store: Store, reference: str | None, settings: Params) -> Verdict:
-    """Hold a version against the rules and the champion; nothing is changed or recorded.
+def check(store: Store, reference: str | None, settings: Params) -> Verdict:
+    """Check a version against the rules and the champion; nothing is changed or recorded.
 
     Args:
         store: the open store.
@@ -69,36 +77,32 @@ def ask(store: Store, reference: str | None, settings: Params) -> Verdict:
 
     Raises:
         UnknownVersion: there is no such version or alias.
-        MissingArtifact, BadPredictions: predictions are gone, or are not what `evaluate` writes.
+        MissingArtifact, BadPredictions: predictions are missing, or are not what `evaluate` writes.
     """
     challenger = versions.scored_version(store, reference or f"{MODEL}@{CHALLENGER}")
     if CHAMPION in challenger.aliases:
-        return Verdict(challenger, challenger, None, {})
+        return Verdict(challenger, challenger, None)
     has_champion = CHAMPION in versions.aliases(store)
     champion = versions.scored_version(store, f"{MODEL}@{CHAMPION}") if has_champion else None
-    against = {"against": champion.version if champion else None}
-    try:
-        decision = rules.decide(
-            challenger.predictions,
-            champion.predictions if champion else None,
-            settings.promotion,
-            bins=settings.evaluate.calibration_bins,
-        )
-    except DifferentImages as different:
-        return Verdict(challenger, champion, None, {"promoted": False, "reasons": [str(different)], **against})
-    return Verdict(challenger, champion, decision, {**decision.as_json(), **against})
+    decision = rules.decide(
+        challenger.predictions,
+        champion.predictions if champion else None,
+        settings.promotion,
+        bins=settings.evaluate.calibration_bins,
+    )
+    return Verdict(challenger, champion, decision)
 
 
 def carry_out(store: Store, verdict: Verdict, path: Path | None) -> None:
-    """Move the alias or record the refusal.
+    """Move the alias `champion`, or record the refusal.
 
     Args:
         store: the open store.
-        verdict: what `ask` gave.
-        path: of registry.jsonl; None keeps the event on the version alone, from where the next `publish` fetches it.
+        verdict: of `check`.
+        path: of registry.jsonl; None records the event on the version alone, from where the next `publish` copies it.
 
     Raises:
-        Overtaken: the champion is another by now, or another process is promoting.
+        Overtaken: the champion has changed since, or another process is promoting.
     """
     if verdict.outcome == "promoted":
         versions.promote(
@@ -113,7 +117,7 @@ def carry_out(store: Store, verdict: Verdict, path: Path | None) -> None:
 
 
 def rows(decision: Decision) -> list[tuple[str, str, str, str, bool]]:
-    """Each rule: its name, what is needed, the champion's figure, the challenger's, whether it is met."""
+    """Return for each rule: name, bound, the champion's figure, the challenger's, and whether it is met."""
     return [
         (rule.name, rule.needed, _figure(rule.champion), _figure(rule.challenger), rule.passed)
         for rule in decision.rules
@@ -121,9 +125,11 @@ def rows(decision: Decision) -> list[tuple[str, str, str, str, bool]]:
 
 
 def comparison(decision: Decision) -> tuple[str, ...]:
-    """The difference in accuracy with its interval, in one line or two."""
-    if (against := decision.comparison) is None:
+    """Return one or two lines with the difference in accuracy and its interval."""
+    if decision.champion_accuracy is None:
         return ("there is no champion to compare with: the floors alone decide",)
+    if (against := decision.comparison) is None:
+        return ("not compared with the champion: the validation images differ",)
     low, high = against.interval
     return (
         f"{against.difference:+.4f} against the champion, 95% interval {low:+.4f} to {high:+.4f}:",
@@ -132,7 +138,7 @@ def comparison(decision: Decision) -> tuple[str, ...]:
 
 
 def on_test(one: ScoredVersion) -> str:
-    """The figures on the test split, which no rule reads."""
+    """Return the figures on the test split, which no rule reads; `closed` where it was not scored."""
     figures = {key.removeprefix("test/"): value for key, value in one.metrics.items() if key.startswith("test/")}
     return ", ".join(f"{name} {value:.4f}" for name, value in figures.items()) or "closed"
 

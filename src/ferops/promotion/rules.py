@@ -1,8 +1,10 @@
-"""The promotion gate: may a challenger replace the champion? Predictions in, a decision with its reasons out.
+"""The rules of the promotion gate: compare a challenger's predictions with the champion's, and decide.
 
-Validation alone decides. Both networks are compared image by image, so rows of any other split are never read.
+Validation alone decides. The two networks are compared image by image; rows of any other split are never read.
 """
 
+import operator
+from collections.abc import Iterator
 from typing import Any, Final, NamedTuple
 
 import numpy as np
@@ -15,14 +17,15 @@ from ferops.model import metrics
 from ferops.model.metrics import Interval
 from ferops.params import Promotion
 
-Right = NDArray[np.bool_]
-"""Whether a network named an image's expression, (N,); the images of two networks in the same order."""
+Correct = NDArray[np.bool_]
+"""Whether a network classified each image correctly, (N,); the images of two networks in the same order."""
 
 SPLIT: Final = "validation"
 RESAMPLES: Final = 10_000
 SEED: Final = 0
 """Of the bootstrap: the same predictions give the same decision."""
 
+_COMPARE: Final = {">=": operator.ge, "<=": operator.le, ">": operator.gt}
 _COLUMNS: Final = ("id", "split", "label", "hash", *NAMES, "duplicate_in_train")
 _SUM_ERROR: Final = 1e-3  # float32 softmax is within 1e-6 of 1; half precision within this
 
@@ -31,19 +34,15 @@ class BadPredictions(FeropsError):
     """A predictions.parquet is not what `evaluate` writes."""
 
 
-class DifferentImages(FeropsError):
-    """The two networks were not measured on the same validation images."""
-
-
 class Rule(NamedTuple):
-    """One rule of the gate.
+    """A checked rule of the gate.
 
     Fields:
         name: its key below `promotion` in params.yaml.
-        needed: what the challenger's figure must be.
-        challenger, champion: their figures; None where there is none.
-        passed: whether the challenger's is what is needed.
-        reason: the same in a sentence.
+        needed: comparison and bound, as `>= 0.5`.
+        challenger, champion: the figures of the two; None where there is none.
+        passed: whether the challenger's figure meets the bound.
+        reason: a sentence that says why it does not; empty where it does.
     """
 
     name: str
@@ -60,7 +59,7 @@ class Comparison(NamedTuple):
     Fields:
         difference: of the fractions, in [-1, 1].
         interval: the middle 95% of a paired bootstrap.
-        p_value: McNemar's, exact; shown, and decides nothing.
+        p_value: of McNemar's exact test; shown, but no rule uses it.
     """
 
     difference: float
@@ -69,7 +68,14 @@ class Comparison(NamedTuple):
 
 
 class Decision(NamedTuple):
-    """What the gate says, and why; `champion_accuracy` and `comparison` are None where there is no champion."""
+    """The result of the gate, with its reasons.
+
+    Fields:
+        rules: all that were checked.
+        n: number of validation images.
+        accuracy: of the challenger. champion_accuracy: None where there is no champion.
+        comparison: None where there is no champion, or where the two were evaluated on different images.
+    """
 
     rules: tuple[Rule, ...]
     n: int
@@ -84,25 +90,25 @@ class Decision(NamedTuple):
 
     @property
     def reasons(self) -> tuple[str, ...]:
-        """Why not: a sentence for each rule that is not met."""
+        """A sentence for each rule that is not met."""
         return tuple(rule.reason for rule in self.rules if not rule.passed)
 
     def as_json(self) -> dict[str, Any]:
-        """Plain values for a line of JSON, numbers to six digits."""
+        """Return plain values for a line of JSON, numbers to six digits."""
         against = self.comparison
         return {
             "promoted": self.promoted,
             "n": self.n,
-            "accuracy": _short(self.accuracy),
-            "champion_accuracy": _short(self.champion_accuracy),
-            "difference": _short(against.difference) if against else None,
-            "interval": [_short(end) for end in against.interval] if against else None,
-            "mcnemar_p": _short(against.p_value) if against else None,
+            "accuracy": _rounded(self.accuracy),
+            "champion_accuracy": _rounded(self.champion_accuracy),
+            "difference": _rounded(against.difference) if against else None,
+            "interval": [_rounded(end) for end in against.interval] if against else None,
+            "mcnemar_p": _rounded(against.p_value) if against else None,
             "rules": {
                 rule.name: {
                     "needed": rule.needed,
-                    "challenger": _short(rule.challenger),
-                    "champion": _short(rule.champion),
+                    "challenger": _rounded(rule.challenger),
+                    "champion": _rounded(rule.champion),
                     "passed": rule.passed,
                 }
                 for rule in self.rules
@@ -111,50 +117,51 @@ class Decision(NamedTuple):
         }
 
 
-class _Measured(NamedTuple):
-    """A network on validation: its images sorted by hash and label, (N,), and the figures of metrics/val.json."""
+class _Evaluation(NamedTuple):
+    """A network on validation: images sorted by hash and label, which it got right, and metrics as in val.json."""
 
     images: pd.MultiIndex
-    right: Right
-    figures: dict[str, Any]
+    correct: Correct
+    metrics: dict[str, Any]
 
 
 def decide(challenger: pd.DataFrame, champion: pd.DataFrame | None, rules: Promotion, *, bins: int) -> Decision:
-    """Hold a challenger's predictions against the rules, and against the champion's.
+    """Check a challenger's predictions against the rules, and compare them with the champion's.
+
+    Networks that were not evaluated on the same images with the same labels are not compared: `tolerance` is not met.
 
     Args:
-        challenger: predictions.parquet of the network that would be champion.
-        champion: that of the champion; without one only the floors count, the recall of each class and calibration.
+        challenger: predictions.parquet of the network to promote.
+        champion: that of the champion; without one only the floors, the recall of each class and calibration count.
         rules: section `promotion` of params.yaml.
         bins: of the calibration error.
 
     Raises:
-        BadPredictions: a table lacks columns or images, or holds what are no labels or probabilities.
-        DifferentImages: the two were not measured on the same images with the same labels.
+        BadPredictions: a table lacks columns or images, or has invalid labels or probabilities.
     """
-    new = _measure(challenger, "challenger", bins)
-    old = None if champion is None else _measure(champion, "champion", bins)
-    asked = [*_floors(new, old, rules), _class_recall(new, old, rules), _calibration(new, old, rules)]
+    new = _evaluate(challenger, "challenger", bins)
+    old = None if champion is None else _evaluate(champion, "champion", bins)
+    checked = [*_check_metrics(new, old, rules)]
     comparison = None
     if old is not None:
-        _same_images(new.images, old.images)
-        comparison = compare(new.right, old.right)
-        asked.append(_tolerance(comparison, rules))
+        different = _different_images(new.images, old.images)
+        comparison = None if different else compare(new.correct, old.correct)
+        checked.append(_check_tolerance(comparison, different, rules))
     return Decision(
-        rules=tuple(asked),
-        n=len(new.right),
-        accuracy=new.figures["accuracy"],
-        champion_accuracy=None if old is None else old.figures["accuracy"],
+        rules=tuple(checked),
+        n=len(new.correct),
+        accuracy=new.metrics["accuracy"],
+        champion_accuracy=None if old is None else old.metrics["accuracy"],
         comparison=comparison,
     )
 
 
-def compare(challenger: Right, champion: Right) -> Comparison:
-    """Two networks on the same images: difference in accuracy, its paired bootstrap interval, McNemar's p-value.
+def compare(challenger: Correct, champion: Correct) -> Comparison:
+    """Compare two networks on the same images: difference in accuracy, paired bootstrap interval, McNemar's p-value.
 
-    The images are drawn anew, with replacement, as many as there are, and the difference is taken again each time
-    (Efron 1979). It only depends on how many images of three kinds were drawn (won, lost, alike), and those counts
-    are one multinomial draw.
+    The bootstrap (Efron 1979) draws as many images as there are, with replacement, and takes the difference again each
+    time. It only depends on how many images of three kinds were drawn (won, lost, equal), and those counts are one
+    multinomial draw.
     """
     n = len(challenger)
     won, lost = int((challenger & ~champion).sum()), int((champion & ~challenger).sum())
@@ -164,7 +171,7 @@ def compare(challenger: Right, champion: Right) -> Comparison:
 
 
 def mcnemar(won: int, lost: int) -> float:
-    """Two-sided p-value of McNemar's test (1947), exact: of the images where two networks differ, either wins half.
+    """Return the two-sided p-value of McNemar's exact test (1947): of the images that differ, either wins half.
 
     Args:
         won: images that only the one network got right.
@@ -175,22 +182,22 @@ def mcnemar(won: int, lost: int) -> float:
     return float(binomtest(won, won + lost).pvalue) if won + lost else 1.0
 
 
-def _measure(predictions: pd.DataFrame, whose: str, bins: int) -> _Measured:
-    rows = _checked(predictions, whose).sort_values(["hash", "label"], kind="stable")
+def _evaluate(predictions: pd.DataFrame, whose: str, bins: int) -> _Evaluation:
+    rows = _validated(predictions, whose).sort_values(["hash", "label"], kind="stable")
     labels, probabilities = rows["label"].to_numpy(np.int64), rows[list(NAMES)].to_numpy(np.float32)
-    figures = metrics.evaluate(
+    computed = metrics.evaluate(
         labels,
         probabilities,
         duplicate_in_train=rows["duplicate_in_train"].to_numpy(bool),
-        tta=probabilities,  # not in the table: accuracy_tta means nothing here, and no rule may ask for it
+        tta=probabilities,  # not in the table: accuracy_tta means nothing here, and no rule may use it
         bins=bins,
     )
     images = pd.MultiIndex.from_arrays([rows["hash"].astype(str), labels])
-    return _Measured(images, probabilities.argmax(axis=1) == labels, figures)
+    return _Evaluation(images, probabilities.argmax(axis=1) == labels, computed)
 
 
-def _checked(predictions: pd.DataFrame, whose: str) -> pd.DataFrame:
-    """The validation rows, if they are what `evaluate` writes."""
+def _validated(predictions: pd.DataFrame, whose: str) -> pd.DataFrame:
+    """Return the validation rows, if they are what `evaluate` writes."""
     where = f"the {whose}'s predictions.parquet"
     way_out = "evaluate and publish it again: `dvc repro` in its commit"
     if missing := [name for name in _COLUMNS if name not in predictions]:
@@ -215,84 +222,58 @@ def _checked(predictions: pd.DataFrame, whose: str) -> pd.DataFrame:
     return rows
 
 
-def _same_images(challenger: pd.MultiIndex, champion: pd.MultiIndex) -> None:
+def _different_images(challenger: pd.MultiIndex, champion: pd.MultiIndex) -> str:
+    """Return a sentence with the counts where two networks were evaluated on different images; else nothing."""
     if challenger.equals(champion):
-        return
+        return ""
     counts, others = challenger.value_counts(), champion.value_counts()
     common = int(np.minimum(*counts.align(others, join="inner")).sum())
-    raise DifferentImages(
+    return (
         f"measured on different validation images: {len(challenger):,} and {len(champion):,}, {common:,} in common "
-        "(same pixels, same label); only networks measured on the same ones are compared"
+        "(same pixels, same label); only networks measured on the same images are compared"
     )
 
 
-def _floors(new: _Measured, old: _Measured | None, rules: Promotion) -> list[Rule]:
-    return [
-        _floor(name, least, new.figures[name], old.figures[name] if old else None)
-        for name, least in rules.floors.items()
-    ]
-
-
-def _floor(name: str, least: float, new: float | None, old: float | None) -> Rule:
-    passed = new is not None and new >= least
-    return Rule(
-        name=f"floors.{name}",
-        needed=f">= {least:g}",
-        challenger=new,
-        champion=old,
-        passed=passed,
-        reason=f"there is no {name}: every validation image has a duplicate in training"
-        if new is None
-        else f"{name} {new:.4f} is {'at least' if passed else 'below'} {least:g}",
+def _check_metrics(new: _Evaluation, old: _Evaluation | None, rules: Promotion) -> Iterator[Rule]:
+    """Check the rules that need no comparison: floors, the recall of each class, calibration."""
+    champion = old.metrics if old else {}
+    for name, floor in rules.floors.items():
+        value = new.metrics[name]
+        reason = (
+            f"there is no {name}: every validation image has a duplicate in training"
+            if value is None
+            else f"{name} {value:.4f} is below {floor:g}"
+        )
+        yield _rule(f"floors.{name}", ">=", floor, value, champion.get(name), reason)
+    recalls, least = _recalls(new), rules.min_class_recall
+    low = ", ".join(f"{name} {recall:.4f}" for name, recall in recalls.items() if recall < least)
+    lowest = min(_recalls(old).values()) if old else None
+    yield _rule(
+        "min_class_recall", ">=", least, min(recalls.values()), lowest, f"the recall of {low} is below {least:g}"
     )
+    error, most = new.metrics["ece"], rules.max_calibration_error
+    reason = f"the calibration error {error:.4f} is above {most:g}"
+    yield _rule("max_calibration_error", "<=", most, error, champion.get("ece"), reason)
 
 
-def _class_recall(new: _Measured, old: _Measured | None, rules: Promotion) -> Rule:
-    least = rules.min_class_recall
-    recalls = _recalls(new)
-    missed = {name: recall for name, recall in recalls.items() if recall < least}
-    told = ", ".join(f"{name} {recall:.4f}" for name, recall in missed.items())
-    return Rule(
-        name="min_class_recall",
-        needed=f">= {least:g}",
-        challenger=min(recalls.values()),
-        champion=min(_recalls(old).values()) if old else None,
-        passed=not missed,
-        reason=f"the recall of {told} is below {least:g}" if missed else f"every recall is at least {least:g}",
-    )
+def _recalls(one: _Evaluation) -> dict[str, float]:
+    return {name: one.metrics["per_class"][name]["recall"] for name in NAMES}
 
 
-def _recalls(one: _Measured) -> dict[str, float]:
-    return {name: one.figures["per_class"][name]["recall"] for name in NAMES}
-
-
-def _calibration(new: _Measured, old: _Measured | None, rules: Promotion) -> Rule:
-    most = rules.max_calibration_error
-    error = new.figures["ece"]
-    return Rule(
-        name="max_calibration_error",
-        needed=f"<= {most:g}",
-        challenger=error,
-        champion=old.figures["ece"] if old else None,
-        passed=error <= most,
-        reason=f"the calibration error {error:.4f} is {'at most' if error <= most else 'above'} {most:g}",
-    )
-
-
-def _tolerance(against: Comparison, rules: Promotion) -> Rule:
+def _check_tolerance(against: Comparison | None, different: str, rules: Promotion) -> Rule:
     """At tolerance 0 the challenger must be better by more than chance: the whole interval lies above 0."""
-    low, least = against.interval.low, 0 - rules.tolerance  # 0 - 0 has no sign to show
-    passed = low > least
-    return Rule(
-        name="tolerance",
-        needed=f"> {least:g}",
-        challenger=low,
-        champion=None,
-        passed=passed,
-        reason=f"the accuracy minus the champion's may be as low as {low:+.4f}, "
-        f"{'' if passed else 'not '}above {least:g}",
-    )
+    least = 0 - rules.tolerance  # 0 - 0 has no sign to show
+    if against is None:
+        return _rule("tolerance", ">", least, None, None, different)
+    low = against.interval.low
+    reason = f"the accuracy minus the champion's may be as low as {low:+.4f}, not above {least:g}"
+    return _rule("tolerance", ">", least, low, None, reason)
 
 
-def _short(number: float | None) -> float | None:
+def _rule(name: str, sign: str, bound: float, new: float | None, old: float | None, reason: str) -> Rule:
+    passed = new is not None and _COMPARE[sign](new, bound)
+    return Rule(name, f"{sign} {bound:g}", new, old, passed, "" if passed else reason)
+
+
+def _rounded(number: float | None) -> float | None:
     return None if number is None else float(f"{number:.6g}")

@@ -1,11 +1,11 @@
-"""`python -m ferops.stages STAGE [ARGUMENT...]`: what the commands in dvc.yaml call."""
+"""`python -m ferops.stages STAGE [ARGUMENT...]`: the commands in dvc.yaml."""
 
 import os
 import sys
 from importlib import import_module
 from typing import Final
 
-from ferops.errors import FeropsError, of_the_machine
+from ferops.errors import FeropsError, describe_os_error
 from ferops.machine.guard import guard_stage
 from ferops.machine.tensorflow import quiet_imports
 
@@ -18,7 +18,7 @@ def main() -> None:
     if stage not in STAGES:
         print(f"usage: python -m ferops.stages STAGE; STAGE is one of {', '.join(STAGES)}", file=sys.stderr)
         sys.exit(2)
-    guard_stage()  # first of all: what is imported now takes many seconds
+    guard_stage()  # before the imports, which take many seconds
     with quiet_imports():
         module = import_module(f"ferops.stages.{stage}")
     try:
@@ -26,7 +26,7 @@ def main() -> None:
     except FeropsError as error:
         sys.exit(f"{stage}: {error}")
     except OSError as error:
-        print(f"{stage}: {of_the_machine(error)}", file=sys.stderr, flush=True)
+        print(f"{stage}: {describe_os_error(error)}", file=sys.stderr, flush=True)
         os._exit(1)  # at once: on a full disk h5py prints a traceback for every file that it then fails to close
 
 

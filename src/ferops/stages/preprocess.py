@@ -10,13 +10,13 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 from rich.console import Console
-from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
 
 from ferops import params as parameters
 from ferops.data import cleaning, filters, prepared, splits
 from ferops.data.readers import layouts
 from ferops.data.readers.faces import Faces, digests
-from ferops.labels import NAMES, SPLITS
+from ferops.labels import SPLITS
+from ferops.machine.progress import byte_progress
 
 PREPARED: Final = Path("data/prepared")
 
@@ -24,7 +24,9 @@ PREPARED: Final = Path("data/prepared")
 def main() -> None:
     """Read, clean, split and filter the images; write them with their manifest and report."""
     params = parameters.load()
-    faces = read(Path(params.data.source), Console())
+    source = Path(params.data.source)
+    with byte_progress(f"reading {source.name}", Console()) as progress:
+        faces = layouts.read(source, progress=progress)
 
     blank = cleaning.blanks(faces.images, params.preprocess.blank_std)
     groups = cleaning.duplicate_groups(faces.images, params.preprocess.duplicate_rms, ignore=blank)
@@ -40,8 +42,8 @@ def main() -> None:
         "split": params.data.split,
         "median_kernel": params.preprocess.median_kernel,
         "duplicates": params.preprocess.duplicates,
-        "read": counts(faces.labels, split),
-        "kept": counts(faces.labels[keep], split[keep]),
+        "read": splits.class_counts(faces.labels, split),
+        "kept": splits.class_counts(faces.labels[keep], split[keep]),
         "dropped": {"blank": int(blank.sum()), "duplicates": int((~keep & ~blank).sum())},
         "duplicated": int((groups >= 0).sum()),
     }
@@ -49,19 +51,6 @@ def main() -> None:
     images = filters.median(faces.images[manifest["id"].to_numpy()], params.preprocess.median_kernel)
     prepared.save(PREPARED, images, manifest, report)
     _tell(report)
-
-
-def read(path: Path, console: Console) -> Faces:
-    """Read a copy of FER2013 behind a progress bar; none where the console is not a terminal."""
-    columns = (TextColumn("{task.description}", markup=False), BarColumn(), DownloadColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
-        task = bar.add_task(f"reading {path.name}", total=None)
-        return layouts.read(path, progress=lambda done, total: bar.update(task, completed=done, total=total))
-
-
-def counts(labels: NDArray[np.int64], split: NDArray[np.str_]) -> dict[str, list[int]]:
-    """Images of each class, in code order, for each split."""
-    return {name: np.bincount(labels[split == name], minlength=len(NAMES)).tolist() for name in SPLITS}
 
 
 def _manifest(

@@ -1,27 +1,30 @@
-"""Stage `publish`: the run, its evaluation and its model into MLflow. Always run, and idempotent."""
+"""Stage `publish`: log the run, its evaluation and its model to MLflow. Always run, and idempotent."""
 
 import json
 import os
 import shutil
 from pathlib import Path
+from typing import TYPE_CHECKING, Final
 
 from ferops import params
 from ferops.machine.files import SCRATCH
 from ferops.machine.tensorflow import quiet_imports
-from ferops.tracking.registry.registration import ServedModel
 from ferops.tracking.runs.outputs import MissingOutput
 from ferops.tracking.runs.publishing import Publication, publish
 from ferops.tracking.store import MODEL, TrackingUnreachable, how_to_see
 
-CORE = Path("models/core.keras")
-TRAINING = Path("models/training.json")
+if TYPE_CHECKING:
+    import keras
+
+CORE: Final = Path("models/core.keras")
+TRAINING: Final = Path("models/training.json")
 
 
 def main() -> None:
-    """Publish what the other stages wrote; a DVC experiment that cannot reach MLflow leaves it to the next publish."""
+    """Publish the outputs of the other stages; where a DVC experiment cannot reach MLflow, the next publish does it."""
     values = params.load()
     try:
-        published = publish(params.flatten(values), lambda: served(Path(), values.preprocess.median_kernel))
+        published = publish(params.flatten(values), lambda: load_model(CORE, values.preprocess.median_kernel))
     except TrackingUnreachable as error:
         experiment = os.environ.get("DVC_EXP_NAME")
         if not experiment:
@@ -29,39 +32,32 @@ def main() -> None:
         print(f"{error}; experiment {experiment} is not in MLflow yet: the next `dvc repro` on it will publish it")
         return
     print("\n".join(summary(published)))
-    # only now: a training that was cut off before dvc.lock knew it goes on from here
+    # only now: a training that was killed before DVC wrote dvc.lock resumes from this folder
     shutil.rmtree(SCRATCH / json.loads(TRAINING.read_text(encoding="utf-8"))["scratch_key"], ignore_errors=True)
 
 
-def served(root: Path, median_kernel: int) -> ServedModel:
-    """The core trained in a folder, behind its median filter, and one synthetic face as the example.
+def load_model(core: Path, median_kernel: int) -> "keras.Model":
+    """Load the trained core behind its median filter: the model that is registered.
 
     Args:
-        root: the folder that the stages ran in.
+        core: the .keras file that `train` wrote.
         median_kernel: side of the filter in pixels.
 
     Raises:
         MissingOutput: the core is not there.
     """
-    if not (root / CORE).is_file():
-        raise MissingOutput(f"{root / CORE} is missing; run `dvc checkout` or `dvc repro`")
+    if not core.is_file():
+        raise MissingOutput(f"{core} is missing; run `dvc checkout` or `dvc repro`")
     with quiet_imports():
-        import keras
-        import numpy as np
+        from ferops.model.serving import load_raw_model
 
-        from ferops.data.synthetic.portraits import draw_face
-        from ferops.labels import NAMES
-        from ferops.model.serving import serving_model
-
-        core = keras.models.load_model(root / CORE, compile=False)
-        example = draw_face(NAMES.index("happy"), np.random.default_rng(0))
-        return ServedModel(serving_model(core, median_kernel), example[np.newaxis])
+        return load_raw_model(core, median_kernel)
 
 
 def summary(published: Publication) -> list[str]:
-    """Lines for the terminal: run, version, how to see them."""
-    done = {"found": "up to date", "adopted": "logged live", "rebuilt": "rebuilt from the files"}[published.how]
-    if published.how == "found" and published.is_changed:
+    """Return lines for the terminal: run, version, how to see them."""
+    done = {"found": "up to date", "adopted": "logged live", "rebuilt": "rebuilt from the files"}[published.run_state]
+    if published.run_state == "found" and published.is_changed:
         done = "evaluation updated"
     lines = [f"run    {published.run_name} ({published.run_id[:8]}), {done}"]
     if version := published.version:

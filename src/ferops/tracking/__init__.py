@@ -1,1 +1,1 @@
-"""MLflow as a projection of DVC's files; the only package that knows MLflow."""
+"""MLflow as a projection of DVC's files; the only package that imports MLflow."""

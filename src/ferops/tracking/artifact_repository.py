@@ -1,8 +1,8 @@
-"""Artifacts that move with their store: `mlflow-artifacts:` resolved beside an SQLite file.
+"""Relocatable artifacts: `mlflow-artifacts:` URIs resolved to the folder beside an SQLite file.
 
 MLflow writes the absolute path of every artifact into its database, so a clone that is moved loses its models. Its own
-server avoids that: it stores `mlflow-artifacts:/...` and keeps the files in `mlartifacts`. ferops stores the same, and
-teaches MLflow to read it without a server too: next to `sqlite:///DIR/mlflow.db`, `mlflow-artifacts:` is
+server avoids that: it stores `mlflow-artifacts:/...` and keeps the files in `mlartifacts`. ferops stores the same URIs,
+and this module resolves them without a server too: with the store `sqlite:///DIR/mlflow.db`, `mlflow-artifacts:` is
 `DIR/mlartifacts`.
 
 `repository` is MLflow's plug-in (entry point group `mlflow.artifact_repository`, name `mlflow-artifacts`): with ferops
@@ -25,7 +25,7 @@ FOLDER: Final = "mlartifacts"
 def repository(
     artifact_uri: str, tracking_uri: str | None = None, registry_uri: str | None = None
 ) -> "ArtifactRepository":
-    """The artifact repository of an `mlflow-artifacts:` URI: a folder beside SQLite, else MLflow's own client."""
+    """Return the repository of an `mlflow-artifacts:` URI: a folder beside SQLite, otherwise MLflow's own client."""
     from mlflow import get_tracking_uri
     from mlflow.store.artifact.local_artifact_repo import LocalArtifactRepository
     from mlflow.store.artifact.mlflow_artifacts_repo import MlflowArtifactsRepository
@@ -39,7 +39,7 @@ def repository(
 
 
 def register() -> None:
-    """Teach this process the same, for an installation whose entry points do not name the plug-in."""
+    """Register the repository in this process, for an installation whose entry points do not name the plug-in."""
     from mlflow.store.artifact import artifact_repository_registry
 
     registry: Any = artifact_repository_registry._artifact_repository_registry
@@ -47,6 +47,6 @@ def register() -> None:
 
 
 def sqlite_file(uri: str) -> Path | None:
-    """The database file of an `sqlite:///` URI; None for any other URI."""
+    """Return the database file of an `sqlite:///` URI; None for any other URI."""
     prefix = "sqlite:///"
     return Path(uri.removeprefix(prefix).partition("?")[0]) if uri.startswith(prefix) else None

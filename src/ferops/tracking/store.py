@@ -1,4 +1,4 @@
-"""Where the MLflow store is, and how to get to it: quietly, without telemetry, in bounded time."""
+"""The MLflow store: its address, and connections without telemetry, log output or long timeouts."""
 
 import logging
 import os
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 EXPERIMENT: Final = "fer-vgg16"
 MODEL: Final = "fer-vgg16"
 
-_QUIET: Final = {
+_NO_TELEMETRY: Final = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "DO_NOT_TRACK": "true",
     "MLFLOW_LOGGING_LEVEL": "WARNING",
@@ -29,7 +29,7 @@ _QUIET: Final = {
     "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
     "GIT_PYTHON_REFRESH": "quiet",
 }
-_IMPATIENT: Final = {
+_TIMEOUTS: Final = {
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "5",
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",
     "MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR": "1",
@@ -45,7 +45,7 @@ class TrackingUnreachable(FeropsError):
 
 
 class TrackingFailed(FeropsError):
-    """The MLflow store answers, and refuses what it was asked for."""
+    """The MLflow store refused a request."""
 
 
 class Store(NamedTuple):
@@ -57,10 +57,11 @@ class Store(NamedTuple):
 
 
 def root() -> Path:
-    """The repository that the store belongs to.
+    """Return the root of the repository that the store belongs to.
 
     DVC sets DVC_ROOT for every stage; in queued and `--temp` experiments, which run in a copy below .dvc/tmp, it still
-    names the repository that they were started from. Without it: the nearest folder above with a `.dvc` or `.git`.
+    names the repository that they were started from. Without DVC_ROOT it is the nearest folder above with a `.dvc` or
+    `.git`.
     """
     named = os.environ.get("DVC_ROOT")
     if named:
@@ -72,9 +73,9 @@ def root() -> Path:
 
 
 def tracking_uri() -> str:
-    """MLFLOW_TRACKING_URI, else the file mlflow.db in the repository's root.
+    """Return MLFLOW_TRACKING_URI, by default mlflow.db in the repository's root.
 
-    A relative `sqlite:///` is relative to that root, not to the folder that an experiment happens to run in.
+    A relative `sqlite:///` path is relative to that root, not to the working directory, which an experiment may change.
     """
     uri = os.environ.get("MLFLOW_TRACKING_URI") or "sqlite:///mlflow.db"
     database = artifact_repository.sqlite_file(uri)
@@ -85,12 +86,12 @@ def tracking_uri() -> str:
 
 
 def address(uri: str) -> str:
-    """A URI as it may be shown: without user and password."""
+    """Return a URI without user and password, so that it can be shown."""
     return re.sub(r"(?<=//)[^/@]*@", "", uri)
 
 
 def how_to_see(shown: str) -> str:
-    """The command or address that opens the UI of a store, given its address without credentials."""
+    """Return the command or address that opens the UI of a store, given its address without credentials."""
     database = artifact_repository.sqlite_file(shown)
     if database is None:
         return shown
@@ -102,45 +103,45 @@ def how_to_see(shown: str) -> str:
 
 
 def page(opened: Store, run_id: str) -> str:
-    """Address of a run's page in the UI: on its server, or on the one that `make ui` starts."""
+    """Return the address of a run's page in the UI: on the store's server, or on the one that `make ui` starts."""
     server = opened.address.rstrip("/") if opened.address.startswith("http") else "http://127.0.0.1:5000"
     # without the query MLflow's UI shows its pages for language models
     return f"{server}/#/experiments/{opened.experiment_id}/runs/{run_id}?workflowType=machine_learning"
 
 
-def quiet() -> None:
-    """Turn off telemetry and chatter of an MLflow that is about to be imported; what the user has set stays."""
-    for name, value in _QUIET.items():
+def disable_telemetry() -> None:
+    """Turn off MLflow's telemetry and progress output before it is imported; variables that the user has set stay."""
+    for name, value in _NO_TELEMETRY.items():
         os.environ.setdefault(name, value)
 
 
 def connect(uri: str | None = None, *, retries: int = 1) -> Store:
-    """Open the store, and the experiment in it; either is made where it is missing.
+    """Open the store and its experiment; create either where it is missing.
 
-    MLflow's own patience (120 s a request, up to seven retries; 200 s for a database) is cut to about 10 s here.
+    MLflow's own time limits (120 s a request, up to seven retries; 200 s for a database) are cut to about 10 s.
 
     Args:
-        uri: `tracking_uri()` by default.
+        uri: of the store; `tracking_uri()` by default.
         retries: how often a request that failed or timed out after 5 s is sent again.
 
     Raises:
         TrackingUnreachable: within 15 s, with the reason.
     """
-    quiet()
+    disable_telemetry()
     uri = uri or tracking_uri()
     shown = address(uri)
     try:
         import mlflow
         from mlflow import MlflowClient
 
-        # alembic and MLflow's database module report at INFO even where nothing is wrong
+        # alembic and MLflow's database module log at INFO even where nothing is wrong
         for name in ("mlflow", "alembic"):
             logging.getLogger(name).setLevel(os.environ["MLFLOW_LOGGING_LEVEL"])
-        # it logs a traceback of what it then raises, and what is raised is told in one line
+        # it logs a traceback of the error that it then raises, and the error becomes one line here
         logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)
-        # MLflow writes the address into the environment too: undone here, or it would win the next time
-        with _environment({**_IMPATIENT, "MLFLOW_HTTP_REQUEST_MAX_RETRIES": str(retries), "MLFLOW_TRACKING_URI": uri}):
-            _knock(uri)
+        # MLflow writes the URI into the environment too: undone here, or it would override the next call's
+        with _environment({**_TIMEOUTS, "MLFLOW_HTTP_REQUEST_MAX_RETRIES": str(retries), "MLFLOW_TRACKING_URI": uri}):
+            _check_database(uri)
             artifact_repository.register()
             mlflow.set_tracking_uri(uri)
             client = MlflowClient(uri)
@@ -150,61 +151,54 @@ def connect(uri: str | None = None, *, retries: int = 1) -> Store:
 
 
 def reason(error: BaseException) -> str:
-    """Why it failed, in one short line without credentials: the innermost failure of socket, file or SQLite, if any."""
+    """Return the cause of an error as one short line without credentials: that of socket, file or SQLite, if any."""
     chain = [error]
     while (
         cause := chain[-1].__cause__ or (None if chain[-1].__suppress_context__ else chain[-1].__context__)
     ) is not None:
         chain.append(cause)
-    told = next((link for link in reversed(chain) if isinstance(link, OSError | sqlite3.Error)), error)
-    lines = address(str(told)).strip().splitlines() or [type(told).__name__]
+    cause_shown = next((link for link in reversed(chain) if isinstance(link, OSError | sqlite3.Error)), error)
+    lines = address(str(cause_shown)).strip().splitlines() or [type(cause_shown).__name__]
     return lines[0] if len(lines[0]) <= 200 else f"{lines[0][:197]}..."
 
 
 @contextmanager
-def impatience() -> Iterator[None]:
-    """MLflow gives up on a server within about 10 s inside this block."""
-    with _environment(_IMPATIENT):
+def short_timeouts() -> Iterator[None]:
+    """Make MLflow give up on a server within about 10 s inside this block."""
+    with _environment(_TIMEOUTS):
         yield
 
 
 @contextmanager
-def once() -> Iterator[None]:
-    """A request that makes something is not sent again inside this block: its answer may be all that was lost.
+def no_retries() -> Iterator[None]:
+    """Send every request once inside this block: where only the answer was lost, a retry would create a duplicate.
 
-    The next training or publish finds by its tags what was made.
+    The next training or publish finds what was created by its tags.
     """
     with _environment({"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0"}):
         yield
 
 
 @contextmanager
-def publishing(opened: Store) -> Iterator[None]:
-    """A server that dies in the middle is noticed within seconds, not minutes; what the user has set stays.
-
-    MLflow's functions without an experiment argument use the one of this store inside the block.
-    """
-    ours = {name: value for name, value in _IMPATIENT.items() if name not in os.environ}
-    with _environment({**ours, "MLFLOW_EXPERIMENT_ID": opened.experiment_id}):
-        yield
-
-
-@contextmanager
 def session() -> Iterator[Store]:
-    """An open store for as long as a command works with it; what it refuses is one line.
+    """Open the store for a block of code, and turn an error of MLflow into one line.
+
+    A server that dies in the middle is noticed within seconds, not minutes; time limits that the user has set stay.
+    MLflow's functions without an experiment argument use the one of this store.
 
     Raises:
         TrackingUnreachable: the store cannot be opened, or went away.
-        TrackingFailed: the store refused something.
+        TrackingFailed: the store refused a request.
     """
     opened = connect()
     from mlflow.exceptions import MlflowException
 
+    timeouts = {name: value for name, value in _TIMEOUTS.items() if name not in os.environ}
     try:
-        with publishing(opened):
+        with _environment({**timeouts, "MLFLOW_EXPERIMENT_ID": opened.experiment_id}):
             yield opened
     except (MlflowException, OSError) as error:
-        connect(retries=0)  # says so where the server has gone
+        connect(retries=0)  # raises TrackingUnreachable where the server has gone
         why = reason(error)
         hint = f"; {_SLOW}" if "timed out" in why else ""
         raise TrackingFailed(f"MLflow at {opened.address}: {why}{hint}") from error
@@ -224,13 +218,13 @@ def _environment(values: Mapping[str, str]) -> Iterator[None]:
                 os.environ[name] = value
 
 
-def _knock(uri: str) -> None:
-    """Fail at once where a database cannot be opened: MLflow would retry for minutes."""
+def _check_database(uri: str) -> None:
+    """Raise at once where a database cannot be opened: MLflow would retry for minutes."""
     database = artifact_repository.sqlite_file(uri)
     if database is not None:
         database.parent.mkdir(parents=True, exist_ok=True)
         if not database.exists():
-            _make(database)
+            _create(database)
         with closing(sqlite3.connect(database, timeout=_SECONDS)) as connection:
             connection.execute("PRAGMA schema_version")
         return
@@ -241,10 +235,12 @@ def _knock(uri: str) -> None:
             pass
 
 
-def _make(database: Path) -> None:
-    """Make an empty store under another name, then give it its own.
+def _create(database: Path) -> None:
+    """Create an empty store under a temporary name, then rename it.
 
-    MLflow makes the tables in many steps: SIGKILL between two would leave a file that it can neither use nor mend.
+    MLflow creates the tables in many steps: SIGKILL between two would leave a file that it can neither use nor repair.
+    `machine.files.replacing` would not do: it replaces a file that is there, and a store that another process created
+    in the meantime must stay.
     """
     from mlflow.store.db import utils
 
@@ -252,7 +248,7 @@ def _make(database: Path) -> None:
     engine = utils.create_sqlalchemy_engine(f"sqlite:///{new}")
     utils._initialize_tables(engine)
     engine.dispose()
-    if database.exists():  # another process was faster
+    if database.exists():  # created by another process in the meantime
         new.unlink()
     else:
         new.rename(database)
@@ -265,7 +261,7 @@ def _experiment(client: "MlflowClient", uri: str) -> str:
     if found is None:
         try:
             return str(client.create_experiment(EXPERIMENT, artifact_location=_artifact_location(uri)))
-        except MlflowException:  # another process made it in the meantime
+        except MlflowException:  # created by another process in the meantime
             found = client.get_experiment_by_name(EXPERIMENT)
             if found is None:
                 raise
@@ -275,7 +271,7 @@ def _experiment(client: "MlflowClient", uri: str) -> str:
 
 
 def _artifact_location(uri: str) -> str | None:
-    """Beside SQLite an address that moves with it; a server has its own; another database gets the root's folder."""
+    """Return the artifact folder: beside SQLite, for another database in the root; None for a server, which has one."""
     if artifact_repository.sqlite_file(uri) is not None:
         return f"{artifact_repository.SCHEME}:/{EXPERIMENT}"
     if urlsplit(uri).scheme.partition("+")[0] in _PORTS:

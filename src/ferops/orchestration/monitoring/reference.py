@@ -13,10 +13,11 @@ from ferops.data.statistics import STATISTICS, measure
 from ferops.errors import FeropsError
 from ferops.labels import NAMES
 from ferops.machine.files import SCRATCH, replacing
-from ferops.machine.worktrees import NoWorktree, dvc, worktree
+from ferops.machine.git import RepositoryError
+from ferops.machine.worktrees import dvc, worktree
 from ferops.tracking import tags
 from ferops.tracking.lineage.identity import PREPARED
-from ferops.tracking.lineage.origins import LockHistory
+from ferops.tracking.lineage.origins import DvcLockHistory
 from ferops.tracking.registry import versions
 from ferops.tracking.store import MODEL, Store
 
@@ -70,7 +71,7 @@ def statistics(store: Store, reference: str, root: Path = Path()) -> pd.DataFram
 
 def _from_dvc(version: int, training: str, md5: str, root: Path) -> pd.DataFrame:
     name = f"{MODEL} version {version}"
-    source = LockHistory(root).source(training)
+    source = DvcLockHistory(root).source(training)
     if source is None:
         raise NoReference(
             f"the data that {name} was trained on ({md5}) are not in {root / PREPARED}, and no commit holds its "
@@ -83,7 +84,7 @@ def _from_dvc(version: int, training: str, md5: str, root: Path) -> pd.DataFrame
                 table = _measure(folder, md5)
                 if table is not None:
                     return table
-    except NoWorktree as error:
+    except RepositoryError as error:
         raise NoReference(f"the data that {name} was trained on cannot be had: {error}") from None
     raise NoReference(
         f"the data that {name} was trained on ({md5}) are neither in DVC's cache nor in a remote; bring them back by "

@@ -1,1 +1,1 @@
-"""Where a training and a registered model come from: commit, dvc.lock, data, parameters."""
+"""Lineage of a training and of a registered model: commit, dvc.lock, data, parameters."""

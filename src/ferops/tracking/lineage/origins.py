@@ -1,11 +1,10 @@
-"""Where a model comes from: the commit or DVC experiment that holds its dvc.lock, and the chain of files in that lock.
+"""Lineage of a model: the commit or DVC experiment that has its dvc.lock, and the chain of files in that dvc.lock.
 
-People run `dvc repro` first and commit afterwards, so no run can know its commit. What it knows is its dvc.lock: the
-commit is found by looking for that lock in everything git keeps.
+People run `dvc repro` first and commit afterwards, so a run cannot know its commit. It knows its dvc.lock: the commit
+is found by a search for that dvc.lock in everything git keeps.
 """
 
 import re
-import tempfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +16,8 @@ from ruamel.yaml.error import YAMLError
 from ferops.machine import git
 from ferops.params import flat
 from ferops.tracking import tags
-from ferops.tracking.lineage.identity import NotTrained, lock_hash, training_identity
+from ferops.tracking.lineage.identity import NotTrained, dvc_lock_hash, training_identity
+from ferops.tracking.queries import read_artifact
 from ferops.tracking.registry import ledger, versions
 from ferops.tracking.store import Store
 
@@ -25,31 +25,31 @@ if TYPE_CHECKING:
     from mlflow.entities import Run
     from mlflow.entities.model_registry import ModelVersion
 
-LOCK: Final = "dvc.lock"
+DVC_LOCK: Final = "dvc.lock"
 
 _TRAIN: Final = re.compile(rb"^  train:\n(?:    .*\n?)+", re.MULTILINE)
 _EXPERIMENT: Final = re.compile(r"refs/exps/[0-9a-f]{2}/[0-9a-f]{38}/(?P<name>.+)")
-"""A finished DVC experiment; the queue, the stash and what runs now have refs of other forms."""
+"""Ref of a finished DVC experiment; the queue, the stash and running experiments have refs of other forms."""
 
 
 class Source(NamedTuple):
-    """A dvc.lock that holds the training that was looked for.
+    """A dvc.lock that has a certain training.
 
     Fields:
-        commit: sha of the commit that has it; None: only the workspace has it.
-        experiment: name of the DVC experiment that the commit is; None for any other commit.
-        is_whole: it is the very lock that was looked for; else its training, with another evaluation.
-        lock: all of it.
+        commit: sha of its commit; None: only the workspace has it.
+        experiment: name of the DVC experiment that the commit belongs to; None for any other commit.
+        is_whole: the evaluation is the one searched for too, not only the training.
+        dvc_lock: its content.
     """
 
     commit: str | None
     experiment: str | None
     is_whole: bool
-    lock: Mapping[str, Any]
+    dvc_lock: Mapping[str, Any]
 
 
-class About(NamedTuple):
-    """What tells a commit to a person: first line, time (ISO 8601), branches and tags that contain it."""
+class CommitInfo(NamedTuple):
+    """A commit's subject line, time (ISO 8601), and the branches and tags that contain it."""
 
     subject: str
     time: str
@@ -64,7 +64,7 @@ class File(NamedTuple):
 
 
 class Stage(NamedTuple):
-    """An entry of dvc.lock; parameters under their dotted keys."""
+    """A stage's entry in dvc.lock; parameters under their dotted keys."""
 
     name: str
     cmd: str
@@ -75,77 +75,77 @@ class Stage(NamedTuple):
 
 @dataclass(frozen=True)
 class Trace:
-    """What is known of a version.
+    """The lineage of a version.
 
     Fields:
-        version: in the registry. aliases: that stand on it.
-        run: of its training; None where it is gone.
-        source: where its dvc.lock lies in git; None where no commit, experiment or workspace has it.
-        lock: its dvc.lock, from the run or else from git; empty where both are gone.
-        events: what happened to it, oldest first.
+        version: in the registry. aliases: of the version.
+        run: of its training; None where MLflow has lost it.
+        source: its dvc.lock in git; None where no commit, experiment or workspace has it.
+        dvc_lock: its content, from the run or else from git; empty where both have lost it.
+        events: of the version, oldest first.
     """
 
     version: "ModelVersion"
     aliases: tuple[str, ...]
     run: "Run | None"
     source: Source | None
-    lock: Mapping[str, Any]
+    dvc_lock: Mapping[str, Any]
     events: tuple[ledger.Event, ...]
 
     @property
     def number(self) -> int:
-        """Of the version."""
+        """Return the version's number."""
         return int(self.version.version)
 
     def fact(self, name: str) -> str | None:
-        """A tag of the run, or of the version where the run is gone."""
+        """Return a tag of the run, or of the version where the run is lost."""
         found = (self.run.data.tags if self.run else self.version.tags).get(name)
         return str(found) if found else None
 
 
-class LockHistory:
+class DvcLockHistory:
     """Every dvc.lock of a repository: of its commits, oldest first, of its DVC experiments, and the workspace's."""
 
     def __init__(self, root: Path = Path()) -> None:
-        """Read them all, with three git commands however many there are."""
-        self._held = [*_committed(root)]
-        if (root / LOCK).is_file():
-            self._held.append(_Held(None, None, (root / LOCK).read_bytes()))
+        """Read them all, with three git commands whatever their number."""
+        self._entries = [*_committed(root)]
+        if (root / DVC_LOCK).is_file():
+            self._entries.append(_Entry(None, None, (root / DVC_LOCK).read_bytes()))
         self._trainings: dict[bytes, str | None] = {}
 
-    def source(self, training: str, lock: str | None = None) -> Source | None:
-        """Where a training lies; commits before experiments before the workspace, the whole lock before all.
+    def source(self, training: str, lock_hash: str | None = None) -> Source | None:
+        """Find a training: with the same evaluation if possible; in a commit, else an experiment, else the workspace.
 
         Args:
             training: its identity (`training_identity`).
-            lock: hash of the whole lock (`lock_hash`), evaluation included; None: any evaluation will do.
+            lock_hash: hash of the whole dvc.lock (`dvc_lock_hash`), with the evaluation; None: any evaluation.
         """
-        found = [self._read(held, lock) for held in self._held if self._training(held.content) == training]
+        found = [self._read(entry, lock_hash) for entry in self._entries if self._training(entry.content) == training]
         return min(filter(None, found), key=lambda source: not source.is_whole, default=None)
 
     def _training(self, content: bytes) -> str | None:
-        """The training in a dvc.lock; of hundreds of locks only train's entry is parsed, and no entry twice."""
+        """Return the identity of the training; only train's entry is parsed, and each distinct entry once."""
         entry = _TRAIN.search(content)
         if entry is None:
             return None
         text = entry[0]
         if text not in self._trainings:
-            lock = _parse(b"stages:\n" + text)
             try:
-                self._trainings[text] = training_identity(lock or {})
+                self._trainings[text] = training_identity(_parse(b"stages:\n" + text) or {})
             except NotTrained:
                 self._trainings[text] = None
         return self._trainings[text]
 
-    def _read(self, held: "_Held", wanted: str | None) -> Source | None:
-        lock = _parse(held.content)
-        if lock is None:
+    def _read(self, entry: "_Entry", lock_hash: str | None) -> Source | None:
+        dvc_lock = _parse(entry.content)
+        if dvc_lock is None:
             return None
-        return Source(held.commit, held.experiment, wanted is None or lock_hash(lock) == wanted, lock)
+        is_whole = lock_hash is None or dvc_lock_hash(dvc_lock) == lock_hash
+        return Source(entry.commit, entry.experiment, is_whole, dvc_lock)
 
 
 def trace(store: Store, reference: str, root: Path = Path()) -> Trace:
-    """Where a version comes from.
+    """Return the lineage of a version.
 
     Args:
         store: the open store.
@@ -153,43 +153,32 @@ def trace(store: Store, reference: str, root: Path = Path()) -> Trace:
         root: the repository's root.
 
     Raises:
-        UnknownVersion: there is none of that name.
+        UnknownVersion: no version has this number or alias.
     """
     version = versions.resolve(store, reference)
     run = versions.run_of(store, version)
-    source = LockHistory(root).source(str(version.tags.get(tags.TRAINING)), version.tags.get(tags.LOCK))
-    kept = artifact(store, run, f"lineage/{LOCK}") if run else None
-    lock = (_parse(kept) if kept else None) or (source.lock if source else {})
-    standing = versions.aliases_of(store, int(version.version))
-    return Trace(version, standing, run, source, lock, tuple(ledger.history(version)))
+    source = DvcLockHistory(root).source(str(version.tags.get(tags.TRAINING)), version.tags.get(tags.DVC_LOCK))
+    logged = read_artifact(store, run.info.run_id, f"lineage/{DVC_LOCK}") if run else None
+    dvc_lock = (_parse(logged) if logged else None) or (source.dvc_lock if source else {})
+    aliases = versions.aliases_of(store, int(version.version))
+    return Trace(version, aliases, run, source, dvc_lock, tuple(ledger.history(version)))
 
 
-def artifact(store: Store, run: "Run", path: str) -> bytes | None:
-    """A file among a run's artifacts; None where it is gone."""
-    from mlflow.exceptions import MlflowException
-
-    with tempfile.TemporaryDirectory() as scratch:
-        try:
-            return Path(store.client.download_artifacts(run.info.run_id, path, scratch)).read_bytes()
-        except (MlflowException, OSError):
-            return None
-
-
-def about(commit: str, root: Path = Path()) -> About:
-    """Subject, time and branches of a commit; empty where git does not know it."""
+def commit_info(commit: str, root: Path = Path()) -> CommitInfo:
+    """Return subject, time and branches of a commit; empty where git does not know it."""
     shown = _git(root, "log", "-1", "--no-show-signature", "--format=%cI %s", commit).decode(errors="replace").strip()
     time, _, subject = shown.partition(" ")
     name = "--format=%(if)%(symref)%(then)%(else)%(refname:short)%(end)"  # origin/HEAD is no branch of its own
     refs = _git(root, "for-each-ref", "--contains", commit, name, "refs/heads", "refs/remotes", "refs/tags")
-    return About(subject, time, tuple(refs.decode(errors="replace").split()))
+    return CommitInfo(subject, time, tuple(refs.decode(errors="replace").split()))
 
 
-def chain(lock: Mapping[str, Any]) -> list[Stage]:
-    """The stages that the model and its figures come from, in dvc.lock's order.
+def chain(dvc_lock: Mapping[str, Any]) -> list[Stage]:
+    """Return the stages that the model and its metrics depend on, in dvc.lock's order.
 
-    What dvc.lock remembers beside them is left out: the synthetic sample's entry, say, once the data are FER2013.
+    Other entries of dvc.lock are left out: that of the synthetic sample, for example, once the data are FER2013.
     """
-    entries: Mapping[str, Any] = lock.get("stages") or {}
+    entries: Mapping[str, Any] = dvc_lock.get("stages") or {}
     every = {name: _stage(name, entry or {}) for name, entry in entries.items()}
     kept: set[str] = set()
     waiting = [name for name in every if name in ("train", "evaluate")]
@@ -199,13 +188,13 @@ def chain(lock: Mapping[str, Any]) -> list[Stage]:
         waiting += [
             other.name
             for other in every.values()
-            if other.name not in kept and any(within(dep.path, out.path) for dep in stage.deps for out in other.outs)
+            if other.name not in kept and any(overlap(dep.path, out.path) for dep in stage.deps for out in other.outs)
         ]
     return [stage for name, stage in every.items() if name in kept]
 
 
-def broken(stages: list[Stage]) -> list[str]:
-    """Files that a stage read in another state than the one in which the stage before it left them."""
+def mismatches(stages: list[Stage]) -> list[str]:
+    """Describe the files that a stage read with another md5 than the one recorded when they were written."""
     written = {out.path: out.md5 for stage in stages for out in stage.outs}
     return sorted(
         {
@@ -217,22 +206,22 @@ def broken(stages: list[Stage]) -> list[str]:
     )
 
 
-def within(one: str, other: str) -> bool:
-    """Whether one path is the other or lies in it, either way round."""
+def overlap(one: str, other: str) -> bool:
+    """Return whether two paths are the same, or one is inside the other."""
     return one == other or one.startswith(f"{other}/") or other.startswith(f"{one}/")
 
 
-class _Held(NamedTuple):
+class _Entry(NamedTuple):
     commit: str | None
     experiment: str | None
     content: bytes
 
 
-def _committed(root: Path) -> Iterator[_Held]:
-    # an experiment's ref leads to one commit of its own; the user's stash is nobody's history
+def _committed(root: Path) -> Iterator[_Entry]:
+    # an experiment's ref points to a commit of its own; the user's stash is not part of the history
     listed = _git(
         root, "rev-list", "--exclude=refs/exps/*", "--exclude=refs/stash", "--all", "--full-history", "--date-order",
-        "--reverse", "--", LOCK,
+        "--reverse", "--", DVC_LOCK,
     )  # fmt: skip
     places: list[tuple[str, str | None]] = [(commit, None) for commit in listed.decode().split()]
     refs = _git(root, "for-each-ref", "--sort=creatordate", "--format=%(objectname) %(refname)", "refs/exps")
@@ -242,15 +231,15 @@ def _committed(root: Path) -> Iterator[_Held]:
             places.append((commit, named["name"]))
     for (commit, experiment), content in zip(places, _blobs(root, [commit for commit, _ in places]), strict=True):
         if content is not None:
-            yield _Held(commit, experiment, content)
+            yield _Entry(commit, experiment, content)
 
 
 def _blobs(root: Path, commits: list[str]) -> Iterator[bytes | None]:
-    """dvc.lock of each commit, None where it has none."""
+    """Yield the dvc.lock of each commit, None where it has none."""
     if not commits:
         return
-    asked = "".join(f"{commit}:./{LOCK}\n" for commit in commits)
-    answer, at = _git(root, "cat-file", "--batch", given=asked.encode()), 0
+    request = "".join(f"{commit}:./{DVC_LOCK}\n" for commit in commits)
+    answer, at = _git(root, "cat-file", "--batch", given=request.encode()), 0
     for _ in commits:
         header, _, _ = answer[at:].partition(b"\n")
         at += len(header) + 1
@@ -263,15 +252,15 @@ def _blobs(root: Path, commits: list[str]) -> Iterator[bytes | None]:
 
 
 def _git(root: Path, *args: str, given: bytes | None = None) -> bytes:
-    return git.ask(root, *args, given=given) or b""
+    return git.query(root, *args, stdin=given) or b""
 
 
 def _parse(content: bytes) -> dict[str, Any] | None:
     try:
-        lock = YAML(typ="safe", pure=True).load(content)
+        dvc_lock = YAML(typ="safe", pure=True).load(content)
     except (YAMLError, UnicodeDecodeError):  # a merge conflict that was committed
         return None
-    return dict(lock) if isinstance(lock, dict) else None
+    return dict(dvc_lock) if isinstance(dvc_lock, dict) else None
 
 
 def _stage(name: str, entry: Mapping[str, Any]) -> Stage:

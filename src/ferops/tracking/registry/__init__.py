@@ -1,1 +1,1 @@
-"""The registered model: its versions, aliases and events, and the ledger that they can be restored from."""
+"""The registered model: versions, aliases, the lock around their changes, and the ledger that restores them."""

@@ -1,7 +1,7 @@
-"""What happened to the versions: one event, kept as a tag on the version and as a line of reports/registry.jsonl.
+"""The ledger: every event of a registered version, as a tag on the version and as a line of reports/registry.jsonl.
 
-The file is in git and is only ever appended to: from it and DVC's cache an empty registry is rebuilt. The tags are what
-other clones have not got yet: `sync` brings them into the file.
+The file is in git and append-only: an empty registry is rebuilt from it and DVC's cache. The tags hold the events that
+other clones' files lack: `sync` appends them.
 """
 
 import json
@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from ferops.errors import FeropsError, of_the_machine
+from ferops.errors import FeropsError, describe_os_error
 from ferops.tracking.store import MODEL, Store
 from ferops.tracking.tags import TRAINING, WEIGHTS_DIGEST
 
@@ -18,12 +18,12 @@ if TYPE_CHECKING:
     from mlflow.entities.model_registry import ModelVersion
 
 Event = Mapping[str, Any]
-"""`time` (Unix seconds), `event`, `model`, `version`, `weights_digest`, `training`, and what the event adds."""
+"""`time` (Unix seconds), `event`, `model`, `version`, `weights_digest`, `training`, and what the kind of event adds."""
 
 REGISTRY: Final = Path("reports/registry.jsonl")
 
-_TAG: Final = "ferops.event."  # and its time in milliseconds
-_SAME: Final = ("time", "event", "weights_digest")
+_TAG: Final = "ferops.event."  # followed by its time in milliseconds
+_KEY: Final = ("time", "event", "weights_digest")
 
 
 class BadLedger(FeropsError):
@@ -34,8 +34,14 @@ class LedgerNotWritten(FeropsError):
     """registry.jsonl cannot be written."""
 
 
-def event(kind: str, version: "ModelVersion", **facts: Any) -> Event:
-    """What happens to a version now."""
+def new_event(kind: str, version: "ModelVersion", **facts: Any) -> Event:
+    """Return an event of a version, with the time now.
+
+    Args:
+        kind: `registered`, `alias set`, `reproduced`, `promoted`, `refused` or `rolled back`.
+        version: of the registered model.
+        facts: what this kind of event adds.
+    """
     return {
         "time": round(time.time(), 3),
         "event": kind,
@@ -47,9 +53,9 @@ def event(kind: str, version: "ModelVersion", **facts: Any) -> Event:
 
 
 def lines(path: Path) -> list[Event]:
-    """The events of a registry.jsonl in the order of their times, each once; none where there is no file.
+    """Read the events of a registry.jsonl, sorted by time and without duplicates; none where there is no file.
 
-    git's union merge may have put the lines of two branches one after the other, and the same line twice.
+    git's union merge puts the lines of two branches one after the other, and may repeat a line.
 
     Raises:
         BadLedger: naming the file and the line.
@@ -65,68 +71,68 @@ def lines(path: Path) -> list[Event]:
             found.setdefault(_key(line), line)
         except (ValueError, KeyError, TypeError):
             raise BadLedger(
-                f"{path}: line {number} is not an event of the registry; take it out, or `git checkout` the file"
+                f"{path}: line {number} is not an event of the registry; delete it, or `git checkout` the file"
             ) from None
     return sorted(found.values(), key=lambda line: float(line["time"]))
 
 
-def standing(events: Iterable[Event]) -> dict[str, str]:
-    """The aliases as events leave them, each with the digest of its weights."""
-    aliases: dict[str, str] = {}
+def aliases(events: Iterable[Event]) -> dict[str, str]:
+    """Return the aliases after a sequence of events, each with the digest of its version's weights."""
+    digests: dict[str, str] = {}
     for line in events:
         if line.get("alias") is None:
             continue
-        if line["alias"] == "champion" and "champion" in aliases:
-            aliases["previous"] = aliases["champion"]
-        aliases[line["alias"]] = line["weights_digest"]
-    return aliases
+        if line["alias"] == "champion" and "champion" in digests:
+            digests["previous"] = digests["champion"]
+        digests[line["alias"]] = line["weights_digest"]
+    return digests
 
 
 def history(version: "ModelVersion") -> list[Event]:
-    """The events on a version's tags, oldest first."""
+    """Return the events in a version's tags, oldest first."""
     events = [json.loads(value) for key, value in version.tags.items() if key.startswith(_TAG)]
     return sorted(events, key=lambda line: float(line["time"]))
 
 
-def record(store: Store, happened: Event, path: Path | None) -> None:
-    """Keep an event: tag, then line, if there is a file. What is there already is left."""
-    tag(store, int(happened["version"]), happened)
+def record(store: Store, event: Event, path: Path | None) -> None:
+    """Write an event: as a tag, then as a line of the file unless `path` is None. Repeating it changes nothing."""
+    tag(store, int(event["version"]), event)
     if path:
-        append(path, [happened])
+        append(path, [event])
 
 
-def tag(store: Store, version: int, happened: Event) -> None:
-    """Put an event on a version."""
-    key = f"{_TAG}{round(1000 * float(happened['time']))}"
-    store.client.set_model_version_tag(MODEL, str(version), key, json.dumps(happened))
+def tag(store: Store, version: int, event: Event) -> None:
+    """Write an event into a tag of a version."""
+    key = f"{_TAG}{round(1000 * float(event['time']))}"
+    store.client.set_model_version_tag(MODEL, str(version), key, json.dumps(event))
 
 
 def append(path: Path, events: Iterable[Event]) -> None:
-    """Add the events that the file lacks, in one write: several processes may do so at once.
+    """Append the events that the file lacks, in one write: several processes may do so at once.
 
     Raises:
         BadLedger: the file has a line that is no event.
         LedgerNotWritten: disk full, no permission.
     """
     has = {_key(line) for line in lines(path)}
-    missing = [happened for happened in events if _key(happened) not in has]
+    missing = [event for event in events if _key(event) not in has]
     if not missing:
         return
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with path.open("a", encoding="utf-8") as stream:
-            stream.write("".join(f"{json.dumps(happened)}\n" for happened in missing))
+            stream.write("".join(f"{json.dumps(event)}\n" for event in missing))
     except OSError as error:
         raise LedgerNotWritten(
-            f"MLflow has the event, {path} has not, and gets it later: {of_the_machine(error)}"
+            f"MLflow has the event, {path} gets it with the next `dvc repro`: {describe_os_error(error)}"
         ) from None
 
 
 def sync(store: Store, path: Path) -> None:
-    """Bring into the file what the store's versions know and it does not: experiments, colleagues, other clones."""
+    """Append to the file the events of the store that it lacks: of experiments and of other clones."""
     versions = store.client.search_model_versions(f"name = '{MODEL}'")
     append(path, sorted((e for version in versions for e in history(version)), key=lambda line: float(line["time"])))
 
 
 def _key(line: Event) -> tuple[Any, ...]:
-    return tuple(line[name] for name in _SAME)
+    return tuple(line[name] for name in _KEY)

@@ -1,4 +1,4 @@
-"""A registered network, loaded from MLflow to be asked."""
+"""Loading a registered model from MLflow for prediction."""
 
 from collections.abc import Callable
 from typing import TYPE_CHECKING, NamedTuple
@@ -15,12 +15,12 @@ if TYPE_CHECKING:
 
 
 class Network(NamedTuple):
-    """A version that can be asked.
+    """A version loaded for prediction.
 
     Fields:
-        version: its number. weights_digest: what it is.
+        version: its number. weights_digest: of its weights.
         kernel: side of its median filter in pixels.
-        predict: raw faces, uint8 (N, 48, 48), to probabilities, float32 (N, 7): one step of the graph for all of them.
+        predict: from raw faces, uint8 (N, 48, 48), to probabilities, float32 (N, 7), in one batch.
     """
 
     version: int
@@ -30,15 +30,15 @@ class Network(NamedTuple):
 
 
 def load(store: Store, version: "ModelVersion", kernel: int) -> Network:
-    """The network of a version.
+    """Load the model of a version.
 
     Args:
         store: the open store.
         version: of the registered model.
-        kernel: taken for its median filter's where its run, which knows it, is gone.
+        kernel: side of the median filter where the version's run, which has it as a parameter, is missing.
 
     Raises:
-        MissingArtifact: the files of its model are gone.
+        MissingArtifact: the files of its model are missing or cannot be read.
     """
     import mlflow.tensorflow
     from mlflow.exceptions import MlflowException
@@ -47,17 +47,13 @@ def load(store: Store, version: "ModelVersion", kernel: int) -> Network:
         model = mlflow.tensorflow.load_model(f"models:/{MODEL}/{version.version}")
     except (MlflowException, OSError, ValueError) as error:
         raise MissingArtifact(
-            f"{MODEL} version {version.version} has no model that can be read in MLflow "
-            f"({' '.join(str(error).split())[:200]}); `dvc repro` on its commit or `ferops restore` brings it back"
+            f"{MODEL} version {version.version} has no readable model in MLflow "
+            f"({' '.join(str(error).split())[:200]}); `dvc repro` on its commit or `ferops restore` restores it"
         ) from None
+    run = run_of(store, version)
     return Network(
         version=int(version.version),
         weights_digest=str(version.tags.get(WEIGHTS_DIGEST)),
-        kernel=_kernel(store, version, kernel),
+        kernel=int((run.data.params if run else {}).get("preprocess.median_kernel", kernel)),
         predict=model.predict_on_batch,
     )
-
-
-def _kernel(store: Store, version: "ModelVersion", otherwise: int) -> int:
-    run = run_of(store, version)
-    return int((run.data.params if run else {}).get("preprocess.median_kernel", otherwise))

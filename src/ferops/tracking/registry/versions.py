@@ -1,8 +1,8 @@
-"""The registered model `fer-vgg16`: versions, found by weights, number or alias, and the champion among them."""
+"""Versions of the registered model `fer-vgg16`: look-ups by weights, number or alias; promotion and rollback."""
 
 import contextlib
+import io
 import re
-import tempfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 import pandas as pd
 
 from ferops.errors import FeropsError
+from ferops.tracking.queries import or_none, read_artifact, search_runs
 from ferops.tracking.registry import ledger, mutex
 from ferops.tracking.store import MODEL, Store
 from ferops.tracking.tags import TRAINING, WEIGHTS_DIGEST
@@ -24,32 +25,30 @@ PREVIOUS: Final = "previous"
 
 PREDICTIONS: Final = "evaluation/predictions.parquet"
 
-_PROMOTION: Final = "promotion"
-
 
 class UnknownVersion(FeropsError):
-    """There is no such model, version or alias."""
+    """No version has this number or alias."""
 
 
 class MissingArtifact(FeropsError):
-    """A version has lost its run or a file of it."""
+    """The run of a version, or a file of that run, is missing in MLflow."""
 
 
 class Overtaken(FeropsError):
-    """Another promotion has won, or is under way."""
+    """Another promotion was faster, or is under way."""
 
 
 class NothingToRollBack(FeropsError):
-    """There is no champion, or none before it."""
+    """There is no champion, or no previous one."""
 
 
 class ScoredVersion(NamedTuple):
-    """A version with what a promotion asks of it.
+    """A version with its metrics and predictions, which the promotion gate needs.
 
     Fields:
-        version: its number. weights_digest, training: what it is.
+        version: its number. weights_digest: of its weights. training: identity of its training.
         metrics: headline figures, `val/accuracy`, `test/accuracy`, ...
-        run_id: of its training. aliases: that stand on it.
+        run_id: of its training. aliases: of this version.
         predictions: predictions.parquet.
     """
 
@@ -63,89 +62,71 @@ class ScoredVersion(NamedTuple):
 
 
 def find(store: Store, digest: str) -> "ModelVersion | None":
-    """The version with these weights."""
+    """Return the version with these weights, None where there is none."""
     found = store.client.search_model_versions(f"name = '{MODEL}' and tags.`{WEIGHTS_DIGEST}` = '{digest}'")
     return min(found, key=lambda version: int(version.version), default=None)
 
 
 def aliases(store: Store) -> dict[str, int]:
-    """Every alias and the number of its version; empty where there is no such model."""
-    from mlflow.exceptions import MlflowException
-
-    try:
-        model = store.client.get_registered_model(MODEL)
-    except MlflowException as error:
-        if error.error_code != "RESOURCE_DOES_NOT_EXIST":
-            raise
-        return {}
-    return {str(alias): int(number) for alias, number in model.aliases.items()}
+    """Return every alias with the number of its version; empty where the model is not registered."""
+    model = or_none(store.client.get_registered_model, MODEL)
+    return {str(alias): int(number) for alias, number in model.aliases.items()} if model else {}
 
 
 def aliases_of(store: Store, number: int) -> tuple[str, ...]:
-    """The aliases that stand on a version."""
+    """Return the aliases of a version, sorted."""
     return tuple(sorted(alias for alias, other in aliases(store).items() if other == number))
 
 
 def resolve(store: Store, reference: str) -> "ModelVersion":
-    """The version that `fer-vgg16@ALIAS` or `fer-vgg16/NUMBER` names.
+    """Return the version that `fer-vgg16@ALIAS` or `fer-vgg16/NUMBER` names.
 
     Raises:
-        UnknownVersion: naming what there is.
+        UnknownVersion: naming the versions and aliases that exist.
     """
-    from mlflow.exceptions import MlflowException
-
     parts = re.fullmatch(rf"{MODEL}(?:@([\w-]+)|/([0-9]+))", reference)
     if parts is None:
         raise UnknownVersion(f"{reference}: expected {MODEL}@ALIAS or {MODEL}/NUMBER, as in {MODEL}@{CHAMPION}")
-    try:
-        if parts[1]:
-            return store.client.get_model_version_by_alias(MODEL, parts[1])
-        return store.client.get_model_version(MODEL, parts[2])
-    except MlflowException as error:
-        if error.error_code not in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
-            raise
+    get = store.client.get_model_version_by_alias if parts[1] else store.client.get_model_version
+    version = or_none(get, MODEL, parts[1] or parts[2])
+    if version is not None:
+        return version
     numbers = sorted(int(version.version) for version in store.client.search_model_versions(f"name = '{MODEL}'"))
     if not numbers:
         raise UnknownVersion(
-            f"{reference}: {store.address} has no version of {MODEL}; `dvc repro` makes one, `ferops restore` brings "
-            "those of reports/registry.jsonl back"
+            f"{reference}: {store.address} has no version of {MODEL}; `dvc repro` registers one, `ferops restore` "
+            "restores those of reports/registry.jsonl"
         )
-    standing = ", ".join(f"@{alias} (version {number})" for alias, number in sorted(aliases(store).items()))
+    known = ", ".join(f"@{alias} (version {number})" for alias, number in sorted(aliases(store).items()))
     raise UnknownVersion(
-        f"{reference}: there is none; versions: {', '.join(map(str, numbers))}; aliases: {standing or 'none'}"
+        f"{reference}: there is none; versions: {', '.join(map(str, numbers))}; aliases: {known or 'none'}"
     )
 
 
 def run_of(store: Store, version: "ModelVersion") -> "Run | None":
-    """The run of a version's training: by its identity, since a run that was deleted and rebuilt has another id."""
-    found = store.client.search_runs(
-        [store.experiment_id], f"tags.`{TRAINING}` = '{version.tags.get(TRAINING)}'", max_results=1
-    )
-    return found[0] if found else None
+    """Return the run of a version's training, searched by its identity: a deleted and rebuilt run has another id."""
+    found = search_runs(store, f"tags.`{TRAINING}` = '{version.tags.get(TRAINING)}'")
+    return found[-1] if found else None
 
 
 def scored_version(store: Store, reference: str) -> ScoredVersion:
-    """A version with its predictions.
+    """Return a version with its metrics and predictions.
 
     Raises:
-        UnknownVersion: there is none of that name.
-        MissingArtifact: its run or its predictions are gone.
+        UnknownVersion: no version has this number or alias.
+        MissingArtifact: its run or its predictions are missing in MLflow.
     """
-    from mlflow.exceptions import MlflowException
-
     version = resolve(store, reference)
     run = run_of(store, version)
-    heal = f"`dvc repro` on its commit brings it back; `ferops trace {MODEL}/{version.version}` names the commit"
+    way_out = f"`dvc repro` on its commit restores it; `ferops trace {MODEL}/{version.version}` names the commit"
     if run is None:
-        raise MissingArtifact(f"{MODEL} version {version.version} has lost its run in MLflow; {heal}")
-    with tempfile.TemporaryDirectory() as scratch:
-        try:
-            file = store.client.download_artifacts(run.info.run_id, PREDICTIONS, scratch)
-            predictions = pd.read_parquet(file)
-        except (MlflowException, OSError, ValueError):
-            raise MissingArtifact(
-                f"{MODEL} version {version.version} has no {PREDICTIONS} that can be read in MLflow; {heal}"
-            ) from None
+        raise MissingArtifact(f"{MODEL} version {version.version} has lost its run in MLflow; {way_out}")
+    try:
+        predictions = pd.read_parquet(io.BytesIO(read_artifact(store, run.info.run_id, PREDICTIONS) or b""))
+    except (OSError, ValueError):
+        raise MissingArtifact(
+            f"{MODEL} version {version.version} has no readable {PREDICTIONS} in MLflow; {way_out}"
+        ) from None
     metrics = {key: float(value) for key, value in version.tags.items() if re.match(r"(val|test)/", key)}
     return ScoredVersion(
         version=int(version.version),
@@ -156,16 +137,6 @@ def scored_version(store: Store, reference: str) -> ScoredVersion:
         aliases=aliases_of(store, int(version.version)),
         predictions=predictions,
     )
-
-
-def artifact(store: Store, one: ScoredVersion, name: str, folder: Path) -> Path | None:
-    """A file of a version's run, brought into a folder; None where MLflow does not have it."""
-    from mlflow.exceptions import MlflowException
-
-    try:
-        return Path(store.client.download_artifacts(one.run_id, name, str(folder)))
-    except (MlflowException, OSError):
-        return None
 
 
 def promote(
@@ -182,75 +153,72 @@ def promote(
         store: the open store.
         version: number of the one to promote.
         instead_of: number of the champion that it was compared with; None where there was none.
-        decision: what the gate said, for the event.
-        path: of registry.jsonl; None keeps the event on the version alone.
+        decision: the gate's decision, for the event.
+        path: of registry.jsonl; None writes the event into the version's tag alone.
 
     Raises:
-        Overtaken: the champion is another by now, or another process is promoting.
-        UnknownVersion: the version is gone.
+        Overtaken: the champion has changed in the meantime, or another process is promoting.
+        UnknownVersion: the version does not exist.
     """
     promoted = resolve(store, f"{MODEL}/{version}")
-    happened = ledger.event("promoted", promoted, alias=CHAMPION, previous=instead_of, decision=decision)
-    with _moving(store, happened, path):
+    event = ledger.new_event("promoted", promoted, alias=CHAMPION, previous=instead_of, decision=decision)
+    with _promotion_lock(store, event, path):
         now = aliases(store).get(CHAMPION)
         if now != instead_of:
+            before, after = (f"version {number}" if number else "none" for number in (instead_of, now))
             raise Overtaken(
-                f"version {version} was compared with {_words(instead_of)}, and by now the champion is "
-                f"{_words(now)}: run `ferops promote` again"
+                f"version {version} was compared with {before}, and by now the champion is {after}: "
+                "run `ferops promote` again"
             )
-        _move(store, happened, path)
+        _set_champion(store, event, path)
 
 
 def refuse(store: Store, version: int, decision: Mapping[str, Any], path: Path | None = ledger.REGISTRY) -> None:
-    """Record that a version was not promoted, and why; `path` as for `promote`."""
+    """Record that a version was not promoted, and the decision; `path` as for `promote`."""
     refused = resolve(store, f"{MODEL}/{version}")
-    ledger.record(store, ledger.event("refused", refused, alias=None, decision=decision), path)
+    ledger.record(store, ledger.new_event("refused", refused, alias=None, decision=decision), path)
 
 
 def rollback(store: Store, path: Path = ledger.REGISTRY) -> tuple[int, int]:
-    """Champion and `previous` change places; gives the numbers of the champion now and before.
+    """Swap `champion` and `previous`; return the numbers of the new champion and of the old one.
 
     Raises:
         NothingToRollBack: one of the two is missing, or both are the same version.
         Overtaken: another process is promoting.
     """
-    standing = aliases(store)
-    champion, previous = standing.get(CHAMPION), standing.get(PREVIOUS)
+    before = aliases(store)
+    champion, previous = before.get(CHAMPION), before.get(PREVIOUS)
     if champion is None:
-        raise NothingToRollBack(f"{MODEL} has no champion; `ferops promote` makes one")
+        raise NothingToRollBack(f"{MODEL} has no champion; `ferops promote` sets one")
     if previous is None or previous == champion:
         raise NothingToRollBack(f"version {champion} is the only champion that {MODEL} has had")
     back = resolve(store, f"{MODEL}/{previous}")
-    happened = ledger.event("rolled back", back, alias=CHAMPION, previous=champion)
-    with _moving(store, happened, path):
+    event = ledger.new_event("rolled back", back, alias=CHAMPION, previous=champion)
+    with _promotion_lock(store, event, path):
         now = aliases(store)
         if (now.get(CHAMPION), now.get(PREVIOUS)) != (champion, previous):
-            raise Overtaken("the aliases have moved by now: look at them, and run `ferops rollback` again if need be")
-        _move(store, happened, path)
+            raise Overtaken("the aliases have changed meanwhile: check them, and run `ferops rollback` again if needed")
+        _set_champion(store, event, path)
     return previous, champion
 
 
 @contextlib.contextmanager
-def _moving(store: Store, happened: ledger.Event, path: Path | None) -> Iterator[None]:
-    """The only process that moves the champion; what a killed one had begun is ended first."""
+def _promotion_lock(store: Store, event: ledger.Event, path: Path | None) -> Iterator[None]:
+    """Acquire the lock for changes of the champion; complete the change of a process that was killed."""
     if path:
-        ledger.lines(path)  # a damaged file is found before anything has moved
+        ledger.lines(path)  # a damaged file is an error before any alias is set
     try:
-        with mutex.exclusive(store, _PROMOTION, "a promotion", note=happened) as left:
-            if left and aliases(store).get(CHAMPION) == left["version"]:
-                _move(store, left, path)
+        with mutex.lock(store, "promotion", "a promotion", note=event) as interrupted:
+            if interrupted and aliases(store).get(CHAMPION) == interrupted["version"]:
+                _set_champion(store, interrupted, path)
             yield
     except mutex.Busy as busy:
         raise Overtaken(str(busy)) from None
 
 
-def _move(store: Store, happened: ledger.Event, path: Path | None) -> None:
-    """The champion changes in one step, and at no moment is there none; can be done again."""
-    store.client.set_registered_model_alias(MODEL, CHAMPION, str(happened["version"]))
-    if happened["previous"] is not None:
-        store.client.set_registered_model_alias(MODEL, PREVIOUS, str(happened["previous"]))
-    ledger.record(store, happened, path)
-
-
-def _words(version: int | None) -> str:
-    return "none" if version is None else f"version {version}"
+def _set_champion(store: Store, event: ledger.Event, path: Path | None) -> None:
+    """Set the aliases and write the event; the champion changes in one step and is never missing. Idempotent."""
+    store.client.set_registered_model_alias(MODEL, CHAMPION, str(event["version"]))
+    if event["previous"] is not None:
+        store.client.set_registered_model_alias(MODEL, PREVIOUS, str(event["previous"]))
+    ledger.record(store, event, path)

@@ -1,1 +1,1 @@
-"""MLflow runs: epochs while a network trains, and the run that `publish` makes of DVC's files."""
+"""MLflow runs: logged live while a network trains, completed or rebuilt from the files by `publish`."""

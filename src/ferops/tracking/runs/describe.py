@@ -1,4 +1,4 @@
-"""What people read in MLflow: names, tags, notes, and which parameters belong to a run. Plain values, no MLflow."""
+"""Names, tags and parameters of a run, and its headline figures: plain values, without MLflow."""
 
 import contextlib
 import getpass
@@ -15,21 +15,21 @@ SECTIONS: Final = ("sample", "data", "preprocess", "validate", "augment", "model
 """Sections of params.yaml up to `train`: a run's params."""
 
 LATER: Final = ("evaluate", "promotion")
-"""Sections that come after training: a JSON artifact of the run. What is left belongs to no run."""
+"""Sections that come after training: a JSON artifact of the run. Other sections belong to no run."""
 
 HEADLINE: Final = ("accuracy", "binary_accuracy", "f1_macro")
+"""Keys of metrics/*.json that are shown first."""
 
 DIFF: Final = "lineage/uncommitted.diff"
-"""Artifact of a run: how tracked files differed from the commit when its training began."""
+"""Artifact of a run: uncommitted changes of tracked files when its training began."""
 
 MAX_DIFF: Final = 1_000_000
-"""Bytes; a larger difference is somebody's data, not code, and is not kept."""
-
-SYSTEM: Final = "vgg16_transfer"
-"""The paper's own."""
+"""Bytes; a larger difference is data, not code, and is not kept."""
 
 SWEEP_RUN: Final = "FEROPS_SWEEP_RUN"
-"""Environment variable: the run of the sweep that a stage is a trial of."""
+"""Environment variable of the stages of a trial: id of the sweep's run."""
+
+_PAPERS_SYSTEM: Final = "vgg16_transfer"
 
 _DATASETS: Final = {
     "sample": "the synthetic sample (faces drawn by code, not FER2013)",
@@ -39,14 +39,14 @@ _DATASETS: Final = {
 
 
 def run_params(flat: Mapping[str, Any]) -> dict[str, str]:
-    """The flattened parameters that belong to a run, as MLflow stores them."""
+    """Select the flattened parameters that belong to a run, as strings."""
     return {key: str(value) for key, value in flat.items() if key.partition(".")[0] in SECTIONS}
 
 
 def run_name(flat: Mapping[str, Any], started: float) -> str:
-    """A name to tell runs apart by: the DVC experiment's, else data, start (UTC), rate and base weights.
+    """Return a name for a run: the DVC experiment's, else data, start (UTC), learning rate and base weights.
 
-    MLflow's table shows the first eighteen letters or so.
+    MLflow's table shows about the first eighteen characters.
 
     Args:
         flat: flattened parameters.
@@ -56,21 +56,16 @@ def run_name(flat: Mapping[str, Any], started: float) -> str:
         return named
     weights = str(flat.get("model.weights", "none"))
     base = "scratch" if weights == "none" else f"{Path(weights).name.partition('.')[0]}-f{flat['model.frozen_blocks']}"
-    if (name := system(flat)) != SYSTEM:
-        base = f"{name} {base}"
+    if flat["model.name"] != _PAPERS_SYSTEM:
+        base = f"{flat['model.name']} {base}"
     when = datetime.fromtimestamp(started, UTC)
     return f"{flat['data.dataset']} {when:%m-%d %H:%M} lr{flat['train.learning_rate']:g} {base}"
 
 
-def system(flat: Mapping[str, Any]) -> str:
-    """The network's system; runs from before there were others have the paper's."""
-    return str(flat.get("model.name", SYSTEM))
-
-
 def run_tags(commit: Commit | None, requirements: str | None) -> dict[str, str]:
-    """Who ran it, from which commit, in which environment; under MLflow's own names where it has one."""
+    """Return tags for user, commit, environment, DVC experiment and sweep; MLflow's own names where it has some."""
     tags = {"mlflow.source.name": "dvc repro", "mlflow.source.type": "LOCAL"}
-    with contextlib.suppress(OSError, KeyError):  # a container's user may have no name
+    with contextlib.suppress(OSError, KeyError):  # the user of a container may have no name
         tags["mlflow.user"] = getpass.getuser()
     if commit is not None:
         tags |= {"mlflow.source.git.commit": commit.sha, "ferops.git.dirty": str(commit.dirty).lower()}
@@ -87,21 +82,21 @@ def run_tags(commit: Commit | None, requirements: str | None) -> dict[str, str]:
 
 
 def experiment() -> str | None:
-    """Name of the DVC experiment that this process runs in."""
+    """Return the name of the DVC experiment that this process runs in."""
     return os.environ.get("DVC_EXP_NAME") or None
 
 
 def sweep_run() -> str | None:
-    """Run of the sweep that this process is a trial of."""
+    """Return the id of the sweep's run where this process runs in a trial."""
     return os.environ.get(SWEEP_RUN) or None
 
 
-def dataset_words(dataset: str) -> str:
-    """A dataset's name in words; the sample says what it is wherever a number from it is shown."""
+def dataset_description(dataset: str) -> str:
+    """Describe a data set for people; the synthetic sample is called so wherever a number from it is shown."""
     return _DATASETS.get(dataset, dataset)
 
 
 def headline(validation: Mapping[str, Any], test: Mapping[str, Any]) -> dict[str, float]:
-    """The figures to show first: `val/accuracy`, ..., and `test/...` where the test split was scored."""
+    """Return the headline figures: `val/accuracy`, ..., and `test/...` where the test split was scored."""
     scored = {"val": validation, "test": test}
     return {f"{split}/{key}": float(scored[split][key]) for split in scored for key in HEADLINE if key in scored[split]}

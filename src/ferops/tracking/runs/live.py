@@ -1,49 +1,45 @@
-"""Epochs in MLflow while a network trains: it may fail, but it never ends or slows down the training."""
+"""Live logging: epochs in MLflow while a network trains. It may fail, but never ends or slows down the training."""
 
 import queue
 import sys
-import tempfile
 import threading
 import time as clock
 from collections.abc import Callable, Iterable, Mapping
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, NamedTuple, Self
+from typing import TYPE_CHECKING, Any, Final, Self
 
-from ferops.machine import owners
+from ferops.machine import processes
 from ferops.tracking import store
 from ferops.tracking.lineage.identity import current_commit, requirements_hash
+from ferops.tracking.queries import search_runs
 from ferops.tracking.runs import describe
+from ferops.tracking.runs.run_log import (
+    Epoch,
+    log_diff,
+    log_epochs,
+    log_params,
+    logged_epochs,
+    milliseconds,
+    same_attempt,
+)
 from ferops.tracking.tags import PROCESS, SCRATCH_KEY, TRAINING, WEIGHTS_DIGEST
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
-    from mlflow.entities import Metric, Run
+    from mlflow.entities import Run
 
-GIVEN_UP: Final = "KILLED"
-"""Status of an attempt that no training will go on with."""
-
-SAME_MOMENT: Final = 1.0
-"""Seconds by which the time of an epoch may differ between a file and the store."""
-
-
-class Epoch(NamedTuple):
-    """One finished epoch: 1-based number, metrics (`train/loss`, ...), Unix time of its end in seconds."""
-
-    epoch: int
-    metrics: Mapping[str, float]
-    time: float
+_WAIT: Final = 15.0  # seconds to wait for MLflow at the end; `publish` logs what is not logged by then
+_ABANDONED: Final = "KILLED"  # status of an attempt that no training will resume
 
 
 class LiveRun:
-    """An MLflow run that grows while the network trains.
+    """An MLflow run that is logged while the network trains.
 
-    Every call returns at once: a thread of its own talks to MLflow. The first error is one line of warning, and the
-    rest is left to `publish`, which completes or rebuilds the run from the files.
+    Every call returns at once: a background thread talks to MLflow. Its first error is one line of warning on stderr,
+    and logging stops; `publish` completes or rebuilds the run from the files.
     """
 
-    def __init__(self, warn: Callable[[str], None]) -> None:
+    def __init__(self) -> None:
         """For `open`; nothing is started here."""
-        self._warn = warn
         self._work: queue.Queue[Callable[[], None] | None] = queue.Queue()
         self._thread = threading.Thread(target=self._loop, name="ferops-live", daemon=True)
         self._broken = False
@@ -57,28 +53,26 @@ class LiveRun:
         cls,
         scratch_key: str,
         params_flat: Mapping[str, Any],
-        *,
-        history: Iterable[tuple[int, Mapping[str, float], float]] | None = None,
-        warn: Callable[[str], None] | None = None,
+        history: Iterable[tuple[int, Mapping[str, float], float]] = (),
     ) -> Self:
-        """Start the run of a training, or go on in the one that a killed training has left.
+        """Start the run of a training, or resume the run of a training that was killed.
+
+        An unfinished run is resumed only where its epochs are those of the checkpoint, and gets the epochs that it
+        lacks. Any other unfinished run of the key is an abandoned attempt and is closed as KILLED, unless it is of
+        another machine, which may still be training.
 
         Args:
-            scratch_key: key of params and data, as in models/training.json; the run carries it as a tag.
+            scratch_key: key of params and data, as in models/training.json; a tag of the run.
             params_flat: flattened parameters; those up to `train` are logged.
-            history: epochs, as `log_epoch` takes them, that the checkpoint holds; `()`: a training from its start.
-                An unfinished run is taken up only where its epochs are these, and gets those that it lacks; any other
-                is an attempt that was given up and is closed as KILLED, unless it is of another machine, which may
-                be training still. None takes up any unfinished run of the key on this machine.
-            warn: where the one line of warning goes; stderr by default.
+            history: epochs in the checkpoint, as `log_epoch` takes them; none for a training from its start.
         """
-        live = cls(warn or _to_stderr)
+        live = cls()
         try:
-            store.quiet()
-            import mlflow  # noqa: F401  # not in the thread: two threads that import the same modules can trip each other up
+            store.disable_telemetry()
+            import mlflow  # noqa: F401  # not in the thread: imports of the same modules in two threads can deadlock
 
             live._uri = store.tracking_uri()
-            done = None if history is None else [Epoch(*epoch) for epoch in history]
+            done = [Epoch(*epoch) for epoch in history]
             started = clock.time()
             name = describe.run_name(params_flat, started)
             params = describe.run_params(params_flat)
@@ -86,7 +80,7 @@ class LiveRun:
             tags = {
                 **describe.run_tags(commit, requirements_hash()),
                 SCRATCH_KEY: scratch_key,
-                PROCESS: owners.me(),
+                PROCESS: processes.this_process(),
             }
             diff = commit.diff if commit else b""
         except Exception as error:
@@ -94,52 +88,45 @@ class LiveRun:
             return live
         live._thread.start()
         live._later(lambda: live._begin(params, tags, name, started, done, diff))
-        for epoch in done or ():
+        for epoch in done:
             live.log_epoch(*epoch)
         return live
 
     def log_epoch(self, epoch: int, metrics: Mapping[str, float], time: float) -> None:
-        """Log an epoch's metrics at step `epoch` and the time given; an epoch that the run has is left as it is.
+        """Log an epoch's metrics at step `epoch`; an epoch that the run has already is skipped.
 
         Args:
             epoch: 1-based.
-            metrics: name with its prefix -> value.
-            time: Unix time of the epoch's end, in seconds; the same as in history.csv.
+            metrics: values by name with prefix (`train/loss`).
+            time: Unix time of the epoch's end in seconds; the same as in history.csv.
         """
         copy = Epoch(epoch, dict(metrics), time)
         self._later(lambda: self._log(copy))
 
-    def finish(self, weights_digest: str, ended: float | None = None, *, wait: float = 15.0) -> None:
-        """End the run with the digest of its weights, by which `publish` knows it.
+    def finish(self, weights_digest: str, ended: float | None = None) -> None:
+        """End the run as FINISHED, with the digest of its weights as a tag, by which `publish` finds it.
 
         Args:
             weights_digest: as in models/training.json.
             ended: Unix time in seconds; now by default.
-            wait: seconds after which what is not yet logged is left to `publish`.
         """
         moment = clock.time() if ended is None else ended
         self._later(lambda: self._end(moment, weights_digest))
-        self._close(wait)
+        self._close()
 
     def fail(self) -> None:
-        """End the run as FAILED: no network came of the training. The same training, tried again, goes on in it."""
+        """End the run as FAILED: the training gave no network. The same training, tried again, resumes it."""
         moment = clock.time()
         self._later(lambda: self._end(moment))
         self._close()
 
-    def flush(self, wait: float = 15.0) -> bool:
-        """Wait until all that was said so far is logged; whether it was, within so many seconds."""
-        done = threading.Event()
-        self._work.put(done.set)
-        return self._thread.is_alive() and done.wait(wait) and not self._broken
-
-    def _close(self, wait: float = 15.0) -> None:
+    def _close(self) -> None:
         self._work.put(None)
         if self._broken or not self._thread.is_alive():
             return
-        self._thread.join(wait)
+        self._thread.join(_WAIT)
         if self._thread.is_alive():
-            self._give_up(TimeoutError(f"no answer in {wait:g} s"))
+            self._give_up(TimeoutError(f"no answer in {_WAIT:g} s"))
 
     def _later(self, work: Callable[[], None]) -> None:
         self._work.put(lambda: None if self._broken else work())
@@ -147,7 +134,7 @@ class LiveRun:
     def _loop(self) -> None:
         while (work := self._work.get()) is not None:
             try:
-                with store.impatience():
+                with store.short_timeouts():
                     work()
             except Exception as error:
                 self._give_up(error)
@@ -157,51 +144,49 @@ class LiveRun:
             return
         self._broken = True
         what = str(error) if isinstance(error, store.TrackingUnreachable) else f"MLflow: {store.reason(error)}"
-        self._warn(f"warning: {what}; training goes on, `publish` logs it afterwards")
+        print(f"warning: {what}; training goes on, `publish` logs it afterwards", file=sys.stderr, flush=True)
 
     def _begin(self, params: Mapping[str, str], tags: Mapping[str, str], name: str, started: float,
-               history: list[Epoch] | None, diff: bytes) -> None:  # fmt: skip
-        from mlflow.entities import Param, RunTag
-
+               history: list[Epoch], diff: bytes) -> None:  # fmt: skip
         opened = store.connect(self._uri)
         client = opened.client
-        run = self._take_up(opened, tags[SCRATCH_KEY], history)
+        run = self._resume(opened, tags[SCRATCH_KEY], history)
         if run is None:
-            with store.once():
+            with store.no_retries():
                 run = client.create_run(
                     opened.experiment_id, start_time=milliseconds(started), tags=dict(tags), run_name=name
                 )
             log_diff(client, run.info.run_id, diff)
         self._run_id = run.info.run_id
-        missing = [Param(key, value) for key, value in params.items() if key not in run.data.params]
-        client.log_batch(self._run_id, params=missing, tags=[RunTag(PROCESS, tags[PROCESS])])
+        log_params(client, run, params)
+        client.set_tag(self._run_id, PROCESS, tags[PROCESS])
         if run.info.status != "RUNNING":
             client.update_run(self._run_id, status="RUNNING")
         self._client = client
 
-    def _take_up(self, opened: store.Store, scratch_key: str, history: list[Epoch] | None) -> "Run | None":
+    def _resume(self, opened: store.Store, scratch_key: str, history: list[Epoch]) -> "Run | None":
+        """Return the run to resume, None for a new one; close abandoned attempts."""
         client = opened.client
-        mine = None
+        resumed = None
         for run in unpublished_runs(opened, scratch_key):
             process = run.data.tags.get(PROCESS, "")
-            if _is_another(process):
+            if process != processes.this_process() and processes.is_running(process):
                 continue
-            # a finished one too: its `dvc` was killed before dvc.lock knew of it, so its checkpoint is at its end
+            # a finished one too: its `dvc` was killed before it wrote dvc.lock, and its checkpoint is complete
             is_finished = WEIGHTS_DIGEST in run.data.tags
             logged = logged_epochs(client, run)
-            is_same = history is None or same_attempt(logged, history)
-            is_here = owners.is_here(process)
-            # of another machine's process nothing is known: its run is taken up by its epochs alone, and never closed
-            if mine is None and is_same and (history or (is_here and not is_finished)):
-                mine, self._logged = run, set(logged)
+            is_here = processes.is_local(process)
+            # whether another machine's process still runs is unknown: its run is resumed by its epochs, never closed
+            if resumed is None and same_attempt(logged, history) and (history or (is_here and not is_finished)):
+                resumed, self._logged = run, set(logged)
             elif is_here and not is_finished:
-                client.set_terminated(run.info.run_id, status=GIVEN_UP)
-        return mine
+                client.set_terminated(run.info.run_id, status=_ABANDONED)
+        return resumed
 
     def _log(self, epoch: Epoch) -> None:
         if epoch.epoch in self._logged or self._client is None:
             return
-        self._client.log_batch(self._run_id, metrics=epoch_metrics(epoch))
+        log_epochs(self._client, self._run_id, [epoch])
         self._logged.add(epoch.epoch)
 
     def _end(self, ended: float, weights_digest: str | None = None) -> None:
@@ -213,54 +198,7 @@ class LiveRun:
         self._client.set_terminated(self._run_id, status=status, end_time=milliseconds(ended))
 
 
-def log_diff(client: "MlflowClient", run_id: str, diff: bytes) -> None:
-    """Keep what was not committed when a training began: whoever traces it needs it beside the commit."""
-    if not diff or len(diff) > describe.MAX_DIFF:
-        return
-    with tempfile.TemporaryDirectory() as scratch:
-        path = Path(scratch, Path(describe.DIFF).name)
-        path.write_bytes(diff)
-        client.log_artifact(run_id, str(path), str(Path(describe.DIFF).parent))
-
-
 def unpublished_runs(opened: store.Store, scratch_key: str) -> "list[Run]":
-    """Runs of a scratch key that `publish` has not recorded and nobody has given up, newest first."""
-    found = opened.client.search_runs([opened.experiment_id], f"tags.`{SCRATCH_KEY}` = '{scratch_key}'")
-    return [run for run in found if run.info.status != GIVEN_UP and TRAINING not in run.data.tags]
-
-
-def logged_epochs(client: "MlflowClient", run: "Run") -> dict[int, float]:
-    """Epochs that a run holds -> their Unix times in seconds."""
-    series = next((name for name in ("val/loss", *sorted(run.data.metrics)) if name in run.data.metrics), None)
-    points = client.get_metric_history(run.info.run_id, series) if series else []
-    return {point.step: point.timestamp / 1000 for point in points if point.step > 0}
-
-
-def same_attempt(logged: Mapping[int, float], history: Iterable[Epoch]) -> bool:
-    """Whether a run's epochs are those of a history; the last one may be ahead of it, logged but not yet saved."""
-    times = {epoch.epoch: epoch.time for epoch in history}
-    ahead = set(logged) - set(times)
-    return all(abs(logged[n] - times[n]) < SAME_MOMENT for n in logged if n in times) and ahead <= {
-        max(times, default=0) + 1
-    }
-
-
-def epoch_metrics(epoch: Epoch) -> "list[Metric]":
-    """An epoch as MLflow's metrics: step = epoch, timestamp = its end."""
-    from mlflow.entities import Metric
-
-    return [Metric(name, float(value), milliseconds(epoch.time), epoch.epoch) for name, value in epoch.metrics.items()]
-
-
-def milliseconds(seconds: float) -> int:
-    """Unix seconds -> MLflow's milliseconds."""
-    return round(seconds * 1000)
-
-
-def _is_another(process: str) -> bool:
-    """Whether another process on this machine still writes to a run."""
-    return process != owners.me() and owners.is_running(process)
-
-
-def _to_stderr(line: str) -> None:
-    print(line, file=sys.stderr, flush=True)
+    """Return the runs of a scratch key that are neither published nor abandoned, newest first."""
+    found = search_runs(opened, f"tags.`{SCRATCH_KEY}` = '{scratch_key}'")
+    return [run for run in reversed(found) if run.info.status != _ABANDONED and TRAINING not in run.data.tags]

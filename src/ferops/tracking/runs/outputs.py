@@ -1,4 +1,4 @@
-"""What the pipeline has written, read as one value: all that a run in MLflow is rebuilt from."""
+"""The pipeline's outputs, read as one value: everything that a run in MLflow is rebuilt from."""
 
 import csv
 import hashlib
@@ -10,15 +10,15 @@ from pathlib import Path
 from typing import Any, Final
 
 from ferops.errors import FeropsError
-from ferops.tracking.lineage.identity import PREPARED, data_digest, lock_hash, read_lock, training_identity
+from ferops.tracking.lineage.identity import PREPARED, data_digest, dvc_lock_hash, read_dvc_lock, training_identity
 from ferops.tracking.runs import describe
-from ferops.tracking.runs.live import Epoch
+from ferops.tracking.runs.run_log import Epoch
 
 FINAL: Final = {"val": "val/final", "test": "test"}
-"""Prefix of the figures that `evaluate` measures on the kept weights.
+"""Prefix of the metrics that `evaluate` measures with the final weights.
 
-`val/accuracy` is already the curve of every epoch, and the kept weights are those of the best epoch, not of the last:
-so the final figures on validation are a group of their own, `val/final/`. On test nothing else is ever scored.
+`val/accuracy` is already the curve over epochs, and the final weights are those of the best epoch, not of the last one:
+so the final metrics on validation have a prefix of their own, `val/final/`. On test there is no curve.
 """
 
 SETTINGS: Final = "evaluation/params.json"
@@ -40,8 +40,8 @@ _FILES: Final = {
     "lineage/params.yaml": "params.yaml",
 }
 _FIGURES: Final = ("train", "evaluate", "augment")
-_FACES: Final = ("sheet", "contact", "faces", "mistakes", "gradcam", "grad_cam")
-_LOCK: Final = "lineage/dvc.lock"
+_FACE_WORDS: Final = ("sheet", "contact", "faces", "mistakes", "gradcam", "grad_cam")
+_DVC_LOCK: Final = "lineage/dvc.lock"
 
 
 class MissingOutput(FeropsError):
@@ -50,27 +50,27 @@ class MissingOutput(FeropsError):
 
 @dataclass(frozen=True)
 class Outputs:
-    """The pipeline's outputs as `publish` needs them.
+    """The outputs of the pipeline's stages that `publish` logs.
 
     Fields:
         params: flattened parameters, all sections.
         identity: hash of the training (`training_identity`).
-        lock: hash of dvc.lock (`lock_hash`).
+        dvc_lock_hash: hash of dvc.lock.
         data_md5: DVC's digest of the prepared data.
         report: data/prepared/report.json. training: models/training.json.
         history: every epoch, in order.
-        scores: final figures of `val` and `test` as in metrics/; empty where a split stayed closed.
-        metrics: the same under their MLflow names.
-        headline: the few of them to show first.
+        scores: metrics/val.json and metrics/test.json; empty where a split was not scored.
+        metrics: the same under their names in MLflow.
+        headline: those shown first.
         files: path among the run's artifacts -> file.
         evaluation: flattened parameters that come after training.
-        digest: hash of all that is attached to a run after its training; equal: nothing new.
+        digest: hash of everything that is attached to a run after its training.
     """
 
     root: Path
     params: Mapping[str, Any]
     identity: str
-    lock: str
+    dvc_lock_hash: str
     data_md5: str
     report: Mapping[str, Any]
     training: Mapping[str, Any]
@@ -83,18 +83,23 @@ class Outputs:
     digest: str
 
     @property
+    def dataset(self) -> str:
+        """Return the name of the data set: `sample`, `fer2013` or `other`."""
+        return str(self.report.get("dataset"))
+
+    @property
     def weights_digest(self) -> str:
-        """Digest of the weights."""
+        """Return the digest of the weights."""
         return str(self.training["weights_digest"])
 
     @property
     def is_served(self) -> bool:
-        """Whether the network is a Keras graph from pixels to probabilities; any other is a run and never a version."""
+        """Return whether the network is a Keras graph from pixels to probabilities; others are not registered."""
         return bool(self.training.get("served", True))
 
 
 def read_outputs(params: Mapping[str, Any], root: Path = Path()) -> Outputs:
-    """Read what the stages before `publish` have written below `root`.
+    """Read the outputs of the stages before `publish`.
 
     Args:
         params: flattened parameters.
@@ -102,9 +107,9 @@ def read_outputs(params: Mapping[str, Any], root: Path = Path()) -> Outputs:
 
     Raises:
         NotTrained: dvc.lock holds no training.
-        MissingOutput: a file is missing or is not what it should be.
+        MissingOutput: a file is missing or cannot be read.
     """
-    lock = read_lock(root / "dvc.lock")
+    lock = read_dvc_lock(root / "dvc.lock")
     identity = training_identity(lock)
     training = read_json(root / "models/training.json")
     history = tuple(read_history(root / "reports/train/history.csv"))
@@ -125,7 +130,7 @@ def read_outputs(params: Mapping[str, Any], root: Path = Path()) -> Outputs:
         root=root,
         params=params,
         identity=identity,
-        lock=lock_hash(lock),
+        dvc_lock_hash=dvc_lock_hash(lock),
         data_md5=data_digest(lock),
         report=report,
         training=training,
@@ -135,12 +140,12 @@ def read_outputs(params: Mapping[str, Any], root: Path = Path()) -> Outputs:
         headline=describe.headline(scores["val"], scores["test"]),
         files=files,
         evaluation=evaluation,
-        digest=_digest(files, lock_hash(lock), evaluation),
+        digest=_digest(files, dvc_lock_hash(lock), evaluation),
     )
 
 
 def read_history(path: Path) -> Iterator[Epoch]:
-    """The epochs of reports/train/history.csv.
+    """Read the epochs of reports/train/history.csv.
 
     Raises:
         MissingOutput: the file is missing, or a row is not numbers.
@@ -153,11 +158,11 @@ def read_history(path: Path) -> Iterator[Epoch]:
     except FileNotFoundError:
         raise MissingOutput(f"{path} is missing; run `dvc repro`") from None
     except (KeyError, TypeError, ValueError) as error:
-        raise MissingOutput(f"{path} is not a history of epochs: {error}; run `dvc repro --force train`") from None
+        raise MissingOutput(f"{path} is not a table of epochs: {error}; run `dvc repro --force train`") from None
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """A JSON object that a stage wrote.
+    """Read a JSON object that a stage wrote.
 
     Raises:
         MissingOutput: the file is missing, or holds no JSON object.
@@ -174,13 +179,13 @@ def read_json(path: Path) -> dict[str, Any]:
 
 
 def _extra(root: Path) -> dict[str, Any]:
-    """Figures of each extra test set; a pipeline from before there were any has no such file."""
+    """Read the metrics of the extra test sets; without such sets there is no file."""
     path = root / _EXTRA
     return read_json(path) if path.is_file() else {}
 
 
 def _numbers(scores: Mapping[str, Any]) -> Iterator[tuple[str, float]]:
-    """Every finite number under a name for MLflow; measures of a class as `per_class/recall_disgust`."""
+    """Yield every finite number with its name in MLflow; that of a class is `per_class/recall_disgust`."""
     for key, value in scores.items():
         if key == "per_class" and isinstance(value, dict):
             for name, measures in value.items():
@@ -194,19 +199,19 @@ def _numbers(scores: Mapping[str, Any]) -> Iterator[tuple[str, float]]:
 
 
 def _files(root: Path) -> dict[str, Path]:
-    """Artifacts of a run. What shows faces of the data set is no figure (DESIGN 1.6): only plots of numbers are."""
+    """Return the artifacts of a run. Figures that show faces of the data set are left out: only numbers are logged."""
     files = {name: root / path for name, path in _FILES.items()}
     for stage in _FIGURES:
         for figure in sorted((root / "reports" / stage).glob("*.png")):
-            if not any(word in figure.stem.lower() for word in _FACES):
+            if not any(word in figure.stem.lower() for word in _FACE_WORDS):
                 files[f"figures/{stage}/{figure.name}"] = figure
     for result in sorted((root / "reports/validate").glob("*/validation.json")):
         files[f"validation/{result.parent.name}.json"] = result
     return {name: path for name, path in files.items() if path.is_file()}
 
 
-def _digest(files: Mapping[str, Path], lock: str, evaluation: Mapping[str, Any]) -> str:
-    """Hash of what is attached."""
-    parts = {name: hashlib.sha256(path.read_bytes()).hexdigest() for name, path in files.items() if name != _LOCK}
-    parts |= {_LOCK: lock, SETTINGS: json.dumps(evaluation, sort_keys=True)}
+def _digest(files: Mapping[str, Path], lock_hash: str, evaluation: Mapping[str, Any]) -> str:
+    """Return the hash of everything that is attached to a run after its training."""
+    parts = {name: hashlib.sha256(path.read_bytes()).hexdigest() for name, path in files.items() if name != _DVC_LOCK}
+    parts |= {_DVC_LOCK: lock_hash, SETTINGS: json.dumps(evaluation, sort_keys=True)}
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()

@@ -1,26 +1,23 @@
-"""One run above the runs of a sweep's or a comparison's trials: what was tried, table, picture, best accuracy."""
+"""The parent run of a sweep or comparison, above its trials' runs: search space, table, picture, best accuracy."""
 
 import time
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from ferops.tracking import store
 from ferops.tracking.lineage.identity import current_commit
+from ferops.tracking.queries import search_runs
 from ferops.tracking.registry import mutex
 from ferops.tracking.runs import describe
-from ferops.tracking.runs.live import milliseconds
-from ferops.tracking.store import Store
+from ferops.tracking.runs.run_log import log_params, milliseconds
 from ferops.tracking.tags import EXPERIMENTS, SWEEP, SWEEP_KEY
-
-if TYPE_CHECKING:
-    from mlflow.entities import Run
 
 BEST: Final = "sweep/val/accuracy"
 """Metric of the sweep's run: the best trial's final accuracy on validation."""
 
-_PATIENCE: Final = 30.0  # seconds to wait for another process that opens the same sweep
-_MOST: Final = 500  # characters of a param: MLflow's oldest limit
+_WAIT: Final = 30.0  # seconds to wait for another process that opens the same sweep
+_MAX_LENGTH: Final = 500  # characters of a param: the lowest limit among MLflow's versions
 
 
 class SweepRun(NamedTuple):
@@ -31,60 +28,59 @@ class SweepRun(NamedTuple):
 
 
 def begin(name: str, key: str, settings: Mapping[str, Any], source: str) -> SweepRun:
-    """Open the run of a sweep: a new one, or the one that the same sweep began before.
+    """Create the run of a sweep, or reopen the run of the same sweep.
 
     Args:
         name: of the sweep.
-        key: what tells it from a sweep of the same name: hash of search and commit.
-        settings: what is searched and how; the run's params.
+        key: tells it from other sweeps of the same name: hash of search space and commit.
+        settings: search space and method; the run's params.
         source: the flow's file.
 
     Returns:
         Its id, which the environment variable `describe.SWEEP_RUN` hands to the stages of each trial, and its page.
 
     Raises:
-        TrackingUnreachable, TrackingFailed: the store does not answer, or refuses it.
+        TrackingUnreachable, TrackingFailed: the store does not answer, or refuses a request.
         Busy: another process opens the same sweep.
     """
-    from mlflow.entities import Param
-
-    with store.session() as opened, mutex.exclusive(opened, f"sweep-{key[:16]}", "opening this sweep", wait=_PATIENCE):
-        found = _search(opened, f"tags.`{SWEEP_KEY}` = '{key}'")
+    with store.session() as opened, mutex.lock(opened, f"sweep-{key[:16]}", "opening this sweep", wait=_WAIT):
+        found = search_runs(opened, f"tags.`{SWEEP_KEY}` = '{key}'")
         if found:
-            opened.client.update_run(found[0].info.run_id, status="RUNNING")
-            return _begun(opened, found[0])
-        tags = {
-            **describe.run_tags(current_commit(), None),
-            "mlflow.source.name": source,
-            SWEEP: name,
-            SWEEP_KEY: key,
-        }
-        with store.once():
-            run = opened.client.create_run(opened.experiment_id, milliseconds(time.time()), tags, name)
-        values = [Param(setting, str(value)[:_MOST]) for setting, value in settings.items()]
-        opened.client.log_batch(run.info.run_id, params=values)
-        return _begun(opened, run)
+            run = found[-1]
+            opened.client.update_run(run.info.run_id, status="RUNNING")
+        else:
+            tags = {
+                **describe.run_tags(current_commit(), None),
+                "mlflow.source.name": source,
+                SWEEP: name,
+                SWEEP_KEY: key,
+            }
+            with store.no_retries():
+                run = opened.client.create_run(opened.experiment_id, milliseconds(time.time()), tags, name)
+            log_params(opened.client, run, {key: str(value)[:_MAX_LENGTH] for key, value in settings.items()})
+        return SweepRun(str(run.info.run_id), store.page(opened, run.info.run_id))
 
 
 def runs(experiments: Iterable[str]) -> dict[str, str]:
-    """DVC experiment -> id of its finished run, for those that the store has."""
+    """Return the ids of the finished runs of DVC experiments, by name; experiments without one are left out."""
     wanted = set(experiments)
     found: dict[str, str] = {}
     with store.session() as opened:
-        for run in _search(opened, f"tags.`{EXPERIMENTS}` LIKE '%' and attributes.status = 'FINISHED'"):
-            found |= dict.fromkeys(wanted & set(run.data.tags[EXPERIMENTS].split(",")), str(run.info.run_id))
+        finished = search_runs(opened, f"tags.`{EXPERIMENTS}` LIKE '%' and attributes.status = 'FINISHED'")
+    for run in reversed(finished):
+        found |= dict.fromkeys(wanted & set(run.data.tags[EXPERIMENTS].split(",")), str(run.info.run_id))
     return found
 
 
 def end(run_id: str, files: Iterable[Path], note: str, best: float | None, failed: int) -> None:
-    """Close the run of a sweep with what it came to; whatever an earlier part of the sweep left is replaced.
+    """Log the result of a sweep and end its run; the result of an earlier part of the sweep is replaced.
 
     Args:
         run_id: of the sweep.
         files: its artifacts.
         note: its description, in Markdown.
         best: the best accuracy on validation; None where no trial succeeded, which ends the run as FAILED.
-        failed: how many trials did.
+        failed: number of failed trials.
     """
     with store.session() as opened:
         client = opened.client
@@ -95,18 +91,3 @@ def end(run_id: str, files: Iterable[Path], note: str, best: float | None, faile
         if best is not None:
             client.log_metric(run_id, BEST, best)
         client.set_terminated(run_id, "FAILED" if best is None else "FINISHED")
-
-
-def _begun(opened: Store, run: "Run") -> SweepRun:
-    return SweepRun(str(run.info.run_id), store.page(opened, run.info.run_id))
-
-
-def _search(opened: Store, filter_string: str) -> "list[Run]":
-    found: list[Run] = []
-    page = None
-    while True:
-        some = opened.client.search_runs([opened.experiment_id], filter_string, max_results=1000, page_token=page)
-        found += some
-        page = some.token
-        if not page:
-            return found
