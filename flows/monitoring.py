@@ -1,8 +1,8 @@
-"""Flow `monitoring`: the latest scored images held against what the champion knows.
+"""Flow `monitoring`: compare the latest scored images with what the champion was trained on.
 
     python flows/monitoring.py
 
-Fails where they have drifted, with what did; the report is in reports/monitoring/.
+Fails where they have drifted and names the columns that did; the report is in reports/monitoring/.
 """
 
 from pathlib import Path
@@ -26,12 +26,12 @@ TRAINING = "training/nightly"
 
 @flow(on_failure=[notifications.failed], on_crashed=[notifications.failed])
 def monitoring(scored: str = "data/scored", model: str = "fer-vgg16@champion", notify: str | None = None) -> State:
-    """Hold the latest scored images against the champion's training data; fails where they have drifted.
+    """Compare the latest scored images with the champion's training data; fails where they have drifted.
 
     Args:
         scored: folder of the table that the flow scoring writes.
-        model: fer-vgg16@ALIAS or fer-vgg16/NUMBER: what it has scored is looked at.
-        notify: a notification block of Prefect, as in slack-webhook/team, that hears of drift.
+        model: fer-vgg16@ALIAS or fer-vgg16/NUMBER; only images that it has scored are compared.
+        notify: a notification block of Prefect, as in slack-webhook/team, that is notified of drift.
     """
     try:
         notifications.check(notify)
@@ -47,7 +47,7 @@ def monitoring(scored: str = "data/scored", model: str = "fer-vgg16@champion", n
     create_markdown_artifact(
         "\n".join([*drift_report.markdown(finding), "", picture]), key="monitoring-report", description=finding.verdict
     )
-    if finding.result.passed:
+    if not finding.failures:
         return Completed(message=finding.verdict)
     get_run_logger().error("%s; see %s", finding.verdict, REPORTS / "docs/index.html")
     training = f"; {retrain(finding.verdict)}" if settings.retrain else ""
@@ -55,7 +55,7 @@ def monitoring(scored: str = "data/scored", model: str = "fer-vgg16@champion", n
 
 
 def retrain(why: str) -> str:
-    """Start the training deployment and do not wait for it; what came of that, in words."""
+    """Start the training deployment without waiting for it; return a sentence on the result."""
     try:
         started = run_deployment(TRAINING, timeout=0, tags=["drift"], as_subflow=False)
     except ObjectNotFound:
@@ -68,7 +68,7 @@ def main(
     scored: Annotated[str, typer.Option(help="Folder of the table that flows/scoring.py writes.")] = "data/scored",
     model: Annotated[str, typer.Option(help="fer-vgg16@ALIAS or fer-vgg16/NUMBER.")] = "fer-vgg16@champion",
 ) -> None:
-    """Hold the latest scored images against what the champion knows; exits with 1 where they have drifted."""
+    """Compare the latest scored images with what the champion was trained on; exits with 1 where they have drifted."""
     terminal.main(monitoring, scored=scored, model=model)
 
 

@@ -1,9 +1,9 @@
-"""Flow `scoring`: a folder of images of faces -> predictions of the champion, batch by batch.
+"""Flow `scoring`: predict the expressions of the faces in a folder with the champion, batch by batch.
 
     python flows/scoring.py FOLDER
 
-What the same weights have scored before is left out, so it can be run again and again on a folder that grows, and goes
-on where it was killed.
+Images that the same weights have scored before are left out, so it can be run repeatedly on a folder that grows, and
+after a kill it continues where it was.
 """
 
 from collections import Counter
@@ -18,7 +18,7 @@ from prefect.states import Completed, Failed, State
 from prefect.utilities.annotations import quote
 
 from ferops import params
-from ferops.data import scored
+from ferops.data import scored_table
 from ferops.data.readers.image_files import UnreadableFile
 from ferops.errors import FeropsError, describe_os_error
 from ferops.machine.tensorflow import quiet_imports
@@ -30,12 +30,12 @@ from ferops.tracking.registry.loading import Network
 from ferops.tracking.tags import WEIGHTS_DIGEST
 
 SHOWN = 200
-"""Bad files that the artifact names; the CSV beside the table names all."""
+"""Bad files that the artifact lists at most; the CSV beside the table lists all."""
 
 
 @task(cache_policy=NO_CACHE)
 def batch(files: tuple[Path, ...], plan: Plan, network: Network) -> ScoringResult | State:
-    """Read the files of a batch, ask the network, add a part to the table."""
+    """Read the files of a batch, predict them with the network, add a part to the table."""
     try:
         return score(files, plan, network)
     except FeropsError as error:
@@ -52,14 +52,14 @@ def scoring(
     batch_size: int = 256,
     notify: str | None = None,
 ) -> State:
-    """Predict the expressions of the images in a folder with the champion; only of those that are new.
+    """Predict the expressions of the new images in a folder with the champion.
 
     Args:
         images: a folder of images of faces, folders in it included; any size, colour and depth.
         output: folder of the table, parquet: pandas reads it as one.
         model: fer-vgg16@ALIAS or fer-vgg16/NUMBER.
         batch_size: images a task.
-        notify: a notification block of Prefect, as in slack-webhook/team, that hears of a failure.
+        notify: a notification block of Prefect, as in slack-webhook/team, that is notified of a failure.
     """
     logger = get_run_logger()
     if batch_size < 1:
@@ -94,7 +94,7 @@ def scoring(
 
 
 def conclude(todo: Plan, version: int, done: ScoringResult) -> State:
-    """Show what was done."""
+    """Show the results as artifacts and return the final state."""
     scored_now = done.predicted.total()
     summary = f"{scored_now:,} scored, {todo.known:,} known, {len(done.bad):,} bad of {todo.found:,} files"
     rows = [
@@ -114,8 +114,8 @@ def conclude(todo: Plan, version: int, done: ScoringResult) -> State:
 
 
 def list_bad(todo: Plan, bad: list[UnreadableFile]) -> None:
-    """Name the files that could not be read, with the reasons: in the artifact, and all of them in a CSV."""
-    path = scored.add_bad(todo.output, todo.run, bad)
+    """List the files that could not be read, with the reasons: in the artifact, and all of them in a CSV."""
+    path = scored_table.add_bad(todo.output, todo.run, bad)
     left = len(bad) - SHOWN
     lines = [
         markdown.table(["file", "reason"], bad[:SHOWN]),
@@ -133,7 +133,7 @@ def main(
     model: Annotated[str, typer.Option(help="fer-vgg16@ALIAS or fer-vgg16/NUMBER.")] = "fer-vgg16@champion",
     batch_size: Annotated[int, typer.Option(min=1, help="Images a task.")] = 256,
 ) -> None:
-    """Predict the expressions of the images in a folder; only of those that are new."""
+    """Predict the expressions of the new images in a folder."""
     terminal.main(scoring, images=images, output=output, model=model, batch_size=batch_size)
 
 

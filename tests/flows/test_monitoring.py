@@ -12,7 +12,7 @@ from prefect.client.orchestration import SyncPrefectClient
 from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterTags
 
 from ferops import params
-from ferops.data import scored
+from ferops.data import scored_table
 from ferops.data.readers.image_files import Face
 from ferops.data.synthetic import portraits
 from ferops.labels import NAMES, OFFICIAL_COUNTS
@@ -36,7 +36,7 @@ def run(load, clone: Path, server: None):
 
 @cache
 def fresh(count: int) -> np.ndarray:
-    """Faces drawn from another seed than the sample's: uint8 (count, 48, 48)."""
+    """Synthetic faces from another seed than the sample's: uint8 (count, 48, 48)."""
     labels = np.random.default_rng(5).choice(7, count, p=SHARES)
     return np.stack([portraits.draw_face(int(k), np.random.default_rng([5, row])) for row, k in enumerate(labels)])
 
@@ -46,10 +46,11 @@ def score(images: np.ndarray, *, as_validation: bool = True) -> None:
     with store.session() as opened:
         held = versions.scored_version(opened, MODEL)
     known = held.predictions.loc[held.predictions["split"] == "validation", list(NAMES)].to_numpy(np.float32)
-    said = np.random.default_rng(0).choice(known, len(images)) if as_validation else np.eye(7)[[6] * len(images)]
+    predicted = np.random.default_rng(0).choice(known, len(images)) if as_validation else np.eye(7)[[6] * len(images)]
     faces = [Face(f"{number}.png", sha256(one).hexdigest(), 48, 48, one) for number, one in enumerate(images)]
-    part = scored.table(faces, said, kernel=3, version=1, weights_digest=held.weights_digest, run=scored.new_run())
-    scored.add(Path("data/scored"), part)
+    run = scored_table.new_run()
+    part = scored_table.make_part(faces, predicted, kernel=3, version=1, weights_digest=held.weights_digest, run=run)
+    scored_table.add(Path("data/scored"), part)
 
 
 def blurred(images: np.ndarray) -> np.ndarray:
@@ -73,6 +74,8 @@ def test_fresh_faces_of_the_same_kind_are_quiet(run, client: SyncPrefectClient) 
     assert "![Reference and latest](data:image/png;base64," in artifact(client, state)
     report = json.loads(Path("reports/monitoring/report.json").read_text())
     assert report["passed"] is True
+    assert list(report["shifts"][-1]["bins"]) == list(NAMES)
+    assert set(report["shifts"][-1]["bins"]["happy"]) == {"reference", "latest"}
     assert Path("reports/monitoring/docs/index.html").is_file()
 
 
@@ -136,7 +139,7 @@ def test_without_the_data_in_the_workspace_those_of_the_commit_are_the_reference
     shutil.rmtree(clone / "data/prepared")
     assert run().is_completed()
     shutil.rmtree(clone / ".dvc/cache")
-    assert run().is_completed()  # the statistics were kept
+    assert run().is_completed()  # the statistics were cached
     shutil.rmtree(clone / ".scratch/statistics")
     state = run()
     assert state.is_failed()

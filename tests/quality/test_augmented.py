@@ -22,8 +22,8 @@ def test_a_copy_of_an_image_that_is_not_for_training_fails(draw, failures, manif
     added = draw.added(manifest)
     added.loc[4, "origin"] = first_of(manifest, split, label=1)
     failed = failures(added, draw.added_report(added, manifest), manifest)
-    assert list(failed) == ["no copy from validation or test"]
-    check = failed["no copy from validation or test"]
+    assert list(failed) == ["no leakage from validation or test"]
+    check = failed["no leakage from validation or test"]
     assert (check.expected, check.observed) == ("an origin in train", f"1 of {len(added)} rows: {split} (row 4)")
 
 
@@ -31,8 +31,8 @@ def test_an_origin_that_does_not_exist_fails(draw, failures, manifest):
     added = draw.added(manifest)
     added.loc[4, "origin"] = 10**9
     failed = failures(added, draw.added_report(added, manifest), manifest)
-    assert list(failed) == ["origins exist"]
-    assert failed["origins exist"].observed == f"1 of {len(added)} rows: absent (row 4)"
+    assert list(failed) == ["origin exists"]
+    assert failed["origin exists"].observed == f"1 of {len(added)} rows: absent (row 4)"
 
 
 def test_a_row_of_another_split_fails(draw, failures, manifest):
@@ -45,8 +45,8 @@ def test_a_label_that_is_not_its_origins_fails(draw, failures, manifest):
     added = draw.added(manifest)
     added.loc[0, "origin"] = first_of(manifest, "train", label=3)
     failed = failures(added, draw.added_report(added, manifest), manifest)
-    assert list(failed) == ["labels as their origins'"]
-    assert "(disgust, happy)" in failed["labels as their origins'"].observed
+    assert list(failed) == ["same label as the origin"]
+    assert "(disgust, happy)" in failed["same label as the origin"].observed
 
 
 def test_a_share_that_is_not_reached_fails(draw, failures, manifest):
@@ -54,7 +54,7 @@ def test_a_share_that_is_not_reached_fails(draw, failures, manifest):
     failed = failures(added, draw.added_report(added, manifest, share=0.1), manifest)
     assert list(failed) == ["share of disgust"]
     assert (failed["share of disgust"].expected, failed["share of disgust"].observed) == (
-        "10.00%, raised to it",
+        "10.00% after augmentation",
         "8.00%",
     )
 
@@ -78,8 +78,8 @@ def test_counts_that_are_not_the_datas_fail(draw, failures, manifest):
     report = draw.added_report(added, manifest)
     lying = report.model_copy(update={"after": (*report.after[:6], report.after[6] + 1)})
     failed = failures(added, lying, manifest)
-    assert list(failed) == ["counts after as reported"]
-    assert failed["counts after as reported"].observed.startswith("1 of 7 rows: (248, 249)")
+    assert list(failed) == ["class counts after augmentation"]
+    assert failed["class counts after augmentation"].observed.startswith("1 of 7 rows: (248, 249)")
 
 
 def test_nothing_added_where_nothing_was_asked_for_passes(draw, failures, manifest):
@@ -91,7 +91,7 @@ def test_nothing_added_where_nothing_was_asked_for_passes(draw, failures, manife
 def test_a_broken_prepared_manifest_fails_without_a_crash(draw, failures, manifest):
     added = draw.added(manifest)
     failed = failures(added, draw.added_report(added, manifest), manifest.drop(columns=["id", "split"]))
-    assert "origins exist" in failed
+    assert "origin exists" in failed
 
 
 def test_dark_copies_fail(draw, failures, manifest):

@@ -1,4 +1,4 @@
-"""What can be measured of an image without a label: how new images are compared with those that a network knows."""
+"""Compute pixel statistics of images without a label, by which monitoring compares them with the training images."""
 
 from typing import Final
 
@@ -9,21 +9,21 @@ from numpy.typing import NDArray
 from ferops.data.cleaning import statistics
 
 STATISTICS: Final = {
-    "mean": "brightness: the mean grey level",
-    "std": "contrast: the standard deviation of the grey levels",
+    "mean": "brightness: the mean gray level",
+    "std": "contrast: the standard deviation of the gray levels",
     "sharpness": "the standard deviation of the Laplacian: low where an image is blurred, high where it is noisy",
-    "unevenness": "how far the grey levels lie from evenly spread ones: near 0 where the histogram was equalised",
+    "unevenness": "how far the gray levels lie from evenly spread ones: near 0 where the histogram was equalised",
 }
-"""Column -> what it is; all in grey levels."""
+"""Name of each statistic and its description; all in gray levels."""
 
 _CHUNK: Final = 1_000
 
 
 def measure(images: NDArray[np.uint8]) -> pd.DataFrame:
-    """The pixel statistics of every image: the columns of `STATISTICS`, float64.
+    """Compute the pixel statistics of every image: float64, the columns of `STATISTICS`.
 
     Sharpness is the standard deviation of the four-neighbour Laplacian over the inner pixels. Unevenness is the mean
-    distance between the sorted grey levels and as many evenly spread over 0 to 255: the Wasserstein distance from the
+    distance between the sorted gray levels and as many evenly spread over 0 to 255: the Wasserstein distance from the
     histogram that an equalisation aims at. Unlike the entropy it hardly depends on noise or on the image's size.
 
     Args:

@@ -1,1 +1,4 @@
-"""The expectations on the data and their checkpoint; the only package that knows Great Expectations."""
+"""The expectations on the data and their validation; the only package that imports Great Expectations.
+
+It imports the bottom modules alone. Stage `validate` depends on the whole folder.
+"""

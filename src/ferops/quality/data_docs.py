@@ -1,16 +1,20 @@
-"""Data Docs that can be read without network.
+"""Make Data Docs readable without network.
 
 Great Expectations' pages take their stylesheets, icons and scripts from content delivery networks: offline the index is
-empty and passed cannot be told from failed. Here they are cut to plain HTML with a small stylesheet of their own, and
-the index is a table of all checks that links to the pages.
+empty and passed looks like failed. Here they are cut to plain HTML with a small stylesheet of their own, and
+the index is replaced by a table of all checks that links to the pages.
 """
 
 import re
 import shutil
-from collections.abc import Mapping, Sequence
-from html import escape
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
+
+import pandas as pd
+
+if TYPE_CHECKING:
+    from ferops.quality.validation import CheckResult
 
 _STYLE = """
 :root { color-scheme: light dark; --line: #8884; --pass: #2a8a4a; --fail: #d0342c; }
@@ -22,9 +26,10 @@ th, td { border-bottom: 1px solid var(--line); padding: .25rem .8rem .25rem 0; t
 a { color: #2f6fd0; }
 ol.breadcrumb, ul.nav { list-style: none; padding: 0; margin: 0; }
 ol.breadcrumb li, ul.nav li { display: inline-block; margin-right: 1rem; }
-.pass, .text-success { color: var(--pass); } .fail, .text-danger { color: var(--fail); }
-.fa-check-circle::before, .fa-check::before { content: "\\2713"; }
-.fa-times::before { content: "\\2717"; }
+.pass tbody td:first-child::before, .fa-check-circle::before, .fa-check::before { content: "\\2713 "; }
+.fail tbody td:first-child::before, .fa-times::before { content: "\\2717 "; }
+h1.pass, .pass td:first-child, .text-success { color: var(--pass); }
+h1.fail, .fail td:first-child, .text-danger { color: var(--fail); }
 .fa-exclamation-triangle::before { content: "!"; }
 .fas { font-style: normal; font-weight: bold; }
 .collapse, a[data-toggle=collapse], .modal, .sticky > .card:first-of-type, #ge-cta-footer { display: none; }
@@ -37,43 +42,38 @@ _FETCHED = re.compile(
 )
 
 
-def finish(folder: Path, gate: str, suites: Sequence[str], results: Sequence[Mapping[str, Any]]) -> None:
-    """Make the pages in `folder` stand alone and write their index.
+def finish(folder: Path, gate: str, suites: Sequence[str], results: "Sequence[CheckResult]") -> None:
+    """Make the pages in a folder self-contained and write their index.
 
     Args:
-        folder: what Great Expectations built.
+        folder: the site that Great Expectations built.
         gate: the title.
         suites: names of the suites, in order.
-        results: for each check its name, split, passed, expected and observed, in order.
+        results: a `CheckResult` for each check, in order.
     """
     shutil.rmtree(folder / "static", ignore_errors=True)
     for page in folder.rglob("*.html"):
         html = _FETCHED.sub("", page.read_text(encoding="utf-8"))
         page.write_text(html.replace("</head>", f"<style>{_STYLE}</style></head>", 1), encoding="utf-8")
-    (folder / "index.html").write_text(_index(folder, gate, suites, results), encoding="utf-8")
-
-
-def _index(folder: Path, gate: str, suites: Sequence[str], results: Sequence[Mapping[str, Any]]) -> str:
-    failed = sum(not result["passed"] for result in results)
-    verdict = f"{failed} of {len(results)} checks failed" if failed else f"all {len(results)} checks passed"
+    pages = {suite: sorted((folder / "validations" / suite).rglob("*.html")) for suite in suites}
     links = "".join(
-        f'<li><a href="{escape(page.relative_to(folder).as_posix())}">{escape(suite)}</a></li>'
-        for suite in suites
-        for page in sorted((folder / "validations" / suite).rglob("*.html"))
+        f'<li><a href="{path.relative_to(folder).as_posix()}">{suite}</a></li>'
+        for suite, paths in pages.items()
+        for path in paths
     )
-    # Failed checks first: they are what one comes for.
-    rows = "".join(_row(result) for result in sorted(results, key=lambda result: bool(result["passed"])))
+    (folder / "index.html").write_text(_index(gate, links, pd.DataFrame(results)), encoding="utf-8")
+
+
+def _index(gate: str, links: str, results: pd.DataFrame) -> str:
+    failed = int((~results["passed"]).sum())
+    verdict = f"{failed} of {len(results)} checks failed" if failed else f"all {len(results)} checks passed"
+    tables = ""
+    with pd.option_context("display.max_colwidth", None):
+        for passed, rows in results.fillna({"split": ""}).groupby("passed"):  # failed checks first
+            columns = ["name", "split", "expected", "observed"]
+            tables += rows.to_html(columns=columns, index=False, border=0, classes="pass" if passed else "fail")
     return (
-        f'<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8"><title>{escape(gate)}: {verdict}</title>'
-        f"<style>{_STYLE}</style></head>\n<body><h1>{escape(gate)}: "
-        f'<span class="{"fail" if failed else "pass"}">{verdict}</span></h1>\n'
-        f"<p>Judged by Great Expectations; its pages, suite by suite:</p><ul>{links}</ul>\n"
-        f"<table><thead><tr><th></th><th>Check</th><th>Split</th><th>Expected</th><th>Observed</th></tr></thead>"
-        f"<tbody>{rows}</tbody></table></body></html>\n"
+        f'<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8"><title>{gate}: {verdict}</title>'
+        f'<style>{_STYLE}</style></head>\n<body><h1 class="{"fail" if failed else "pass"}">{gate}: {verdict}</h1>\n'
+        f"{tables}\n<p>Great Expectations' pages, suite by suite:</p><ul>{links}</ul></body></html>\n"
     )
-
-
-def _row(result: Mapping[str, Any]) -> str:
-    mark = '<b class="pass">&#10003;</b>' if result["passed"] else '<b class="fail">&#10007;</b>'
-    cells = (result["name"], result["split"] or "", result["expected"], result["observed"])
-    return f"<tr><td>{mark}</td>{''.join(f'<td>{escape(cell)}</td>' for cell in cells)}</tr>\n"

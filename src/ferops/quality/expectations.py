@@ -1,11 +1,11 @@
-"""What is expected of the data, as lists to be read; Great Expectations judges them.
+"""Define the expectations on the data as plain lists; Great Expectations judges them.
 
 A gate is a few suites, each of expectations on one table: the manifest as it was read, and tables derived from it (see
-`frames`). Every expectation has a name, says in plain words what is expected, and where it matters of which split.
+`frames`). Every expectation has a name, states what is expected in plain terms, and of which split where that matters.
 """
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -54,57 +54,45 @@ class Suite:
 
 
 def prepared(manifest: pd.DataFrame, report: PreparedReport, bounds: Validate) -> tuple[Suite, ...]:
-    """The suites of the prepared data.
+    """Return the suites of the prepared data.
 
     Args:
         manifest: data/prepared/manifest.parquet as it was read, good or bad.
-        report: what `preprocess` says it read, kept and dropped.
+        report: numbers of images that `preprocess` read, kept and dropped.
         bounds: `validate` of params.yaml.
     """
     images = [
         *_schema(PREPARED_TYPES, nullable=("duplicate_of",)),
-        _expect(
-            gxe.ExpectColumnValuesToBeInSet,
-            "known splits",
-            "train, validation or test",
-            column="split",
-            value_set=list(SPLITS),
-        ),
-        _expect(gxe.ExpectColumnValuesToMatchRegex, "hashes", "16 hex digits", column="hash", regex="^[0-9a-f]{16}$"),
-        _expect(
-            gxe.ExpectColumnValuesToBeBetween,
-            "no blank image",
-            f"a standard deviation of at least {bounds.min_image_std:g} grey levels",
-            column="std",
-            min_value=bounds.min_image_std,
-        ),
+        _in_set("known splits", "train, validation or test", "split", SPLITS),
+        _expect(gxe.ExpectColumnValuesToMatchRegex, "hash format", "16 hex digits", "hash", regex="^[0-9a-f]{16}$"),
+        _not_blank(bounds.min_image_std),
     ]
     table = frames.by_split(manifest)
     splits = [
         *(_every_class(split) for split in SPLITS),
-        *(_shares_near("FER2013's", _official_shares(), split, bounds) for split in SPLITS),
-        *(_shares_near("the other splits'", _shares(table, without=split), split, bounds) for split in SPLITS),
+        *(_shares_close_to("FER2013", _official_shares(), split, bounds) for split in SPLITS),
+        *(_shares_close_to("the other splits", _shares(table, without=split), split, bounds) for split in SPLITS),
         *_sizes(report, bounds.count_tolerance),
         *(_as_reported(split, sum(report.kept.get(split, ()))) for split in SPLITS),
-        *(_few_repeats(split, bounds.max_cross_split_duplicates) for split in SPLITS[1:]),
-        *(_mean_between("brightness", "mean", bounds.pixel_mean, split) for split in SPLITS),
-        *(_mean_between("contrast", "std", bounds.pixel_std, split) for split in SPLITS),
+        *(_few_duplicates(split, bounds.max_cross_split_duplicates) for split in SPLITS[1:]),
+        *(_brightness(bounds.pixel_mean, split) for split in SPLITS),
+        *(_contrast(bounds.pixel_std, split) for split in SPLITS),
     ]
     dropped = report.dropped.blank + report.dropped.duplicates
-    accounts = [
+    counts = [
         _expect(
             gxe.ExpectColumnPairValuesAToBeGreaterThanB,
-            "no image from nowhere",
-            "no split with more images kept than read",
+            "no more images kept than read",
+            "read >= kept in every split",
             column_A="read",
             column_B="kept",
             or_equal=True,
         ),
         _expect(
             gxe.ExpectColumnSumToBeBetween,
-            "no image lost",
-            f"read less kept is the {dropped:,} dropped",
-            column="gone",
+            "dropped images add up",
+            f"read - kept = {dropped:,} dropped",
+            "gone",
             min_value=dropped,
             max_value=dropped,
         ),
@@ -112,43 +100,34 @@ def prepared(manifest: pd.DataFrame, report: PreparedReport, bounds: Validate) -
     return (
         _suite("prepared-images", manifest, images),
         _suite("prepared-splits", table, splits),
-        _suite("prepared-report", frames.ledger(report), accounts),
+        _suite("prepared-report", frames.image_counts(report), counts),
     )
 
 
 def augmented(
     added: pd.DataFrame, manifest: pd.DataFrame, report: AugmentedReport, bounds: Validate
 ) -> tuple[Suite, ...]:
-    """The suites of the augmented data.
+    """Return the suites of the augmented data.
 
     Args:
         added: data/augmented/manifest.parquet as it was read, good or bad: the added images only.
-        manifest: data/prepared/manifest.parquet, which the origins point into.
-        report: what `augment` says it was asked for and did.
+        manifest: data/prepared/manifest.parquet, which the origins refer to.
+        report: the share that `augment` aimed at, and its class counts.
         bounds: `validate` of params.yaml.
     """
-    images = [
-        *_schema(AUGMENTED_TYPES),
-        _expect(gxe.ExpectColumnValuesToBeInSet, "training images only", "train", column="split", value_set=["train"]),
-    ]
+    images = [*_schema(AUGMENTED_TYPES), _in_set("training images only", "train", "split", ["train"])]
     origins = [
         _expect(
             gxe.ExpectColumnValuesToNotBeInSet,
-            "origins exist",
+            "origin exists",
             "an image of the prepared data",
-            column="origin_split",
+            "origin_split",
             value_set=[frames.ABSENT],
         ),
-        _expect(
-            gxe.ExpectColumnValuesToBeInSet,
-            "no copy from validation or test",
-            "an origin in train",
-            column="origin_split",
-            value_set=["train", frames.ABSENT],
-        ),
+        _in_set("no leakage from validation or test", "an origin in train", "origin_split", ["train", frames.ABSENT]),
         _expect(
             gxe.ExpectColumnPairValuesToBeEqual,
-            "labels as their origins'",
+            "same label as the origin",
             "the label of its origin",
             column_A="expression",
             column_B="origin_expression",
@@ -157,18 +136,15 @@ def augmented(
     ]
     # Where nothing had to be added there are no pixels to judge.
     if len(added):
-        origins += [
-            _mean_between("brightness", "mean", bounds.pixel_mean),
-            _mean_between("contrast", "std", bounds.pixel_std),
-        ]
+        origins += [_brightness(bounds.pixel_mean), _contrast(bounds.pixel_std)]
     counts = frames.class_counts(added, manifest, report)
     total, raised = int(counts["after"].sum()), counts.loc[counts["added"] > 0, "expression"]
     shares = [_share_reached(name, report.min_share, total, name in set(raised)) for name in NAMES]
     reported = [
         _expect(
             gxe.ExpectColumnPairValuesToBeEqual,
-            f"counts {when} as reported",
-            "(counted, in report.json) equal for each class",
+            f"class counts {when} augmentation",
+            "(counted, in report.json) equal for every class",
             column_A=when,
             column_B=f"reported_{when}",
         )
@@ -182,8 +158,19 @@ def augmented(
     )
 
 
+def scored(table: pd.DataFrame) -> tuple[Suite, ...]:
+    """Return the suite of a table of scored images, a row an image; see `ferops.data.scored_table`."""
+    images = [
+        *_no_nulls(map(str, table)),
+        _unique("digest", "no image twice"),
+        _in_set("known labels", "one of the seven expressions", "label", NAMES),
+        *(_between(f"probability of {name}", "0 to 1", name, low=0, high=1) for name in NAMES),
+    ]
+    return (_suite("scored-images", table, images),)
+
+
 def _suite(name: str, table: pd.DataFrame, expectations: Sequence[Expectation]) -> Suite:
-    """The expectations on columns that the table has: one that it lacks is named by the check of its columns."""
+    """Keep the expectations on columns that the table has: one that it lacks is named by the check of its columns."""
     subjects = {"rows", *table.columns}
     return Suite(name, table, tuple(each for each in expectations if (each.meta or {})["subject"] in subjects))
 
@@ -192,77 +179,94 @@ def _expect(
     kind: Callable[..., Expectation],
     check: str,
     expected: str,
+    column: str | None = None,
     *,
     split: str | tuple[str, ...] | None = None,
     unit: str = "",
     **arguments: Any,
 ) -> Expectation:
-    """One expectation of Great Expectations, with its name and plain words, where asked for on the rows of a split."""
+    """Make one expectation with a name and a description, on the rows of a split where one is given."""
     splits = (split,) if isinstance(split, str) else split
     if splits:
         arguments["row_condition"] = Column("split") == splits[0] if len(splits) == 1 else Column("split").is_in(splits)
+    if column:
+        arguments["column"] = column
     where = " and ".join(splits or ())
-    subject = arguments.get("column") or arguments.get("column_A") or "rows"
+    subject = column or arguments.get("column_A") or "rows"
     return kind(
         description=f"{where}: {check}: {expected}" if where else f"{check}: {expected}",
-        meta={"check": check, "subject": subject, "split": where or None, "expected": expected, "unit": unit},
+        meta={"name": check, "subject": subject, "split": where or None, "expected": expected, "unit": unit},
         **arguments,
     )
 
 
-def _schema(types: dict[str, str], nullable: Sequence[str] = ()) -> list[Expectation]:
-    """Columns in order, their types, no nulls, ids unique, labels known."""
+def _in_set(check: str, expected: str, column: str, values: Sequence[Any]) -> Expectation:
+    return _expect(gxe.ExpectColumnValuesToBeInSet, check, expected, column, value_set=list(values))
+
+
+def _between(
+    check: str, expected: str, column: str, low: float | None = None, high: float | None = None
+) -> Expectation:
+    return _expect(gxe.ExpectColumnValuesToBeBetween, check, expected, column, min_value=low, max_value=high)
+
+
+def _mean_between(
+    check: str, expected: str, column: str, low: float | None, high: float, split: str | None = None, unit: str = ""
+) -> Expectation:
+    kind = gxe.ExpectColumnMeanToBeBetween
+    return _expect(kind, check, expected, column, split=split, unit=unit, min_value=low, max_value=high)
+
+
+def _no_nulls(columns: Iterable[str]) -> list[Expectation]:
     return [
-        _expect(gxe.ExpectTableColumnsToMatchOrderedList, "columns", ", ".join(types), column_list=list(types)),
-        *(
-            _expect(gxe.ExpectColumnTypeToBe, f"type of {name}", types[name], column=name, type_=types[name])
-            for name in types
-        ),
-        *(
-            _expect(gxe.ExpectColumnValuesToNotBeNull, f"no nulls in {name}", "a value in every row", column=name)
-            for name in types
-            if name not in nullable
-        ),
-        _expect(gxe.ExpectColumnValuesToBeUnique, "ids unique", "no id twice", column="id"),
-        _expect(
-            gxe.ExpectColumnValuesToBeInSet,
-            "known labels",
-            "a code from 0 to 6",
-            column="label",
-            value_set=list(range(len(NAMES))),
-        ),
+        _expect(gxe.ExpectColumnValuesToNotBeNull, f"no nulls in {name}", "a value in every row", name)
+        for name in columns
     ]
 
 
+def _unique(column: str, expected: str) -> Expectation:
+    return _expect(gxe.ExpectColumnValuesToBeUnique, f"unique {column}", expected, column)
+
+
+def _schema(types: Mapping[str, str], nullable: Sequence[str] = ()) -> list[Expectation]:
+    """Expect the columns in order, their types, no nulls, unique ids, known labels."""
+    return [
+        _expect(gxe.ExpectTableColumnsToMatchOrderedList, "columns", ", ".join(types), column_list=list(types)),
+        *(_expect(gxe.ExpectColumnTypeToBe, f"type of {name}", kind, name, type_=kind) for name, kind in types.items()),
+        *_no_nulls(name for name in types if name not in nullable),
+        _unique("id", "no id twice"),
+        _in_set("known labels", "a code from 0 to 6", "label", range(len(NAMES))),
+    ]
+
+
+def _not_blank(least: float) -> Expectation:
+    expected = f"a standard deviation of at least {least:g} gray levels"
+    return _between("no blank images", expected, "std", low=least)
+
+
 def _every_class(split: str) -> Expectation:
-    return _expect(
-        gxe.ExpectColumnDistinctValuesToEqualSet,
-        "every class",
-        "all seven expressions",
-        split=split,
-        column="expression",
-        value_set=list(NAMES),
-    )
+    kind = gxe.ExpectColumnDistinctValuesToEqualSet
+    return _expect(kind, "every class", "all seven expressions", "expression", split=split, value_set=list(NAMES))
 
 
-def _shares_near(whose: str, shares: list[float], split: str, bounds: Validate) -> Expectation:
+def _shares_close_to(what: str, shares: list[float], split: str, bounds: Validate) -> Expectation:
     return _expect(
         gxe.ExpectColumnKLDivergenceToBeLessThan,
-        f"class shares near {whose}",
+        f"class shares close to {what}",
         f"a KL divergence of at most {bounds.max_kl_divergence:g}",
+        "expression",
         split=split,
-        column="expression",
         partition_object={"values": list(NAMES), "weights": shares},
         threshold=bounds.max_kl_divergence,
     )
 
 
 def _sizes(report: PreparedReport, tolerance: float) -> list[Expectation]:
-    """Bounds of the number of images of each split.
+    """Expect each split's number of images within bounds.
 
     FER2013 is held to its official sizes (in folders train and validation together; random: 70/30, 10% of the 70 for
-    validation), anything else to what was read. Cleaning only takes away, so an expected size is also the upper bound;
-    a random cut that keeps duplicates together may miss its size either way.
+    validation), anything else to what was read. Cleaning only removes images, so an expected size is also the upper
+    bound; a random split that keeps duplicates together may miss its size either way.
     """
     official = {split: sum(OFFICIAL_COUNTS[split]) for split in SPLITS}
     total = sum(official.values())
@@ -292,49 +296,34 @@ def _sizes(report: PreparedReport, tolerance: float) -> list[Expectation]:
 
 
 def _as_reported(split: str, kept: int) -> Expectation:
-    return _expect(gxe.ExpectTableRowCountToEqual, "images as reported", f"the {kept:,} kept", split=split, value=kept)
+    kind = gxe.ExpectTableRowCountToEqual
+    return _expect(kind, "number of images as in report.json", f"{kept:,} kept", split=split, value=kept)
 
 
-def _few_repeats(split: str, most: float) -> Expectation:
-    return _expect(
-        gxe.ExpectColumnMeanToBeBetween,
-        "duplicates of an earlier split",
-        f"at most {most:.2%} of the images",
-        split=split,
-        unit="%",
-        column="duplicate_earlier",
-        max_value=most,
-    )
+def _few_duplicates(split: str, most: float) -> Expectation:
+    """Bound the share of images that are duplicates of one in an earlier split."""
+    expected = f"at most {most:.2%} of the images"
+    return _mean_between("duplicates across splits", expected, "duplicate_earlier", None, most, split, unit="%")
 
 
-def _mean_between(check: str, column: str, bounds: Interval, split: str | None = None) -> Expectation:
-    return _expect(
-        gxe.ExpectColumnMeanToBeBetween,
-        check,
-        f"{column} of {bounds.min:g} to {bounds.max:g} grey levels on average",
-        split=split,
-        column=column,
-        min_value=bounds.min,
-        max_value=bounds.max,
-    )
+def _brightness(bounds: Interval, split: str | None = None) -> Expectation:
+    expected = f"a mean of {bounds.min:g} to {bounds.max:g} gray levels"
+    return _mean_between("brightness", expected, "mean", bounds.min, bounds.max, split)
+
+
+def _contrast(bounds: Interval, split: str | None = None) -> Expectation:
+    expected = f"a standard deviation of {bounds.min:g} to {bounds.max:g} gray levels on average"
+    return _mean_between("contrast", expected, "std", bounds.min, bounds.max, split)
 
 
 def _share_reached(name: str, least: float, total: int, raised: bool) -> Expectation:
-    """The share of a class in the augmented training set; a class that got copies is raised no further than asked.
+    """Bound the share of a class in the augmented training set; a class that got copies has no more than the minimum.
 
     Two images of slack: the class's own count is rounded, and so is the total.
     """
     slack = 2 / max(total, 1)
-    return _expect(
-        gxe.ExpectColumnMeanToBeBetween,
-        f"share of {name}",
-        f"{least:.2%}, raised to it" if raised else f"at least {least:.2%}",
-        split=None,
-        unit="%",
-        column=name,
-        min_value=least - slack,
-        max_value=least + slack if raised else 1,
-    )
+    expected = f"{least:.2%} after augmentation" if raised else f"at least {least:.2%}"
+    return _mean_between(f"share of {name}", expected, name, least - slack, least + slack if raised else 1, unit="%")
 
 
 def _official_shares() -> list[float]:
@@ -343,7 +332,7 @@ def _official_shares() -> list[float]:
 
 
 def _shares(table: pd.DataFrame, without: str) -> list[float]:
-    """Class shares of the two other splits together; even shares where they are empty, which other checks report."""
+    """Return the class shares of the other splits together; equal ones where these are empty, which fails elsewhere."""
     counts = table.loc[table["split"] != without, "expression"].value_counts().reindex(list(NAMES), fill_value=0)
     total = float(counts.sum())
     return [float(count) / total if total else 1 / len(NAMES) for count in counts]

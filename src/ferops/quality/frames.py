@@ -1,4 +1,4 @@
-"""Tables that the expectations look at, derived from the manifests with pandas alone.
+"""Derive the tables that the expectations are about from the manifests, with pandas alone.
 
 They never fail on bad data: a column that is missing, of a wrong type or holds an unknown value becomes nulls here, and
 is named by the expectations on the manifest as it was read.
@@ -10,15 +10,16 @@ from ferops.labels import NAMES, SPLITS
 from ferops.quality.reports import AugmentedReport, PreparedReport
 
 ABSENT = "absent"
-"""Stands for the split of an origin that the prepared manifest does not know."""
+"""The split of an origin that is not in the prepared manifest."""
 
 
 def by_split(manifest: pd.DataFrame) -> pd.DataFrame:
-    """The images of the three known splits, with what is judged split by split.
+    """Return the images of the three known splits, with the columns that are checked split by split.
 
     Returns:
-        split str; expression: name or null; mean, std float64: grey levels; duplicate_earlier float64: 1 where the
-        image repeats one of an earlier split (train, validation, test in this order), else 0, so its mean is a share.
+        split str; expression: name or null; mean, std float64: gray levels; duplicate_earlier float64: 1 where the
+        image is a duplicate of one in an earlier split (train, validation, test in this order), else 0, so its mean is
+        a share.
     """
     order = _column(manifest, "split").map({split: place for place, split in enumerate(SPLITS)})
     group = _numbers(manifest, "duplicate_of")
@@ -35,8 +36,8 @@ def by_split(manifest: pd.DataFrame) -> pd.DataFrame:
     return frame[order.notna()].reset_index(drop=True)
 
 
-def ledger(report: PreparedReport) -> pd.DataFrame:
-    """One row a split: images read, kept and gone between the two, as the report has them."""
+def image_counts(report: PreparedReport) -> pd.DataFrame:
+    """Return one row a split: images read, kept and the difference of the two, by the report."""
     frame = pd.DataFrame(
         {
             "split": SPLITS,
@@ -48,7 +49,7 @@ def ledger(report: PreparedReport) -> pd.DataFrame:
 
 
 def with_origins(added: pd.DataFrame, prepared: pd.DataFrame) -> pd.DataFrame:
-    """The added images, each beside the prepared image that it was made from.
+    """Join the added images with the prepared images that they were made from.
 
     Returns:
         expression, origin_expression: name or null; origin_split: its split, or `ABSENT`; mean, std float64.
@@ -70,16 +71,16 @@ def with_origins(added: pd.DataFrame, prepared: pd.DataFrame) -> pd.DataFrame:
 
 
 def training_set(added: pd.DataFrame, prepared: pd.DataFrame) -> pd.DataFrame:
-    """One row an image of the augmented training set, one column an expression: 1 where it shows it, else 0.
+    """Return the one-hot labels of the augmented training set: one row an image, one column an expression.
 
-    So the mean of a column (float64) is the share of its class.
+    The mean of a column (float64) is the share of its class.
     """
     shown = pd.concat([_expressions(prepared[_in_train(prepared)]), _expressions(added)], ignore_index=True)
     return pd.DataFrame({name: shown.eq(name).astype("float64") for name in NAMES})
 
 
 def class_counts(added: pd.DataFrame, prepared: pd.DataFrame, report: AugmentedReport) -> pd.DataFrame:
-    """One row an expression: training images before and after, counted in the data and as reported; and those added."""
+    """Return one row an expression: training images before and after, counted and as reported; and those added."""
     before = _expressions(prepared[_in_train(prepared)]).value_counts().reindex(list(NAMES), fill_value=0)
     new = _expressions(added).value_counts().reindex(list(NAMES), fill_value=0)
     return pd.DataFrame(
@@ -95,7 +96,7 @@ def class_counts(added: pd.DataFrame, prepared: pd.DataFrame, report: AugmentedR
 
 
 def _column(manifest: pd.DataFrame, name: str) -> pd.Series:
-    """A column of the manifest, or nulls where it has none of that name."""
+    """Return a column of the manifest, or nulls where it has none of that name."""
     return manifest[name] if name in manifest else pd.Series(pd.NA, index=manifest.index, dtype=object)
 
 

@@ -1,4 +1,4 @@
-"""The reports that `preprocess` and `augment` write beside their arrays, read back strictly."""
+"""Read the reports that `preprocess` and `augment` write beside their arrays, strictly."""
 
 from pathlib import Path
 from typing import Annotated, Literal, Self
@@ -12,7 +12,7 @@ ClassCounts = Annotated[tuple[Count, ...], Field(min_length=7, max_length=7)]
 
 
 class BadReport(FeropsError):
-    """A report.json is missing, is not JSON or lacks what a gate reads from it."""
+    """A report.json is missing, is not JSON or lacks a key that a gate needs."""
 
 
 class _Report(BaseModel):
@@ -20,7 +20,7 @@ class _Report(BaseModel):
 
     @classmethod
     def load(cls, path: Path) -> Self:
-        """The report in a file.
+        """Read the report in a file.
 
         Raises:
             BadReport: naming the file, the key and what is wrong with it.
@@ -36,7 +36,7 @@ class _Report(BaseModel):
 
 
 class Dropped(BaseModel):
-    """How many images the cleaning took out, by reason."""
+    """Numbers of images that the cleaning removed, by reason."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -45,7 +45,7 @@ class Dropped(BaseModel):
 
 
 class PreparedReport(_Report):
-    """What `preprocess` read, kept and dropped: images per class (in code order) of each split."""
+    """The report of `preprocess`: images read, kept and dropped, per class (in code order) of each split."""
 
     dataset: Literal["sample", "fer2013", "other"]
     split: Literal["official", "random", "folders"]
@@ -55,7 +55,7 @@ class PreparedReport(_Report):
 
 
 class AugmentedReport(_Report):
-    """What `augment` was asked for and did: training images per class (in code order)."""
+    """The report of `augment`: the minimum share, and training images per class (in code order) before and after."""
 
     min_share: float = Field(ge=0, le=1)
     before: ClassCounts

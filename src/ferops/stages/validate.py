@@ -1,25 +1,20 @@
-"""Stage `validate`: Great Expectations passes or fails what was prepared, or what was augmented.
+"""Stage `validate`: Great Expectations passes or fails the prepared data, or the augmented data.
 
-What trains depends on data/gates/ alone, which holds no time: validating again retrains nothing.
+The later stages depend on data/gates/ alone, which holds no time: validating again retrains nothing.
 """
 
 import hashlib
 import json
 import shutil
 import sys
-from collections.abc import Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pandas as pd
 
 from ferops import params
 from ferops.errors import FeropsError
-
-if TYPE_CHECKING:
-    from ferops.quality.checkpoint import CheckResult, GateResult
 
 GATES = ("prepared", "augmented")
 
@@ -29,7 +24,7 @@ class BadManifest(FeropsError):
 
 
 def main(*arguments: str) -> None:
-    """Judge one gate; write reports/validate/GATE and, only where it passed, data/gates/GATE.json."""
+    """Validate one gate; write reports/validate/GATE and, only where it passed, data/gates/GATE.json."""
     if len(arguments) != 1 or arguments[0] not in GATES:
         print(f"validate: expected one argument, {' or '.join(GATES)}; found {list(arguments)}", file=sys.stderr)
         sys.exit(2)
@@ -37,14 +32,14 @@ def main(*arguments: str) -> None:
 
 
 def validate(what: str) -> None:
-    """Judge the data of `what`: "prepared" or "augmented".
+    """Validate the data of a gate, "prepared" or "augmented", and write its reports.
 
     Raises:
-        GateFailed: at least one check failed; they were printed, and the reports are written.
+        GateFailed: at least one check failed; each was printed, and the reports are written.
         BadManifest, BadReport: the data cannot be read.
     """
-    # Great Expectations takes seconds to import: a wrong argument is told at once.
-    from ferops.quality import checkpoint, expectations
+    # Great Expectations takes seconds to import: a wrong argument is reported at once.
+    from ferops.quality import expectations, validation
     from ferops.quality.reports import AugmentedReport, PreparedReport
 
     gate = Path("data/gates", f"{what}.json")
@@ -61,16 +56,26 @@ def validate(what: str) -> None:
         manifest = _read_manifest("augmented")
         suites = expectations.augmented(manifest, prepared, AugmentedReport.load(report), bounds)
 
-    result = checkpoint.run(what, suites, reports / "docs")
+    results = validation.run(what, suites, reports / "docs")
+    failures = [check for check in results if not check.passed]
     digest = _digest(manifest)
-    _write_json(reports / "validation.json", _record(what, result, digest, checkpoint.VERSION))
-    if not result.passed:
-        print(_table(result.failures), file=sys.stderr)
-        raise checkpoint.GateFailed(
-            f"{what}: {len(result.failures)} of {len(result.results)} checks failed; see {reports / 'docs/index.html'}"
+    record = {
+        "gate": what,
+        "passed": not failures,
+        "time": datetime.now(UTC).isoformat(timespec="seconds"),
+        "great_expectations": validation.VERSION,
+        "digest": digest,
+        "failed": len(failures),
+        "checks": [asdict(check) for check in results],
+    }
+    _write_json(reports / "validation.json", record)
+    if failures:
+        print(*failures, sep="\n", file=sys.stderr)
+        raise validation.GateFailed(
+            f"{what}: {len(failures)} of {len(results)} checks failed; see {reports / 'docs/index.html'}"
         )
     _write_json(gate, {"gate": what, "passed": True, "digest": digest})
-    print(f"{what}: all {len(result.results)} checks passed on {len(manifest):,} images")
+    print(f"{what}: all {len(results)} checks passed on {len(manifest):,} images")
 
 
 def _read_manifest(what: str) -> pd.DataFrame:
@@ -84,30 +89,8 @@ def _read_manifest(what: str) -> pd.DataFrame:
 
 
 def _digest(manifest: pd.DataFrame) -> str:
-    """SHA-256 of the manifest's content as CSV: parquet's bytes name the release that wrote them."""
+    """Return the SHA-256 of the manifest as CSV: parquet's bytes contain the release that wrote them."""
     return hashlib.sha256(manifest.to_csv(index=False, lineterminator="\n").encode()).hexdigest()
-
-
-def _record(what: str, result: "GateResult", digest: str, version: str) -> dict[str, object]:
-    return {
-        "gate": what,
-        "passed": result.passed,
-        "time": datetime.now(UTC).isoformat(timespec="seconds"),
-        "great_expectations": version,
-        "digest": digest,
-        "failed": len(result.failures),
-        "checks": [asdict(check) for check in result.results],
-    }
-
-
-def _table(failures: Sequence["CheckResult"]) -> str:
-    """The failed checks as aligned columns; what was observed comes last, for it may be long."""
-    rows = [("failed check", "split", "expected", "observed")]
-    rows += [(check.name, check.split or "-", check.expected, check.observed) for check in failures]
-    widths = [max(len(row[column]) for row in rows) for column in range(3)]
-    return "\n".join(
-        "  ".join([*(cell.ljust(width) for cell, width in zip(row, widths, strict=False)), row[3]]) for row in rows
-    )
 
 
 def _write_json(path: Path, content: object) -> None:

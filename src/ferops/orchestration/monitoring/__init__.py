@@ -1,1 +1,1 @@
-"""Score folders of images with the registered model, and compare the latest with what it was trained on."""
+"""Score folders of images with the registered model, and detect drift between them and its training data."""

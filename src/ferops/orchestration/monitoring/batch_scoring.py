@@ -1,4 +1,4 @@
-"""Scoring a folder of images: what is new in it, batch by batch."""
+"""Score the new images of a folder, batch by batch."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -7,19 +7,19 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ferops.data import scored
+from ferops.data import scored_table
 from ferops.data.readers import image_files
 from ferops.data.readers.image_files import UnreadableFile
 from ferops.tracking.registry.loading import Network
 
 
 class Plan(NamedTuple):
-    """What one run has to do.
+    """The work of one scoring run.
 
     Fields:
         folder: of the images. output: of the table. run: its name.
-        batches: the files to read, in order; those that the same weights have scored are not among them.
-        found: files in the folder. known: those that are left out.
+        batches: the files to read, in order, without those that the same weights have scored.
+        found: number of files in the folder. known: number of those that are left out.
     """
 
     folder: Path
@@ -31,14 +31,14 @@ class Plan(NamedTuple):
 
 
 class ScoringResult(NamedTuple):
-    """What came of a batch: images of each predicted class, and the files that could not be read."""
+    """The result of a batch: number of images of each predicted class, and the files that could not be read."""
 
     predicted: Counter[str]
     bad: list[UnreadableFile]
 
 
 def plan(folder: Path, output: Path, weights_digest: str, batch_size: int) -> Plan:
-    """Find what is new: by the content of the files, so a changed file is, and one that was renamed is not.
+    """Find the new images by the digest of their files: a changed file is new, a renamed one is not.
 
     Args:
         folder: of the images.
@@ -48,28 +48,28 @@ def plan(folder: Path, output: Path, weights_digest: str, batch_size: int) -> Pl
 
     Raises:
         NoImages: the folder is not there, cannot be read or is empty.
-        BadScored: a part of the table cannot be read.
+        BadScoredTable: a part of the table cannot be read.
     """
     found = image_files.find(folder)
-    scored.delete_stale_parts(output)
-    seen: set[str | None] = {*scored.known(output, weights_digest)}
+    scored_table.delete_stale_parts(output)
+    seen: set[str | None] = {*scored_table.scored_digests(output, weights_digest)}
     new: list[Path] = []
     for path, digest in zip(found, image_files.digests(found), strict=True):
-        if digest is None or digest not in seen:  # without a digest: reading it will tell why
+        if digest is None or digest not in seen:  # no digest: unreadable, `read` reports why
             new.append(path)
         if digest is not None:
             seen.add(digest)
     batches = tuple(tuple(new[at : at + batch_size]) for at in range(0, len(new), batch_size))
-    return Plan(folder, output, scored.new_run(), batches, found=len(found), known=len(found) - len(new))
+    return Plan(folder, output, scored_table.new_run(), batches, found=len(found), known=len(found) - len(new))
 
 
 def score(batch: Sequence[Path], plan: Plan, network: Network) -> ScoringResult:
-    """Read a batch, ask the network, and add a part to the table."""
+    """Read a batch, predict it with the network, and add a part to the table."""
     faces, bad = image_files.read(batch, plan.folder)
     if not faces:
         return ScoringResult(Counter(), bad)
     probabilities = np.asarray(network.predict(np.stack([face.pixels for face in faces])))
-    part = scored.table(
+    part = scored_table.make_part(
         faces,
         probabilities,
         kernel=network.kernel,
@@ -77,5 +77,5 @@ def score(batch: Sequence[Path], plan: Plan, network: Network) -> ScoringResult:
         weights_digest=network.weights_digest,
         run=plan.run,
     )
-    scored.add(plan.output, part)
+    scored_table.add(plan.output, part)
     return ScoringResult(Counter(part["label"]), bad)

@@ -1,103 +1,102 @@
-"""Monitoring: the latest scored images held against what the network knows, and the report of it."""
+"""Compare the latest scored images with what the network was trained on, and write the drift report."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
+import pandas as pd
+
 from ferops import params
-from ferops.data import scored
+from ferops.data import scored_table
 from ferops.data.statistics import STATISTICS
 from ferops.errors import FeropsError
-from ferops.orchestration.monitoring import reference
-from ferops.quality import checkpoint, drift, drift_plots
-from ferops.quality.checkpoint import GateResult
-from ferops.quality.drift import Shift
+from ferops.orchestration.monitoring import drift, drift_plots, reference
+from ferops.orchestration.monitoring.drift import Shift
+from ferops.quality import expectations, validation
+from ferops.quality.validation import CheckResult
 from ferops.tracking import store
 from ferops.tracking.registry import versions
 from ferops.tracking.store import MODEL
 from ferops.tracking.tags import WEIGHTS_DIGEST
 
 REPORTS: Final = Path("reports/monitoring")
-"""The latest report, below the clone's root: each replaces the one before."""
+"""Folder of the latest report, below the clone's root; each report replaces the one before."""
 
 PICTURE: Final = "histograms.png"
 
-_ABOUT: Final = {**STATISTICS, drift.SHARES: "shares of the predicted expressions"}
+_DESCRIPTIONS: Final = {**STATISTICS, drift.LABEL: "shares of the predicted expressions"}
 
 
 class TooFew(FeropsError):
-    """Too few images were scored to say anything of them."""
+    """Too few images were scored to compare them."""
 
 
 class Finding(NamedTuple):
-    """What was seen.
+    """The result of a comparison.
 
     Fields:
         version: of the network.
-        images: how many were looked at. runs: of scoring, that they came in.
-        known: training images that they were held against; predicted: validation images, for the classes.
+        images: number of scored images. runs: number of scoring runs that they come from.
+        training: number of training images, the reference of the pixel statistics.
+        validation: number of validation images, the reference of the predicted classes.
         shifts: every column with its index.
-        result: what Great Expectations says.
+        failures: the columns that drifted, then the checks of the table that failed in Great Expectations.
     """
 
     version: int
     images: int
     runs: int
-    known: int
-    predicted: int
+    training: int
+    validation: int
     shifts: tuple[Shift, ...]
-    result: GateResult
+    failures: tuple[CheckResult, ...]
 
     @property
     def verdict(self) -> str:
-        """In one line: what drifted, and what else does not hold."""
-        where = f"{self.images:,} images scored by {MODEL} version {self.version}"
-        if self.result.passed:
-            return f"no drift in {where}"
-        drifted = [
-            f"{each.column} ({each.psi:.2f}, limit {each.limit:.2f})" for each in self.shifts if each.has_drifted
-        ]
-        others = [f"{check.name} ({check.observed})" for check in self.result.failures if check.name not in _stability]
-        parts = [f"drift of {', '.join(drifted)}"] if drifted else []
-        return f"{'; '.join([*parts, *others])} in {where}"
-
-
-_stability: Final = {f"stability of {name}" for name in _ABOUT}
+        """The failures in one line."""
+        failed = [f"{check.name} ({check.observed}, expected {check.expected})" for check in self.failures]
+        return f"{'; '.join(failed) or 'no drift'} in {self.images:,} images scored by {MODEL} version {self.version}"
 
 
 def examine(folder: Path, model: str, settings: params.Monitoring, root: Path = Path()) -> Finding:
-    """Hold the latest scored images against what the network knows, and write the report into `REPORTS`.
+    """Compare the latest scored images with the network's reference, and write the report into `REPORTS`.
 
     Args:
         folder: of the scored images.
-        model: `fer-vgg16@ALIAS` or `fer-vgg16/NUMBER`; what other networks have scored is left out.
+        model: `fer-vgg16@ALIAS` or `fer-vgg16/NUMBER`; images that other networks have scored are left out.
         settings: `monitoring` of params.yaml.
         root: the clone.
 
     Raises:
         TooFew: fewer than `monitoring.min_images` were scored.
         UnknownVersion, MissingArtifact: there is no such network, or it has lost its predictions.
-        NoReference: the data that it was trained on are not to be had.
-        BadScored: a part of the table cannot be read.
+        NoReference: its training data cannot be found.
+        BadScoredTable: a part of the table cannot be read.
         TrackingUnreachable, TrackingFailed: the store does not answer, or refuses.
     """
     with store.session() as opened:
         version = versions.resolve(opened, model)
-        latest = scored.latest(folder, str(version.tags.get(WEIGHTS_DIGEST)), settings.min_images)
+        latest = scored_table.latest(folder, str(version.tags.get(WEIGHTS_DIGEST)), settings.min_images)
         if len(latest) < settings.min_images:
             raise TooFew(
                 f"{len(latest)} images in {folder} were scored by {MODEL} version {version.version}; "
                 f"monitoring.min_images is {settings.min_images}"
             )
         name = f"{MODEL}/{version.version}"
-        predicted, known = reference.predicted(opened, name), reference.statistics(opened, name, root)
-    shifts = drift.compare(known, predicted, latest, settings.max_psi)
-    suites = drift.suites(latest, list(scored.COLUMNS), shifts)
-    result = checkpoint.run("monitoring", suites, root / REPORTS / "docs")
+        predicted, training = reference.predicted(opened, name), reference.statistics(opened, name, root)
+    shifts = drift.compare(training, predicted, latest, settings.max_psi)
+    checks = check(latest, shifts, root / REPORTS / "docs")
     finding = Finding(
-        int(version.version), len(latest), latest["run"].nunique(), len(known), len(predicted), shifts, result
+        version=int(version.version),
+        images=len(latest),
+        runs=latest["run"].nunique(),
+        training=len(training),
+        validation=len(predicted),
+        shifts=shifts,
+        failures=tuple(result for result in checks if not result.passed),
     )
     (root / REPORTS / "report.json").write_text(json.dumps(_as_json(finding), indent=2) + "\n", encoding="utf-8")
     (root / REPORTS / "report.md").write_text("\n".join(markdown(finding)), encoding="utf-8")
@@ -105,36 +104,64 @@ def examine(folder: Path, model: str, settings: params.Monitoring, root: Path = 
     return finding
 
 
+def check(latest: pd.DataFrame, shifts: Sequence[Shift], docs_folder: Path) -> list[CheckResult]:
+    """Check the table with Great Expectations, and write its Data Docs, which list every shift too.
+
+    Args:
+        latest: the scored images.
+        shifts: of `drift.compare`.
+        docs_folder: replaced whole by the pages.
+
+    Returns:
+        A result for each shift, then those of the table.
+    """
+    drifts = [
+        CheckResult(
+            name=f"drift of {shift.column}",
+            subject=shift.column,
+            split=None,
+            passed=not shift.has_drifted,
+            expected=f"a PSI of at most {shift.limit:.3f}",
+            observed=f"{shift.psi:.3f}",
+        )
+        for shift in shifts
+    ]
+    return drifts + validation.run("monitoring", expectations.scored(latest), docs_folder, drifts)
+
+
 def markdown(finding: Finding) -> Iterator[str]:
-    """Lines of a page: the verdict, every index, and what else does not hold."""
-    yield f"# {'No drift' if finding.result.passed else 'Drift'}"
+    """Yield the lines of the report: the verdict, and every column with its index."""
+    yield f"# {'Drift' if finding.failures else 'No drift'}"
     yield ""
     yield f"{finding.verdict}."
     yield ""
-    yield f"Held against {finding.known:,} training images, and the classes against what the same network predicts of "
-    yield f"{finding.predicted:,} validation images. Runs of scoring: {finding.runs}."
+    yield f"Pixel statistics are compared with {finding.training:,} training images, predicted expressions with the "
+    yield f"network's predictions on {finding.validation:,} validation images. Scoring runs: {finding.runs}."
     yield ""
-    yield "| column | | index | limit | |"
+    yield "| column | | PSI | limit | |"
     yield "| --- | --- | ---: | ---: | --- |"
-    for each in finding.shifts:
-        verdict = "**drift**" if each.has_drifted else "ok"
-        yield f"| {each.column} | {_ABOUT[each.column]} | {each.psi:.3f} | {each.limit:.3f} | {verdict} |"
+    for shift in finding.shifts:
+        verdict = "**drift**" if shift.has_drifted else "ok"
+        yield f"| {shift.column} | {_DESCRIPTIONS[shift.column]} | {shift.psi:.3f} | {shift.limit:.3f} | {verdict} |"
     yield ""
-    for check in finding.result.failures:
-        if check.name not in _stability:
-            yield f"- {check.name}: {check.observed}, expected {check.expected}"
 
 
 def _as_json(finding: Finding) -> dict[str, Any]:
     return {
         "time": datetime.now(UTC).isoformat(timespec="seconds"),
         "model": f"{MODEL}/{finding.version}",
-        "passed": finding.result.passed,
+        "passed": not finding.failures,
         "verdict": finding.verdict,
-        "images": {"scored": finding.images, "training": finding.known, "validation": finding.predicted},
-        "shifts": drift.as_json(finding.shifts),
-        "failed": [
-            {"check": check.name, "expected": check.expected, "observed": check.observed}
-            for check in finding.result.failures
+        "images": {"scored": finding.images, "training": finding.training, "validation": finding.validation},
+        "shifts": [
+            {
+                "column": shift.column,
+                "psi": round(shift.psi, 4),
+                "limit": round(shift.limit, 4),
+                "drifted": shift.has_drifted,
+                "bins": dict(zip(shift.bins.index, shift.bins.round(4).to_dict("records"), strict=True)),
+            }
+            for shift in finding.shifts
         ],
+        "failed": [asdict(check) for check in finding.failures],
     }

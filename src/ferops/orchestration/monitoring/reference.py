@@ -1,4 +1,4 @@
-"""What scored images are held against: the data that a network was trained on, and what it predicts of others."""
+"""The reference that scored images are compared with: a network's training data, and its predictions on validation."""
 
 import hashlib
 import json
@@ -25,11 +25,11 @@ _DATA_MD5: Final = "ferops.data_md5"
 
 
 class NoReference(FeropsError):
-    """The data that a network was trained on are not to be had."""
+    """The training data of a network cannot be found."""
 
 
 def predicted(store: Store, reference: str) -> pd.Series:
-    """Names of the classes that a network predicts on its validation images, which it was not trained on.
+    """Return the names of the classes that a network predicts on its validation images, which it was not trained on.
 
     Raises:
         UnknownVersion, MissingArtifact: there is no such version, or it has lost its predictions.
@@ -40,11 +40,11 @@ def predicted(store: Store, reference: str) -> pd.Series:
 
 
 def statistics(store: Store, reference: str, root: Path = Path()) -> pd.DataFrame:
-    """Pixel statistics of the training images of a network: a row an image, the columns of `STATISTICS`.
+    """Return the pixel statistics of the training images of a network: a row an image, the columns of `STATISTICS`.
 
     They are those of data/prepared, median filtered as the network sees them, without the augmented copies. Where the
     clone has other data now, those of the network's commit come from DVC's cache, else from its remote. The statistics
-    are kept in .scratch/ under the data's md5: it is done once.
+    are cached in .scratch/ under the data's md5, so they are computed once.
 
     Args:
         store: the open store.
@@ -57,50 +57,50 @@ def statistics(store: Store, reference: str, root: Path = Path()) -> pd.DataFram
     """
     version = versions.resolve(store, reference)
     md5 = str(version.tags.get(_DATA_MD5))
-    kept = root / SCRATCH / "statistics" / f"{md5}.parquet"
-    if kept.is_file():
-        table = pd.read_parquet(kept)
+    cached = root / SCRATCH / "statistics" / f"{md5}.parquet"
+    if cached.is_file():
+        table = pd.read_parquet(cached)
         if list(table) == list(STATISTICS):
             return table
     found = _measure(root, md5)
-    table = _from_dvc(int(version.version), str(version.tags.get(tags.TRAINING)), md5, root) if found is None else found
-    with replacing(kept) as scratch:
+    table = _from_dvc(version.version, str(version.tags.get(tags.TRAINING)), md5, root) if found is None else found
+    with replacing(cached) as scratch:
         table.to_parquet(scratch, index=False)
     return table
 
 
 def _from_dvc(version: int, training: str, md5: str, root: Path) -> pd.DataFrame:
-    name = f"{MODEL} version {version}"
+    data = f"the training data of {MODEL} version {version} ({md5})"
     source = DvcLockHistory(root).source(training)
     if source is None:
         raise NoReference(
-            f"the data that {name} was trained on ({md5}) are not in {root / PREPARED}, and no commit holds its "
-            "dvc.lock; check its data out, or commit the dvc.lock of its training"
+            f"{data} are not in {root / PREPARED}, and no commit holds its dvc.lock; check its data out, or commit the "
+            "dvc.lock of its training"
         )
     try:
         with worktree(source.commit, root) as folder:
-            for word in ("checkout", "pull"):
-                dvc(folder, word, PREPARED)
+            for command in ("checkout", "pull"):
+                dvc(folder, command, PREPARED)
                 table = _measure(folder, md5)
                 if table is not None:
                     return table
     except RepositoryError as error:
-        raise NoReference(f"the data that {name} was trained on cannot be had: {error}") from None
+        raise NoReference(f"{data} cannot be restored: {error}") from None
     raise NoReference(
-        f"the data that {name} was trained on ({md5}) are neither in DVC's cache nor in a remote; bring them back by "
-        "`dvc pull`, or promote a network that was trained on data that are there"
+        f"{data} are neither in DVC's cache nor in a remote; restore them with `dvc pull`, or promote a network whose "
+        "training data are there"
     )
 
 
 def _measure(root: Path, md5: str) -> pd.DataFrame | None:
-    """The statistics of the training images of a clone; None where its data are others or none."""
+    """Compute the statistics of the training images of a clone; None where it has other data or none."""
     if _md5(root / PREPARED) != md5:
         return None
     return measure(prepared.load(root / PREPARED).split("train")[0])
 
 
 def _md5(folder: Path) -> str:
-    """A folder's md5 as DVC has it in dvc.lock: of the list of its files and theirs."""
+    """Compute a folder's md5 as DVC writes it in dvc.lock: of the list of its files and their md5."""
     files = []
     for path in sorted(path for path in folder.rglob("*") if path.is_file()):
         with path.open("rb") as stream:

@@ -1,16 +1,15 @@
-"""Runs a gate's suites through Great Expectations and reads the verdict."""
+"""Run the suites of a gate through Great Expectations and read its results."""
 
 import os
 import shutil
 import tempfile
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from numbers import Real
 from pathlib import Path
 from typing import Any
 
 import great_expectations as gx
-from great_expectations.core.expectation_validation_result import ExpectationValidationResult
 from great_expectations.core.run_identifier import RunIdentifier
 from great_expectations.data_context.data_context.ephemeral_data_context import EphemeralDataContext
 from great_expectations.data_context.types.base import ProgressBarsConfig
@@ -24,12 +23,12 @@ VERSION: str = gx.__version__
 
 
 class GateFailed(FeropsError):
-    """The data do not meet what is expected of them; the message counts the failed checks."""
+    """The data do not meet the expectations; the message counts the failed checks."""
 
 
 @dataclass(frozen=True)
 class CheckResult:
-    """One expectation, judged: what was looked at, what was expected and what was there."""
+    """The result of one check: on which column and split, what was expected, what was observed."""
 
     name: str
     subject: str
@@ -38,39 +37,36 @@ class CheckResult:
     expected: str
     observed: str
 
-
-@dataclass(frozen=True)
-class GateResult:
-    """The verdict on a gate, and its checks in the order of the suites."""
-
-    passed: bool
-    results: tuple[CheckResult, ...]
-
-    @property
-    def failures(self) -> tuple[CheckResult, ...]:
-        """The checks that failed."""
-        return tuple(result for result in self.results if not result.passed)
+    def __str__(self) -> str:
+        """Return the result in one line."""
+        where = f" ({self.split})" if self.split else ""
+        return f"{self.name}{where}: expected {self.expected}; observed {self.observed}"
 
 
-def run(gate: str, suites: Sequence[Suite], docs_folder: Path | None = None) -> GateResult:
-    """Judge every suite, and write the Data Docs where a folder is given.
+def run(
+    gate: str, suites: Sequence[Suite], docs_folder: Path | None = None, others: Sequence[CheckResult] = ()
+) -> list[CheckResult]:
+    """Validate every suite, and write the Data Docs where a folder is given.
 
     Args:
         gate: the gate's name, for titles.
-        suites: what is expected; bad data fail their checks, they raise nothing.
+        suites: the expectations; bad data fail their checks, they raise nothing.
         docs_folder: replaced whole by the HTML pages; `index.html` is at its root.
+        others: results that were decided elsewhere; the index lists them first.
+
+    Returns:
+        The results in the order of the suites and their expectations.
     """
     os.environ["GX_ANALYTICS_ENABLED"] = "false"
     context = gx.get_context(mode="ephemeral")
     context.variables.progress_bars = ProgressBarsConfig(globally=False)
-    results = tuple(result for suite in suites for result in _judge(context, gate, suite))
+    results = [result for suite in suites for result in _validate(context, gate, suite)]
     if docs_folder:
-        _document(context, gate, suites, results, docs_folder)
-    complete = len(results) == sum(len(suite.expectations) for suite in suites)
-    return GateResult(complete and all(result.passed for result in results), results)
+        _write_docs(context, gate, suites, [*others, *results], docs_folder)
+    return results
 
 
-def _judge(context: EphemeralDataContext, gate: str, suite: Suite) -> list[CheckResult]:
+def _validate(context: EphemeralDataContext, gate: str, suite: Suite) -> list[CheckResult]:
     batch = (
         context.data_sources.add_pandas(suite.name)
         .add_dataframe_asset(suite.name)
@@ -80,17 +76,15 @@ def _judge(context: EphemeralDataContext, gate: str, suite: Suite) -> list[Check
     definition = context.validation_definitions.add(
         gx.ValidationDefinition(name=suite.name, data=batch, suite=expected)
     )
-    checkpoint = context.checkpoints.add(
-        gx.Checkpoint(name=suite.name, validation_definitions=[definition], result_format={"result_format": "SUMMARY"})
+    outcome = definition.run(
+        batch_parameters={"dataframe": suite.table}, result_format="SUMMARY", run_id=RunIdentifier(run_name=gate)
     )
-    outcome = checkpoint.run(batch_parameters={"dataframe": suite.table}, run_id=RunIdentifier(run_name=gate))
-    (validation,) = outcome.run_results.values()
-    # Great Expectations returns the results in an order of its own.
-    order = [expectation.meta for expectation in suite.expectations]
-    return [_read(result) for result in sorted(validation.results, key=lambda result: order.index(_meta(result)))]
+    # Great Expectations returns the results in an order of its own. A missing one must not pass for a passed check.
+    results: dict[Any, Any] = {result.expectation_config.id: result for result in outcome.results}
+    return [_read(results[expectation.id]) for expectation in expected.expectations]
 
 
-def _document(
+def _write_docs(
     context: EphemeralDataContext, gate: str, suites: Sequence[Suite], results: Sequence[CheckResult], folder: Path
 ) -> None:
     with tempfile.TemporaryDirectory() as scratch:
@@ -103,31 +97,20 @@ def _document(
                 "site_index_builder": {"class_name": "DefaultSiteIndexBuilder"},
             },
         )
-        # Unnamed, the context's own site would be built too and left behind in a temporary folder.
+        # Without a name the context's own site would be built too and left behind in a temporary folder.
         context.build_data_docs(site_names=[gate])
-        data_docs.finish(site, gate, [suite.name for suite in suites], [asdict(result) for result in results])
+        data_docs.finish(site, gate, [suite.name for suite in suites], results)
         shutil.rmtree(folder, ignore_errors=True)
         shutil.copytree(site, folder)
 
 
-def _meta(result: ExpectationValidationResult) -> dict[str, Any]:
-    return dict((result.expectation_config and result.expectation_config.meta) or {})
+def _read(result: Any) -> CheckResult:
+    meta = dict(result.expectation_config.meta)
+    return CheckResult(observed=_observed(result, meta.pop("unit")), passed=bool(result.success), **meta)
 
 
-def _read(result: ExpectationValidationResult) -> CheckResult:
-    meta = _meta(result)
-    return CheckResult(
-        name=meta["check"],
-        subject=meta["subject"],
-        split=meta["split"],
-        passed=bool(result.success),
-        expected=meta["expected"],
-        observed=_observed(result, meta["unit"]),
-    )
-
-
-def _observed(result: ExpectationValidationResult, unit: str) -> str:
-    """What was found, in one line; for rules on rows how many broke it, with the first values and rows."""
+def _observed(result: Any, unit: str) -> str:
+    """Format what was observed in one line; of failed rows their number, the first values and positions."""
     error = _error(result.exception_info or {})
     if error:
         return f"could not be checked: {error}"
@@ -145,7 +128,7 @@ def _observed(result: ExpectationValidationResult, unit: str) -> str:
 
 
 def _error(info: Mapping[str, Any]) -> str | None:
-    """The message of an exception; it comes flat, or once for each metric that could not be computed."""
+    """Return the message of an exception; it comes flat, or once for each metric that could not be computed."""
     entries = [info] if "raised_exception" in info else list(info.values())
     return next((str(entry["exception_message"]).strip() for entry in entries if entry["raised_exception"]), None)
 

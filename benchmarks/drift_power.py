@@ -1,10 +1,10 @@
-"""How often the monitoring flow is right: false alarms on fresh faces of the same kind, and changes that it notices.
+"""Measure the statistical power of drift detection: false alarms on fresh faces, and changes that are detected.
 
-    python benchmarks/drift.py
+    python benchmarks/drift_power.py
 
-Faces are drawn; real ones are taken besides where FER2013_MINI names a copy of FER2013, and a network's predictions
-where there is a predictions.parquet. What is fresh was in no reference: drawn from another seed, PublicTest and
-PrivateTest of the copy, the test split of the predictions. Samples are taken from it again and again, so they overlap.
+Faces are synthetic; real ones are added where FER2013_MINI names a copy of FER2013, and a network's predictions where
+there is a predictions.parquet. Fresh images are in no reference: synthetic ones from another seed, PublicTest and
+PrivateTest of the copy, the test split of the predictions. Samples are taken from them repeatedly, so they overlap.
 """
 
 import os
@@ -20,7 +20,7 @@ from ferops.data.readers import layouts
 from ferops.data.statistics import measure
 from ferops.data.synthetic import portraits
 from ferops.labels import NAMES, OFFICIAL_COUNTS
-from ferops.quality.drift import SHARES, shift
+from ferops.orchestration.monitoring.drift import LABEL, shift
 
 BOUND = 0.2
 TIMES = 200
@@ -33,7 +33,7 @@ def blur(sigma: float) -> Callable[[np.ndarray], np.ndarray]:
 
 
 def noise(std: float) -> Callable[[np.ndarray], np.ndarray]:
-    """Gaussian, in grey levels."""
+    """Gaussian, in gray levels."""
     rng = np.random.default_rng(0)
     return lambda images: np.clip(images + rng.normal(0, std, images.shape), 0, 255).astype(np.uint8)
 
@@ -51,10 +51,10 @@ CHANGES: dict[str, Callable[[np.ndarray], np.ndarray]] = {
     "blurred, sigma 0.5": blur(0.5),
     "blurred, sigma 1": blur(1.0),
     "equalised": lambda images: np.stack([cv2.equalizeHist(image) for image in images]),
-    "20 grey levels darker": lambda images: np.clip(images.astype(int) - 20, 0, 255).astype(np.uint8),
+    "20 gray levels darker": lambda images: np.clip(images.astype(int) - 20, 0, 255).astype(np.uint8),
     "contrast times 0.7": lambda images: ((images - 128.0) * 0.7 + 128).astype(np.uint8),
-    "noise of 10 grey levels": noise(10),
-    "noise of 20 grey levels": noise(20),
+    "noise of 10 gray levels": noise(10),
+    "noise of 20 gray levels": noise(20),
 }
 MIXES = {
     "the same mix": np.ones(7),
@@ -71,7 +71,7 @@ def faces(seed: int, count: int) -> np.ndarray:
 
 
 def pixels(kind: str, known: np.ndarray, fresh: np.ndarray) -> None:
-    """A line a change: in how many samples of each size any pixel statistic drifted."""
+    """Print a line a change: in how many samples of each size any pixel statistic drifted."""
     reference = measure(median(known, 3))
     for name, change in CHANGES.items():
         pool, rng = measure(median(change(fresh), 3)), np.random.default_rng(1)
@@ -80,27 +80,27 @@ def pixels(kind: str, known: np.ndarray, fresh: np.ndarray) -> None:
             for _ in range(TIMES):
                 rows = pool.iloc[rng.choice(len(pool), size, replace=False)]
                 alarms[size] += any(shift(c, reference[c], rows[c], BOUND).has_drifted for c in reference)
-        told = ", ".join(f"{alarms[size]} of {TIMES} with {size} images" for size in SIZES)
-        print(f"{kind}, {len(known):,} as reference: {name}: {told}", flush=True)
+        counts = ", ".join(f"{alarms[size]} of {TIMES} with {size} images" for size in SIZES)
+        print(f"{kind}, {len(known):,} as reference: {name}: {counts}", flush=True)
 
 
 def classes(table: pd.DataFrame) -> None:
-    """A line a mix of true classes: in how many samples of each size the predicted classes drifted."""
-    said = pd.Series(np.take(NAMES, table[list(NAMES)].to_numpy().argmax(axis=1)))
+    """Print a line a mix of true classes: in how many samples of each size the predicted classes drifted."""
+    predicted = pd.Series(np.take(NAMES, table[list(NAMES)].to_numpy().argmax(axis=1)))
     is_fresh = (table["split"] == "test").to_numpy()
-    known, fresh, labels = said[~is_fresh], said[is_fresh], table.loc[is_fresh, "label"].to_numpy()
+    known, fresh, labels = predicted[~is_fresh], predicted[is_fresh], table.loc[is_fresh, "label"].to_numpy()
     rng = np.random.default_rng(1)
     for name, weights in MIXES.items():
         p = weights[labels] / weights[labels].sum()
         alarms = {
             size: sum(
-                shift(SHARES, known, fresh.iloc[rng.choice(len(fresh), size, p=p)], BOUND).has_drifted
+                shift(LABEL, known, fresh.iloc[rng.choice(len(fresh), size, p=p)], BOUND).has_drifted
                 for _ in range(TIMES)
             )
             for size in SIZES
         }
-        told = ", ".join(f"{alarms[size]} of {TIMES} with {size} images" for size in SIZES)
-        print(f"predictions, {len(known):,} as reference: {name}: {told}", flush=True)
+        counts = ", ".join(f"{alarms[size]} of {TIMES} with {size} images" for size in SIZES)
+        print(f"predictions, {len(known):,} as reference: {name}: {counts}", flush=True)
 
 
 if __name__ == "__main__":

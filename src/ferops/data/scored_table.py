@@ -1,8 +1,8 @@
-"""The table of scored images: the one place that knows the files of data/scored.
+"""Read and write the table of scored images, data/scored.
 
-A folder of parquet parts that pandas reads as one table, `pd.read_parquet("data/scored")`. A part appears under its
-name only when it is complete, and is never changed: a scoring that was killed keeps the parts that it had finished. The
-files that could not be read are listed in `_bad/`, which pandas passes over.
+It is a folder of parquet parts that pandas reads as one table, `pd.read_parquet("data/scored")`. A part is written
+atomically and never changed: a scoring that was killed keeps the parts that it had finished. The files that could not
+be read are listed in `_bad/`, which pandas passes over.
 """
 
 import secrets
@@ -10,7 +10,7 @@ import time
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 import pandas as pd
@@ -43,16 +43,16 @@ _BAD: Final = "_bad"
 _HOUR: Final = 3600.0
 
 
-class BadScored(FeropsError):
-    """A part of the table cannot be read, or is not what a scoring writes."""
+class BadScoredTable(FeropsError):
+    """A part of the table cannot be read."""
 
 
 def new_run() -> str:
-    """A name for a scoring run: names sort as the runs began, and no two are the same."""
+    """Return a unique name for a scoring run; names sort by the time at which the runs started."""
     return f"{datetime.now(UTC):%Y%m%dT%H%M%S.%fZ}-{secrets.token_hex(2)}"
 
 
-def table(
+def make_part(
     faces: Sequence[Face],
     probabilities: NDArray[np.float32],
     *,
@@ -61,26 +61,25 @@ def table(
     weights_digest: str,
     run: str,
 ) -> pd.DataFrame:
-    """One row an image: `COLUMNS`.
+    """Make a part of the table: a row an image, the columns of `COLUMNS`.
 
-    The statistics are of the image as the network sees it: grey, 48 x 48, behind its median filter. So they can be held
-    against those of data/prepared.
+    The statistics are of the image as the network sees it: gray, 48 x 48, median filtered. So they can be compared with
+    those of data/prepared.
 
     Args:
         faces: the images.
-        probabilities: float32 (N, 7), what the network says of them.
+        probabilities: float32 (N, 7), the output of the network.
         kernel: side of its median filter in pixels.
         version: of the registered model.
         weights_digest: of its network.
         run: `new_run`'s.
     """
     pixels = np.stack([face.pixels for face in faces])
-    said = probabilities.argmax(axis=1)
     columns = {
         **{name: [getattr(face, name) for face in faces] for name in ("path", "digest", "width", "height")},
         **measure(median(pixels, kernel)),
         **{name: probabilities[:, code] for code, name in enumerate(NAMES)},
-        "label": np.take(NAMES, said),
+        "label": np.take(NAMES, probabilities.argmax(axis=1)),
         "probability": probabilities.max(axis=1),
         "version": version,
         "weights_digest": weights_digest,
@@ -91,7 +90,7 @@ def table(
 
 
 def add(folder: Path, part: pd.DataFrame) -> Path:
-    """Write a part; a run's parts are counted by the names that are there."""
+    """Write a part atomically; its name is the run and the number of parts that the run already has."""
     run = str(part["run"].iloc[0])
     path = folder / f"{run}-{len(list(folder.glob(f'{run}-*.parquet'))):05}.parquet"
     with replacing(path) as scratch:
@@ -100,7 +99,7 @@ def add(folder: Path, part: pd.DataFrame) -> Path:
 
 
 def add_bad(folder: Path, run: str, bad: Sequence[UnreadableFile]) -> Path:
-    """Write the list of the files that a run could not read, as CSV."""
+    """Write the list of the files that a run could not read as CSV."""
     path = folder / _BAD / f"{run}.csv"
     path.parent.mkdir(parents=True, exist_ok=True)
     pd.DataFrame(bad, columns=list(UnreadableFile._fields)).to_csv(path, index=False)
@@ -108,24 +107,23 @@ def add_bad(folder: Path, run: str, bad: Sequence[UnreadableFile]) -> Path:
 
 
 def delete_stale_parts(folder: Path) -> None:
-    """Remove what killed scorings left half written; what is younger than an hour may be another's."""
-    for left in folder.glob(".new.*"):
-        if time.time() - left.stat().st_mtime > _HOUR:
-            left.unlink(missing_ok=True)
+    """Delete temporary files of killed scorings; one younger than an hour may belong to a scoring that still runs."""
+    for path in folder.glob(".new.*"):
+        if time.time() - path.stat().st_mtime > _HOUR:
+            path.unlink(missing_ok=True)
 
 
-def known(folder: Path, weights_digest: str) -> set[str]:
-    """Digests of the images that these weights have scored.
+def scored_digests(folder: Path, weights_digest: str) -> set[str]:
+    """Return the digests of the images that these weights have scored.
 
     Raises:
-        BadScored: a part cannot be read.
+        BadScoredTable: a part cannot be read.
     """
-    parts = [_read(path, ["digest", "weights_digest"]) for path in _parts(folder)]
-    return {digest for part in parts for digest in part.loc[part["weights_digest"] == weights_digest, "digest"]}
+    return set(_read(folder, ["digest"], [("weights_digest", "==", weights_digest)])["digest"])
 
 
 def latest(folder: Path, weights_digest: str, at_least: int) -> pd.DataFrame:
-    """What the last runs of these weights have scored: of the newest run, and of those before it until it is enough.
+    """Return the images of the newest scoring run of these weights, and of the runs before it until they are enough.
 
     Args:
         folder: of the parts.
@@ -133,35 +131,25 @@ def latest(folder: Path, weights_digest: str, at_least: int) -> pd.DataFrame:
         at_least: images; fewer where there are not so many. Older runs are taken whole.
 
     Raises:
-        BadScored: a part cannot be read.
+        BadScoredTable: a part cannot be read.
     """
-    taken: list[pd.DataFrame] = []
-    last = None
-    for path in reversed(_parts(folder)):
-        part = _read(path, list(COLUMNS))
-        part = part[part["weights_digest"] == weights_digest]
-        if part.empty:
-            continue
-        run = str(part["run"].iloc[0])
-        if run != last and sum(map(len, taken)) >= at_least:
-            break
-        taken.append(part)
-        last = run
-    if not taken:
-        return pd.DataFrame({name: pd.Series(dtype=kind) for name, kind in COLUMNS.items()})
+    ours = ("weights_digest", "==", weights_digest)
+    sizes = _read(folder, ["run"], [ours])["run"].value_counts().sort_index(ascending=False)
+    oldest = min(sizes.index[sizes.cumsum() - sizes < at_least], default="")
+    table = _read(folder, list(COLUMNS), [ours, ("run", ">=", oldest)])
     # two scorings at once may have scored the same image
-    return pd.concat(reversed(taken)).drop_duplicates("digest", ignore_index=True)
+    return table.drop_duplicates("digest", ignore_index=True)
 
 
-def _parts(folder: Path) -> list[Path]:
-    return sorted(path for path in folder.glob("*.parquet") if not path.name.startswith("."))
-
-
-def _read(path: Path, columns: list[str]) -> pd.DataFrame:
+def _read(folder: Path, columns: list[str], filters: list[tuple[str, str, Any]]) -> pd.DataFrame:
+    """Read columns of the rows that pass every filter; pyarrow skips the parts whose statistics exclude them."""
+    parts: Any = sorted(folder.glob("[!.]*.parquet"))  # pyarrow takes a list, which the annotations of pandas lack
+    if not parts:
+        return pd.DataFrame({name: pd.Series(dtype=COLUMNS[name]) for name in columns})
     try:
-        return pd.read_parquet(path, columns=columns)
+        return pd.read_parquet(parts, columns=columns, filters=filters)
     except (OSError, ValueError) as error:
-        raise BadScored(
-            f"{path} is not what a scoring writes: {' '.join(str(error).split())[:200]}; move it away, and its images "
-            "are scored again"
+        raise BadScoredTable(
+            f"{folder} holds a file that scoring did not write: {' '.join(str(error).split())[:300]}; move it away, "
+            "and its images are scored again"
         ) from None

@@ -1,4 +1,4 @@
-"""The picture of drift: the bins of every column, reference beside latest."""
+"""The histograms of a drift report: the bins of every column, reference beside latest."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -6,16 +6,14 @@ from typing import Final
 
 import numpy as np
 
-from ferops.quality.drift import SHARES, Shift
+from ferops.orchestration.monitoring.drift import LABEL, Shift
 
 BLUE: Final = "#2563a8"
 ORANGE: Final = "#d9730d"
 
-_UNITS: Final = {SHARES: "predicted expression"}
-
 
 def histograms(path: Path, shifts: Sequence[Shift]) -> None:
-    """A panel a column: the shares of its bins, reference and latest; the title of one that drifted is orange.
+    """Plot a panel a column: the shares of its bins, reference and latest; the title of one that drifted is orange.
 
     Args:
         path: a PNG; the folders above it are made.
@@ -31,22 +29,15 @@ def histograms(path: Path, shifts: Sequence[Shift]) -> None:
     panels = figure.subplots(rows, columns, squeeze=False).ravel()
     for axes, shift in zip(panels, shifts, strict=False):
         places, width = np.arange(len(shift.bins)), 0.4
-        axes.bar(places - width / 2, shift.reference, width * 0.94, color=BLUE, label="reference")
-        axes.bar(places + width / 2, shift.latest, width * 0.94, color=ORANGE, label="latest")
-        axes.set_xticks(
-            places,
-            [
-                name.replace(" to ", " to\n").replace("below ", "below\n").replace(" and", "\nand")
-                for name in shift.bins
-            ],
-        )
+        for offset, name, color in ((-0.5, "reference", BLUE), (0.5, "latest", ORANGE)):
+            axes.bar(places + offset * width, shift.bins[name], width * 0.94, color=color, label=name)
+        axes.set_xticks(places, shift.bins.index.str.replace(", ", ",\n"))
         axes.tick_params(axis="x", length=0, labelsize=7)
         axes.yaxis.set_major_locator(MaxNLocator(5, steps=[1, 2, 5, 10]))
         axes.yaxis.set_major_formatter("{x:.0%}")
-        axes.set_xlabel(_UNITS.get(shift.column, "grey levels"), fontsize=8)
-        verdict = "drift" if shift.has_drifted else "ok"
+        axes.set_xlabel("predicted expression" if shift.column == LABEL else "gray levels", fontsize=8)
         axes.set_title(
-            f"{shift.column}: index {shift.psi:.3f}, limit {shift.limit:.3f}: {verdict}",
+            f"{shift.column}: PSI {shift.psi:.3f}, limit {shift.limit:.3f}: {'drift' if shift.has_drifted else 'ok'}",
             fontsize=10,
             color=ORANGE if shift.has_drifted else "black",
         )

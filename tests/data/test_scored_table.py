@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 from copies import draw
 
-from ferops.data import scored
+from ferops.data import scored_table
 from ferops.data.filters import median
 from ferops.data.readers.image_files import Face, UnreadableFile
 from ferops.data.statistics import measure
@@ -19,74 +19,74 @@ def part(run: str, seed: int = 0, count: int = 10, weights: str = "ours") -> pd.
     faces = [
         Face(f"{number}.png", f"{seed}-{number}", 48, 48, pixels) for number, pixels in enumerate(draw(rng, count))
     ]
-    said = rng.dirichlet(np.ones(7), count).astype(np.float32)
-    return scored.table(faces, said, kernel=3, version=1, weights_digest=weights, run=run)
+    predicted = rng.dirichlet(np.ones(7), count).astype(np.float32)
+    return scored_table.make_part(faces, predicted, kernel=3, version=1, weights_digest=weights, run=run)
 
 
 def test_pandas_reads_the_folder_as_one_table(tmp_path: Path) -> None:
-    run = scored.new_run()
+    run = scored_table.new_run()
     for seed in range(3):
-        scored.add(tmp_path, part(run, seed))
-    scored.add_bad(tmp_path, run, [UnreadableFile("a.txt", "no image")])
+        scored_table.add(tmp_path, part(run, seed))
+    scored_table.add_bad(tmp_path, run, [UnreadableFile("a.txt", "no image")])
     table = pd.read_parquet(tmp_path)
     assert len(table) == 30
-    assert {name: str(kind) for name, kind in table.dtypes.items()} == scored.COLUMNS
+    assert {name: str(kind) for name, kind in table.dtypes.items()} == scored_table.COLUMNS
 
 
 def test_a_row_says_what_was_predicted_of_which_image() -> None:
     table = part("run")
-    said = table[list(NAMES)].to_numpy()
-    assert table["label"].tolist() == [NAMES[code] for code in said.argmax(axis=1)]
-    assert np.array_equal(table["probability"], said.max(axis=1))
+    predicted = table[list(NAMES)].to_numpy()
+    assert table["label"].tolist() == [NAMES[code] for code in predicted.argmax(axis=1)]
+    assert np.array_equal(table["probability"], predicted.max(axis=1))
     pixels = draw(np.random.default_rng(0), 10)
     assert np.allclose(table[["mean", "sharpness"]], measure(median(pixels, 3))[["mean", "sharpness"]])
 
 
 def test_what_other_weights_have_scored_is_not_known(tmp_path: Path) -> None:
-    scored.add(tmp_path, part("a", seed=1))
-    scored.add(tmp_path, part("b", seed=2, weights="theirs"))
-    assert scored.known(tmp_path, "ours") == {f"1-{number}" for number in range(10)}
-    assert scored.known(tmp_path / "nothing", "ours") == set()
+    scored_table.add(tmp_path, part("a", seed=1))
+    scored_table.add(tmp_path, part("b", seed=2, weights="theirs"))
+    assert scored_table.scored_digests(tmp_path, "ours") == {f"1-{number}" for number in range(10)}
+    assert scored_table.scored_digests(tmp_path / "nothing", "ours") == set()
 
 
 def test_latest_is_the_newest_run_and_as_many_before_it_as_are_needed(tmp_path: Path) -> None:
     for seed, run in enumerate(["a", "b", "b", "c"]):
-        scored.add(tmp_path, part(run, seed))
-    scored.add(tmp_path, part("d", 4, weights="theirs"))
-    assert set(scored.latest(tmp_path, "ours", 5)["run"]) == {"c"}
-    both = scored.latest(tmp_path, "ours", 11)
+        scored_table.add(tmp_path, part(run, seed))
+    scored_table.add(tmp_path, part("d", 4, weights="theirs"))
+    assert set(scored_table.latest(tmp_path, "ours", 5)["run"]) == {"c"}
+    both = scored_table.latest(tmp_path, "ours", 11)
     assert both["run"].tolist() == ["b"] * 20 + ["c"] * 10
-    assert len(scored.latest(tmp_path, "ours", 1000)) == 40
-    assert list(scored.latest(tmp_path / "nothing", "ours", 5)) == list(scored.COLUMNS)
+    assert len(scored_table.latest(tmp_path, "ours", 1000)) == 40
+    assert list(scored_table.latest(tmp_path / "nothing", "ours", 5)) == list(scored_table.COLUMNS)
 
 
 def test_an_image_that_two_runs_scored_at_once_counts_once(tmp_path: Path) -> None:
     for run in ("a", "b"):
-        scored.add(tmp_path, part(run, seed=1))
-    assert len(scored.latest(tmp_path, "ours", 20)) == 10
+        scored_table.add(tmp_path, part(run, seed=1))
+    assert len(scored_table.latest(tmp_path, "ours", 20)) == 10
 
 
 def test_runs_are_named_in_their_order() -> None:
-    names = [scored.new_run() for _ in range(50)]
+    names = [scored_table.new_run() for _ in range(50)]
     assert sorted(names) == names
     assert len(set(names)) == 50
 
 
-def test_what_a_killed_scoring_left_is_swept_when_it_is_old(tmp_path: Path) -> None:
+def test_an_old_temporary_file_of_a_killed_scoring_is_deleted(tmp_path: Path) -> None:
     old, young = tmp_path / ".new.a-00000.parquet", tmp_path / ".new.b-00000.parquet"
     for path in (old, young):
         path.write_bytes(b"half")
     os.utime(old, (time.time() - 7200,) * 2)
-    scored.add(tmp_path, part("c"))
+    scored_table.add(tmp_path, part("c"))
     assert len(pd.read_parquet(tmp_path)) == 10
-    scored.delete_stale_parts(tmp_path)
+    scored_table.delete_stale_parts(tmp_path)
     assert not old.exists()
     assert young.exists()
 
 
 def test_a_damaged_part_is_named_in_one_line(tmp_path: Path) -> None:
-    path = scored.add(tmp_path, part("a"))
+    path = scored_table.add(tmp_path, part("a"))
     path.write_bytes(path.read_bytes()[:100])
-    with pytest.raises(scored.BadScored, match=path.name) as error:
-        scored.known(tmp_path, "ours")
+    with pytest.raises(scored_table.BadScoredTable, match=path.name) as error:
+        scored_table.scored_digests(tmp_path, "ours")
     assert "\n" not in str(error.value)

@@ -1,3 +1,4 @@
+import re
 from functools import cache
 from pathlib import Path
 
@@ -6,14 +7,14 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from ferops.data import scored
+from ferops.data import scored_table
 from ferops.data.filters import median
 from ferops.data.readers import layouts
 from ferops.data.readers.image_files import Face
 from ferops.data.statistics import STATISTICS, measure
 from ferops.data.synthetic import portraits
 from ferops.labels import NAMES, OFFICIAL_COUNTS
-from ferops.quality import checkpoint, drift, drift_plots
+from ferops.orchestration.monitoring import drift, drift_plots, drift_report
 
 BOUND = 0.2
 SHARES = np.array(OFFICIAL_COUNTS["train"]) / sum(OFFICIAL_COUNTS["train"])
@@ -27,7 +28,7 @@ def faces(seed: int, count: int) -> np.ndarray:
 
 
 def seen(images: np.ndarray) -> pd.DataFrame:
-    """Their statistics, as the network sees them."""
+    """Their pixel statistics, as the network sees them."""
     return measure(median(images, 3))
 
 
@@ -47,15 +48,20 @@ def drifted(reference: pd.DataFrame, latest: pd.DataFrame) -> set[str]:
     return {name for name in reference if drift.shift(name, reference[name], latest[name], BOUND).has_drifted}
 
 
-def said(rng: np.random.Generator, count: int, shares: np.ndarray = SHARES) -> pd.Series:
+def random_labels(rng: np.random.Generator, count: int, shares: np.ndarray = SHARES) -> pd.Series:
     return pd.Series(rng.choice(NAMES, count, p=shares))
 
 
 def table(images: np.ndarray, labels: pd.Series) -> pd.DataFrame:
-    """As the flow scoring writes it, of a network that is sure of these classes."""
+    """A table as the flow scoring writes it, of a network that is certain of these classes."""
     one = [Face(f"{number}.png", f"{number:064x}", 48, 48, image) for number, image in enumerate(images)]
     certain = np.eye(7, dtype=np.float32)[labels.map(NAMES.index)]
-    return scored.table(one, certain, kernel=3, version=1, weights_digest="ours", run="run")
+    return scored_table.make_part(one, certain, kernel=3, version=1, weights_digest="ours", run="run")
+
+
+@pytest.fixture(scope="module")
+def reference() -> pd.DataFrame:
+    return seen(faces(1, 400))
 
 
 def test_the_index_is_the_sum_of_differences_times_log_ratios() -> None:
@@ -86,8 +92,8 @@ def test_chance_exceeds_the_limit_hardly_ever() -> None:
     assert alarms <= 10  # 2 are expected
 
 
-def test_fresh_faces_of_the_same_kind_are_quiet() -> None:
-    reference, pool = seen(faces(1, 400)), seen(faces(2, 600))
+def test_fresh_faces_of_the_same_kind_are_quiet(reference: pd.DataFrame) -> None:
+    pool = seen(faces(2, 600))
     rng = np.random.default_rng(0)
     samples = (rng.choice(len(pool), 100, replace=False) for _ in range(50))
     assert sum(bool(drifted(reference, pool.iloc[rows])) for rows in samples) <= 1
@@ -97,11 +103,12 @@ def test_predictions_of_the_same_mix_are_quiet_and_of_another_are_not() -> None:
     rng = np.random.default_rng(0)
     other = SHARES.copy()
     other[[3, 4]] = other[[4, 3]] + [-0.13, 0.13]  # hardly anybody is happy, many are sad
-    reference = said(rng, 350)
+    other /= other.sum()
+    reference = random_labels(rng, 350)
     alarms = {"same": 0, "other": 0}
     for _ in range(50):
-        alarms["same"] += drift.shift("label", reference, said(rng, 100), BOUND).has_drifted
-        alarms["other"] += drift.shift("label", reference, said(rng, 100, other / other.sum()), BOUND).has_drifted
+        alarms["same"] += drift.shift("label", reference, random_labels(rng, 100), BOUND).has_drifted
+        alarms["other"] += drift.shift("label", reference, random_labels(rng, 100, other), BOUND).has_drifted
     assert alarms["same"] == 0
     assert alarms["other"] >= 45
 
@@ -111,8 +118,7 @@ def test_predictions_of_the_same_mix_are_quiet_and_of_another_are_not() -> None:
     [(blurred, "sharpness"), (equalised, "unevenness"), (darker, "mean")],
     ids=lambda x: str(x)[:20],
 )
-def test_changed_faces_are_noticed(change, names: str) -> None:
-    reference = seen(faces(1, 400))
+def test_changed_faces_are_noticed(reference: pd.DataFrame, change, names: str) -> None:
     latest = seen(change(faces(2, 600)[:100]))
     assert names in drifted(reference, latest)
 
@@ -126,53 +132,53 @@ def test_changed_real_faces_are_noticed_and_fresh_ones_are_quiet(mini: Path, cha
     assert names in drifted(reference, seen(change(fresh)))
 
 
-def test_great_expectations_passes_what_is_alike_and_names_what_is_not(tmp_path: Path) -> None:
+def test_the_report_passes_what_is_alike_and_names_what_drifted(tmp_path: Path, reference: pd.DataFrame) -> None:
     rng = np.random.default_rng(0)
-    reference, predicted = seen(faces(1, 400)), said(rng, 350)
-    labels = said(rng, 150)
-    for change, failed in ((lambda images: images, set()), (blurred, {"stability of std", "stability of sharpness"})):
+    predicted, labels = random_labels(rng, 350), random_labels(rng, 150)
+    for change, names in ((lambda images: images, set()), (blurred, {"drift of std", "drift of sharpness"})):
         latest = table(change(faces(2, 600)[:150]), labels)
         shifts = drift.compare(reference, predicted, latest, BOUND)
-        assert [each.column for each in shifts] == [*STATISTICS, "label"]
-        result = checkpoint.run("monitoring", drift.suites(latest, list(scored.COLUMNS), shifts), tmp_path / "docs")
-        assert {check.name for check in result.failures} == failed
-        assert result.passed == (not failed)
+        assert [shift.column for shift in shifts] == [*STATISTICS, "label"]
+        checks = drift_report.check(latest, shifts, tmp_path / "docs")
+        assert {check.name for check in checks if not check.passed} == names
         index = (tmp_path / "docs/index.html").read_text()
-        assert ("2 of" if failed else "all") in index
+        assert ("2 of" if names else "all") in index
+        for shift in shifts:
+            cells = (f"drift of {shift.column}", "", f"a PSI of at most {shift.limit:.3f}", f"{shift.psi:.3f}")
+            assert re.search(r"\s*".join(f"<td>{cell}</td>" for cell in cells), index)
 
 
-def test_a_table_that_is_not_whole_fails_without_drift() -> None:
+def test_a_bad_table_fails_without_drift(tmp_path: Path, reference: pd.DataFrame) -> None:
     rng = np.random.default_rng(0)
-    reference, predicted = seen(faces(1, 400)), said(rng, 350)
-    latest = table(faces(2, 600)[:150], said(rng, 150))
+    predicted, latest = random_labels(rng, 350), table(faces(2, 600)[:150], random_labels(rng, 150))
     latest.loc[3, "digest"] = latest.loc[4, "digest"]
     latest.loc[5, "happy"] = 1.5
-    shifts = drift.compare(reference, predicted, latest, BOUND)
-    result = checkpoint.run("monitoring", drift.suites(latest, list(scored.COLUMNS), shifts))
-    assert {check.name for check in result.failures} == {"images unique", "probability of happy"}
+    latest.loc[6, "label"] = "bored"
+    checks = drift_report.check(latest, drift.compare(reference, predicted, latest, BOUND), tmp_path / "docs")
+    failed = {check.name for check in checks if not check.passed}
+    assert failed == {"unique digest", "known labels", "probability of happy"}
 
 
-def test_the_shares_of_the_bins_are_told() -> None:
-    rng = np.random.default_rng(0)
-    reference = pd.Series(rng.normal(100, 10, 1000))
-    one = drift.shift("mean", reference, reference + 100, BOUND)
-    assert len(one.bins) == 10
-    assert one.reference == pytest.approx([0.1] * 10)
-    assert one.latest == pytest.approx([0] * 9 + [1])
-    (told,) = drift.as_json([one])
-    assert told["drifted"] is True
-    assert list(told["bins"].values())[-1] == {"reference": 0.1, "latest": 1.0}
+def test_the_bins_hold_the_shares_of_the_images() -> None:
+    reference = pd.Series(np.random.default_rng(0).normal(100, 10, 1000))
+    shift = drift.shift("mean", reference, reference + 100, BOUND)
+    assert shift.bins["reference"].tolist() == pytest.approx([0.1] * 10)
+    assert shift.bins["latest"].tolist() == pytest.approx([0] * 9 + [1])
+    assert shift.bins.index[0] == f"[-inf, {np.quantile(reference, 0.1):.1f})"
+    assert shift.has_drifted
 
 
 def test_a_statistic_of_few_values_has_fewer_bins() -> None:
     reference = pd.Series([0.0] * 50 + [1.0] * 50)
-    one = drift.shift("mean", reference, reference, BOUND)
-    assert len(one.bins) == len(one.reference) < 10
-    assert not one.has_drifted
+    shift = drift.shift("mean", reference, reference, BOUND)
+    assert len(shift.bins) < 10
+    assert not shift.has_drifted
 
 
-def test_the_picture_is_written(tmp_path: Path) -> None:
+def test_the_histograms_are_written(tmp_path: Path, reference: pd.DataFrame) -> None:
     rng = np.random.default_rng(0)
-    shifts = drift.compare(seen(faces(1, 400)), said(rng, 350), table(faces(2, 600)[:150], said(rng, 150)), BOUND)
-    drift_plots.histograms(tmp_path / "below/histograms.png", shifts)
+    latest = table(faces(2, 600)[:150], random_labels(rng, 150))
+    drift_plots.histograms(
+        tmp_path / "below/histograms.png", drift.compare(reference, random_labels(rng, 350), latest, BOUND)
+    )
     assert cv2.imread(str(tmp_path / "below/histograms.png")).shape[1] == 1210
