@@ -49,12 +49,12 @@ def served(root: Path, median_kernel: int) -> ServedModel:
         import keras
         import numpy as np
 
-        from ferops.data.synthetic.portraits import draw_face
+        from ferops.data.synthetic.portraits import render_face
         from ferops.labels import NAMES
         from ferops.model.serving import serving_model
 
         core = keras.models.load_model(root / CORE, compile=False)
-        example = draw_face(NAMES.index("happy"), np.random.default_rng(0))
+        example = render_face(NAMES.index("happy"), np.random.default_rng(0))
         return ServedModel(serving_model(core, median_kernel), example[np.newaxis])
 
 
