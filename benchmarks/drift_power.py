@@ -67,7 +67,9 @@ def faces(seed: int, count: int) -> np.ndarray:
     """Synthetic faces in FER2013's class shares: uint8 (count, 48, 48)."""
     counts = np.array(OFFICIAL_COUNTS["train"])
     labels = np.random.default_rng(seed).choice(7, count, p=counts / counts.sum())
-    return np.stack([portraits.draw_face(int(code), np.random.default_rng([seed, k])) for k, code in enumerate(labels)])
+    return np.stack(
+        [portraits.render_face(int(code), np.random.default_rng([seed, k])) for k, code in enumerate(labels)]
+    )
 
 
 def pixels(kind: str, known: np.ndarray, fresh: np.ndarray) -> None:

@@ -33,7 +33,7 @@ def ckplus(each: int = 3) -> Tree:
     generator = np.random.default_rng(1)
     return {
         f"CK+48/{folder}/S{subject:03}_00{number + 1}_{number + 10:08}.png": png(
-            portraits.draw_face(EXPRESSIONS.get(folder, 6), generator)
+            portraits.render_face(EXPRESSIONS.get(folder, 6), generator)
         )
         for subject, folder in enumerate(CK_FOLDERS, start=10)
         for number in range(each)
@@ -45,7 +45,7 @@ def jaffe(each: int = 2) -> Tree:
     """`each` synthetic faces of each expression, and a neutral picture in which there is no face."""
     generator = np.random.default_rng(2)
     tree = {
-        f"jaffe/KA.{word}{number + 1}.{10 * code + number}.tiff": tiff(portrait(portraits.draw_face(code, generator)))
+        f"jaffe/KA.{word}{number + 1}.{10 * code + number}.tiff": tiff(portrait(portraits.render_face(code, generator)))
         for word, code in JAFFE_CODES.items()
         for number in range(each)
     }

@@ -20,7 +20,7 @@ from ferops.data.readers.faces import BadFile, UnknownLayout
 from ferops.data.synthetic import portraits
 from ferops.labels import NAMES
 
-DRAWN = portraits.draw_face(0, np.random.default_rng(3))
+DRAWN = portraits.render_face(0, np.random.default_rng(3))
 PORTRAIT = extras.portrait(DRAWN)
 FACE, FACELESS = png(DRAWN), extras.tiff(extras.faceless())
 CK, KA = "anger/S010_004_00000017.png", "KA.AN1.39.tiff"

@@ -17,7 +17,7 @@ from ferops.labels import NAMES, USAGES
 COUNTS = {"train": 140, "validation": 70, "test": 70}
 
 
-def _drawn(place: Path) -> str:
+def _generate(place: Path) -> str:
     return shell(place, sys.executable, "-m", "ferops.stages", "sample").stdout
 
 
@@ -35,7 +35,7 @@ def _place(folder: Path, **sample: int) -> Path:
 def run(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
     """A folder where the stage has run, and what it printed."""
     place = _place(tmp_path_factory.mktemp("repository"))
-    return place, _drawn(place)
+    return place, _generate(place)
 
 
 def test_the_csv_has_kaggles_layout_with_every_class_in_every_split(run):
@@ -65,16 +65,16 @@ def test_beside_the_csv_lies_a_sheet_with_seven_rows_to_look_at(run):
     assert sheet.shape[1] > 10 * 48
 
 
-def test_one_line_says_what_was_drawn(run):
-    assert run[1] == "drew 280 faces from seed 2013: train 140, validation 70, test 70\n"
+def test_one_line_says_what_was_generated(run):
+    assert run[1] == "generated 280 faces from seed 2013: train 140, validation 70, test 70\n"
 
 
 def test_a_second_run_writes_the_same_bytes_and_another_seed_writes_others(run, tmp_path):
     place, _ = run
     before = _bytes(place)
-    _drawn(place)
+    _generate(place)
     assert _bytes(place) == before
     other = _place(tmp_path, seed=7)
-    _drawn(other)
+    _generate(other)
     assert _bytes(other)["fer2013.csv"] != before["fer2013.csv"]
     assert _bytes(other)["contact_sheet.png"] != before["contact_sheet.png"]

@@ -3,12 +3,12 @@ import numpy as np
 import pytest
 
 from ferops.data.statistics import STATISTICS, measure
-from ferops.data.synthetic.portraits import draw_face
+from ferops.data.synthetic.portraits import render_face
 
 
 @pytest.fixture(scope="module")
 def faces() -> np.ndarray:
-    return np.stack([draw_face(number % 7, np.random.default_rng(number)) for number in range(28)])
+    return np.stack([render_face(number % 7, np.random.default_rng(number)) for number in range(28)])
 
 
 def test_there_is_a_row_an_image_and_a_column_a_statistic(faces: np.ndarray) -> None:

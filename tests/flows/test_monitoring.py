@@ -38,7 +38,7 @@ def run(load, clone: Path, server: None):
 def fresh(count: int) -> np.ndarray:
     """Synthetic faces from another seed than the sample's: uint8 (count, 48, 48)."""
     labels = np.random.default_rng(5).choice(7, count, p=SHARES)
-    return np.stack([portraits.draw_face(int(k), np.random.default_rng([5, row])) for row, k in enumerate(labels)])
+    return np.stack([portraits.render_face(int(k), np.random.default_rng([5, row])) for row, k in enumerate(labels)])
 
 
 def score(images: np.ndarray, *, as_validation: bool = True) -> None:

@@ -24,7 +24,7 @@ SHARES = np.array(OFFICIAL_COUNTS["train"]) / sum(OFFICIAL_COUNTS["train"])
 def faces(seed: int, count: int) -> np.ndarray:
     """Synthetic faces: uint8 (count, 48, 48)."""
     labels = np.random.default_rng(seed).choice(7, count, p=SHARES)
-    return np.stack([portraits.draw_face(int(k), np.random.default_rng([seed, row])) for row, k in enumerate(labels)])
+    return np.stack([portraits.render_face(int(k), np.random.default_rng([seed, row])) for row, k in enumerate(labels)])
 
 
 def seen(images: np.ndarray) -> pd.DataFrame:

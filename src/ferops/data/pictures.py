@@ -1,4 +1,4 @@
-"""Pictures of images and of their classes, as PNG."""
+"""Pictures for people to look at, as PNG: contact sheets of images, and the distribution of the classes."""
 
 from pathlib import Path
 from typing import Final
@@ -15,58 +15,57 @@ Image = NDArray[np.uint8]
 BLUE: Final = "#2563a8"
 ORANGE: Final = "#d9730d"
 
-_PAPER, _INK, _FAINT = 255, 30, 120  # grey levels of the sheet, the names and the counts
-_GAP: Final = 2  # these three in pixels at scale 1
-_MARGIN: Final = 4
-_NAME_WIDTH: Final = 44
+COLUMNS: Final = 10
+"""Examples of a class on a contact sheet, at most."""
+
+_SCALE: Final = 2  # pixels of the sheet for one of an image, each way; the other lengths are in pixels of the sheet
+_CELL: Final = _SCALE * SIDE
+_STEP: Final = _CELL + 4
+_MARGIN: Final = 8
+_NAME_WIDTH: Final = 88
+_PAPER, _INK, _FAINT = 255, 30, 120  # gray levels of the sheet, the names and the counts
 
 
 class PictureNotWritten(FeropsError):
-    """A picture could not be written where it was asked for."""
+    """A picture cannot be written to a path."""
 
 
-def contact_sheet(
-    images: Image, labels: NDArray[np.int64], *, columns: int = 10, scale: int = 2, seed: int = 0
-) -> Image:
-    """Examples of every expression: one row each, its name and number of images at the left.
+def contact_sheet(images: Image, labels: NDArray[np.int64]) -> Image:
+    """Return a contact sheet: a row of examples for each expression, after its name and number of images.
 
-    A row is drawn evenly from the images of its class, without repeats and in their order, by a generator of its own:
-    it does not depend on the other classes. A class without images has no row.
+    The examples of a class are chosen at random from all of its images, by a seed that is always the same, and shown
+    in their order. They do not depend on the other classes. A class without images has no row.
 
     Args:
-        images: uint8 (N, 48, 48), grey levels.
+        images: uint8 (N, 48, 48), gray levels.
         labels: int64 (N,), codes 0-6.
-        columns: examples of a class, at most.
-        scale: side of an image's pixel on the sheet, in pixels.
-        seed: of the draw, 0 or more.
 
     Returns:
-        uint8 (height, width), grey levels. The width depends on `columns` and `scale` alone, the height on the rows.
+        uint8 (height, width), gray levels. The width is always the same, the height depends on the number of rows.
     """
-    rows = [(code, np.flatnonzero(labels == code)) for code in range(len(NAMES)) if (labels == code).any()]
-    step = SIDE + _GAP
-    height = 2 * _MARGIN + max(len(rows), 1) * step - _GAP
-    width = 2 * _MARGIN + _NAME_WIDTH + columns * step - _GAP
-    sheet = np.full((height * scale, width * scale), _PAPER, np.uint8)
-    if not rows:
-        _write(sheet, "no images", SIDE / 2 + _MARGIN, 0.3 * scale, _FAINT, scale)
-    for row, (code, found) in enumerate(rows):
-        top = _MARGIN + row * step
-        _write(sheet, NAMES[code], top + SIDE / 2 - 1, 0.3 * scale, _INK, scale)
-        _write(sheet, f"{len(found):,}", top + SIDE / 2 + 10, 0.25 * scale, _FAINT, scale)
-        drawn = np.random.default_rng([seed, code]).choice(found, min(columns, len(found)), replace=False)
-        for column, image in enumerate(images[np.sort(drawn)]):
-            left = _MARGIN + _NAME_WIDTH + column * step
-            large = image.repeat(scale, axis=0).repeat(scale, axis=1)
-            sheet[top * scale : (top + SIDE) * scale, left * scale : (left + SIDE) * scale] = large
+    classes = np.unique(labels)
+    height = 2 * _MARGIN + max(len(classes), 1) * _STEP - (_STEP - _CELL)
+    width = 2 * _MARGIN + _NAME_WIDTH + COLUMNS * _STEP - (_STEP - _CELL)
+    sheet = np.full((height, width), _PAPER, np.uint8)
+    if not len(classes):
+        _write(sheet, "no images", _MARGIN + _CELL // 2, 0.6, _FAINT)
+    for row, code in enumerate(classes):
+        top = _MARGIN + row * _STEP
+        members = np.flatnonzero(labels == code)
+        _write(sheet, NAMES[code], top + _CELL // 2 - 2, 0.6, _INK)
+        _write(sheet, f"{len(members):,}", top + _CELL // 2 + 20, 0.5, _FAINT)
+        chosen = np.random.default_rng([0, code]).choice(members, min(COLUMNS, len(members)), replace=False)
+        for column, image in enumerate(images[np.sort(chosen)]):
+            left = _MARGIN + _NAME_WIDTH + column * _STEP
+            sheet[top : top + _CELL, left : left + _CELL] = image.repeat(_SCALE, axis=0).repeat(_SCALE, axis=1)
     return sheet
 
 
 def save_png(path: Path, image: Image) -> None:
-    """Write an image, uint8 (height, width) or (height, width, 3) in BGR, and the folders above it.
+    """Write an image, uint8 (height, width) or (height, width, 3) in BGR, and make the folders above it.
 
     Raises:
-        PictureNotWritten: the path is not one that can be written, or does not end as a picture's name does.
+        PictureNotWritten: the path is not writable, or its suffix is not that of a picture.
     """
     try:
         encoded = cv2.imencode(path.suffix or ".", image)[1]
@@ -78,7 +77,7 @@ def save_png(path: Path, image: Image) -> None:
 
 
 def plot_class_distribution(path: Path, before: ArrayLike, after: ArrayLike) -> None:
-    """Training images of each class before and after augmentation (Figures 1 and 5 of the paper).
+    """Plot the training images of each class before and after augmentation (Figures 1 and 5 of the paper).
 
     Args:
         path: a PNG; the folders above it are made.
@@ -110,7 +109,6 @@ def plot_class_distribution(path: Path, before: ArrayLike, after: ArrayLike) -> 
     figure.savefig(path, dpi=110)
 
 
-def _write(sheet: Image, text: str, baseline: float, size: float, grey: int, scale: int) -> None:
-    """Write text at the left of the sheet, in place; `baseline` in pixels at scale 1."""
-    at = (_MARGIN * scale, round(baseline * scale))
-    cv2.putText(sheet, text, at, cv2.FONT_HERSHEY_SIMPLEX, size, grey, max(1, scale // 2), cv2.LINE_AA)
+def _write(sheet: Image, text: str, baseline: int, size: float, gray: int) -> None:
+    """Write text at the left of the sheet, in place."""
+    cv2.putText(sheet, text, (_MARGIN, baseline), cv2.FONT_HERSHEY_SIMPLEX, size, gray, 1, cv2.LINE_AA)

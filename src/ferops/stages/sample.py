@@ -1,4 +1,4 @@
-"""sample: the drawn stand-in for FER2013, so that the whole workflow runs where the data set is not at hand.
+"""sample: the synthetic sample, with which the whole workflow runs where FER2013 is not at hand.
 
 Reads the section `sample` of params.yaml.
 """
@@ -17,14 +17,14 @@ SAMPLE: Final = Path("data/sample")
 
 
 def main() -> None:
-    """Draw the faces; write them in Kaggle's layout, and a sheet of examples to look at."""
+    """Generate the synthetic sample; write it in the layout of Kaggle's CSV, with a contact sheet."""
     params = parameters.load()
     counts = {"train": params.sample.train, "validation": params.sample.validation, "test": params.sample.test}
 
-    with Console().status("drawing faces"):
-        faces = generator.generate_sample(seed=params.sample.seed, counts=counts)
+    with Console().status("generating faces"):
+        sample = generator.generate_sample(seed=params.sample.seed, counts=counts)
 
-    generator.write_csv(SAMPLE / "fer2013.csv", faces)
-    pictures.save_png(SAMPLE / "contact_sheet.png", pictures.contact_sheet(faces.images, faces.labels))
+    generator.write_csv(SAMPLE / "fer2013.csv", sample)
+    pictures.save_png(SAMPLE / "contact_sheet.png", pictures.contact_sheet(sample.images, sample.labels))
     shares = ", ".join(f"{split} {counts[split]:,}" for split in SPLITS)
-    print(f"drew {len(faces.images):,} faces from seed {params.sample.seed}: {shares}")
+    print(f"generated {len(sample.images):,} faces from seed {params.sample.seed}: {shares}")
