@@ -16,7 +16,7 @@ from xml.etree import ElementTree
 
 import pytest
 from ruamel.yaml import YAML
-from support import ROOT
+from support import ROOT, built_once
 from test_architecture import PACKAGES
 
 from ferops import params
@@ -35,14 +35,16 @@ def page_name(page: Path) -> str:
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The site as `make docs` builds it, in a folder of its own."""
-    folder = tmp_path_factory.mktemp("site")
-    built = subprocess.run(
-        [sys.executable, "-m", "mkdocs", "build", "--strict", "--site-dir", str(folder)],
-        cwd=ROOT, capture_output=True, text=True, env={**os.environ, "NO_MKDOCS_2_WARNING": "1"},
-    )  # fmt: skip
-    assert built.returncode == 0, built.stderr
-    assert "WARNING" not in built.stderr
-    return folder
+
+    def build(folder: Path) -> None:
+        built = subprocess.run(
+            [sys.executable, "-m", "mkdocs", "build", "--strict", "--site-dir", str(folder)],
+            cwd=ROOT, capture_output=True, text=True, env={**os.environ, "NO_MKDOCS_2_WARNING": "1"},
+        )  # fmt: skip
+        assert built.returncode == 0, built.stderr
+        assert "WARNING" not in built.stderr
+
+    return built_once(tmp_path_factory, "site", build)
 
 
 class Loaded(HTMLParser):
