@@ -15,7 +15,7 @@ class UnknownLayout(FeropsError):
 
 
 class BadFile(FeropsError):
-    """The file is missing, empty, unreadable, or an archive that is damaged, cut short or not to be trusted."""
+    """The file is missing, empty, unreadable, or an archive that is damaged, cut short or unsafe."""
 
 
 class BadRow(FeropsError):
