@@ -217,7 +217,7 @@ BROKEN_PARAMS = {
     "an unknown key": ("  epochs: 2", "  epochs: 2\n  epoch: 3", "train.epoch"),
     "a wrong type": ("epochs: 2", "epochs: two", "train.epochs"),
     "a value out of range": ("dropout: 0.3", "dropout: 1.5", "model.dropout"),
-    "a key gone": ("  noise: 0.1", "  #noise: 0.1", "model.noise"),
+    "a section gone": ("\nmodel:", "\nnetwork:", "model is missing"),
     "broken YAML": ("epochs: 2", "epochs: [2", "params.yaml, line"),
     "a key twice": ("  epochs: 2", "  epochs: 2\n  epochs: 3", "params.yaml, line"),
     "no mapping": ("", None, "expected a mapping"),

@@ -11,7 +11,7 @@ _CHUNK: Final = 1_000
 
 
 def median(images: Images, kernel: int) -> Images:
-    """Median-filter every image; the border is repeated outwards, as OpenCV does.
+    """Median-filter every image; the border is replicated, as in OpenCV.
 
     Args:
         images: uint8 (N, H, W).
@@ -25,7 +25,7 @@ def median(images: Images, kernel: int) -> Images:
         return images.copy()
     filtered = np.empty_like(images)
     if kernel == 3:
-        # Chunks whose temporaries stay in the processor's cache are several times faster than the whole stack.
+        # chunks whose temporaries stay in the processor's cache are several times faster than the whole stack
         for start in range(0, len(images), _CHUNK):
             filtered[start : start + _CHUNK] = _median_of_nine(images[start : start + _CHUNK])
     else:
@@ -37,9 +37,9 @@ def median(images: Images, kernel: int) -> Images:
 
 
 def _median_of_nine(images: Images) -> Images:
-    """3x3 median by minima and maxima only: the median of the columns' (max of lows, middle of middles, min of highs).
+    """Compute the 3x3 median by minima and maxima only: the median of (max of lows, median of middles, min of highs).
 
-    Each column of three is sorted once and shared by the three windows that it lies in.
+    Each column of three pixels is sorted once and shared by its three windows.
     """
     padded = np.pad(images, ((0, 0), (1, 1), (1, 1)), mode="edge")
     low, middle, high = _sort_three(padded[:, :-2], padded[:, 1:-1], padded[:, 2:])

@@ -1,4 +1,4 @@
-"""Read any copy of FER2013: recognise its layout, give its faces in an order that the layout does not change."""
+"""Read any copy of FER2013: recognise its layout, and return its faces in an order that does not depend on it."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -11,21 +11,21 @@ from ferops.data.readers.faces import BadFile, Faces, UnknownLayout, by_content,
 def read(path: Path, *, progress: Progress | None = None) -> Faces:
     """Read a copy of FER2013 as a stream.
 
-    Layouts (DESIGN section 5): a CSV with the columns `emotion`, `pixels` and mostly `Usage`, found by name and in any
-    order (fer2013.csv, icml_face_data.csv, train.csv); image folders SPLIT/EXPRESSION/FILE. Either may lie in a folder,
-    .zip, .tar, .gz or .xz; which it is, the content tells. Of several layouts in one place the one that tells most is
-    read: a CSV with Usage, image folders, a CSV without Usage.
+    Layouts: a CSV with the columns `emotion`, `pixels` and mostly `Usage`, found by name and in any order
+    (fer2013.csv, icml_face_data.csv, train.csv); image folders SPLIT/EXPRESSION/FILE. Either may be in a folder, .zip,
+    .tar, .gz or .xz, which is recognised by its content. Of several layouts in one place the most informative is read:
+    a CSV with Usage, else image folders, else a CSV without Usage.
 
     Args:
         path: a file or a folder.
         progress: called as the bytes on disk are read, and at the end.
 
     Returns:
-        The faces ordered by their content, so that the same faces are the same in whatever layout they came.
+        The faces ordered by their content, so that the same faces are equal in every layout.
 
     Raises:
-        UnknownLayout: no such layout is there, or folders contradict it.
-        BadFile: missing, empty, damaged, or an archive not to be trusted.
+        UnknownLayout: neither layout is there, or folders contradict it.
+        BadFile: missing, empty, damaged, or an unsafe archive.
         BadRow: a row of a CSV is not a face.
         BadImage: a file in the folder of an expression is no image.
     """
@@ -34,12 +34,12 @@ def read(path: Path, *, progress: Progress | None = None) -> Faces:
     left_out: list[str] = []
     seen: list[str] = []
     names: list[str] = []
-    with image_folders.Decoder() as decoder:
+    with image_folders.decoder() as decoder:
         for member in archives.members(path, progress):
             seen.append(member.name)
-            place = image_folders.place(member)
-            if place is not None:
-                decoder.add(member, place)
+            annotation = image_folders.annotation(member)
+            if annotation is not None:
+                decoder.add(member, annotation)
                 continue
             names = csv_tables.columns(member.stream)
             if "pixels" not in names:
