@@ -152,8 +152,10 @@ def test_nul_bytes_are_refused(place, faces, tmp_path):
 
 @pytest.fixture(scope="module")
 def repository(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The repository in git and DVC; no stage has run."""
-    return checkout(tmp_path_factory.mktemp("repository"), {"train": {"epochs": 2}})
+    """The repository in git and DVC, with a sample; no stage has run."""
+    folder = checkout(tmp_path_factory.mktemp("repository"), {"train": {"epochs": 2}})
+    copies.as_folder(folder / "data/sample", {"fer2013.csv": _csv(GOOD).encode()})
+    return folder
 
 
 def _everything(folder: Path) -> str:
@@ -210,6 +212,7 @@ def test_a_copy_that_holds_the_repository_is_refused(repository):
     done = shell(repository, "ferops", "data", "use", ".", check=False)
     assert done.returncode == 1
     assert len(done.stderr.splitlines()) == 1
+    assert "holds this repository's data/raw" in done.stderr
 
 
 @pytest.mark.parametrize("path", ["/dev/zero", "/dev/null"])
