@@ -27,6 +27,19 @@ Ferops = Callable[..., Answer]
 """Runs `ferops` with these arguments; the fixture `ferops`."""
 
 
+def built_once(factory: pytest.TempPathFactory, name: str, build: Callable[[Path], object]) -> Path:
+    """A folder that the first of pytest's worker processes fills and that all of them read."""
+    workers_root = factory.getbasetemp().parent if "PYTEST_XDIST_WORKER" in os.environ else factory.getbasetemp()
+    folder, done = workers_root / name, workers_root / f"{name}.done"
+    with FileLock(workers_root / f"{name}.lock"):
+        if not done.exists():
+            shutil.rmtree(folder, ignore_errors=True)  # of a build that failed in another process
+            folder.mkdir()
+            build(folder)
+            done.touch()
+    return folder
+
+
 def shell(folder: Path, *command: str, check: bool = True, **environment: str) -> subprocess.CompletedProcess[str]:
     """Run a command in a folder as a user would; its output is shown where it fails."""
     done = subprocess.run(
@@ -35,27 +48,6 @@ def shell(folder: Path, *command: str, check: bool = True, **environment: str) -
     if check and done.returncode:
         pytest.fail(f"{' '.join(command)} exited {done.returncode}\n{done.stdout[-3000:]}\n{done.stderr[-3000:]}")
     return done
-
-
-def built_once(factory: pytest.TempPathFactory, name: str, build: Callable[[Path], object]) -> Path:
-    """Return this worker's copy of a folder that the first worker who needs it has built for all of them.
-
-    Args:
-        factory: of the session.
-        name: of the folder.
-        build: fills a new folder; what it makes must bear to be copied.
-    """
-    base = factory.getbasetemp()
-    shared = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "shared"
-    shared.mkdir(exist_ok=True)
-    folder, done = shared / name, shared / f"{name}.done"
-    with FileLock(shared / f"{name}.lock"):
-        if not done.exists():
-            shutil.rmtree(folder, ignore_errors=True)
-            folder.mkdir()
-            build(folder)
-            done.touch()
-    return Path(shutil.copytree(folder, factory.mktemp(name) / name, symlinks=True))
 
 
 def refused(ferops: Ferops, *words: str) -> str:

@@ -4,6 +4,8 @@ from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
 
 Images = NDArray[np.uint8]
 
@@ -56,21 +58,12 @@ def duplicate_groups(images: Images, rms: float, ignore: NDArray[np.bool_] | Non
         int64 (N,): the index of the first image of the image's group, also for that first image; -1 where no other
         image is near. No near pair is missed.
     """
-    groups = np.arange(len(images))
     seen = np.arange(len(images)) if ignore is None else np.flatnonzero(~ignore)
-
-    def first_of(image: int) -> int:
-        while groups[image] != image:
-            groups[image] = groups[groups[image]]
-            image = int(groups[image])
-        return image
-
-    for one, other in seen[_near_pairs(images if ignore is None else images[seen], rms)]:
-        low, high = sorted((first_of(one), first_of(other)))
-        groups[high] = low
-    groups = np.array([first_of(image) for image in range(len(images))], np.int64)
-    alone = np.bincount(groups, minlength=len(images))[groups] == 1
-    return np.where(alone, -1, groups)
+    one, other = seen[_near_pairs(images if ignore is None else images[seen], rms)].T
+    pairs = coo_array((np.ones(len(one)), (one, other)), shape=(len(images), len(images)))
+    _, component = connected_components(pairs, directed=False)
+    _, first, sizes = np.unique(component, return_index=True, return_counts=True)
+    return np.where(sizes[component] == 1, -1, first[component])
 
 
 def drop_duplicates(groups: NDArray[np.int64], splits: NDArray[np.str_], policy: str) -> NDArray[np.bool_]:
@@ -86,16 +79,14 @@ def drop_duplicates(groups: NDArray[np.int64], splits: NDArray[np.str_], policy:
     Returns:
         bool (N,), true for images that stay.
     """
-    keep = np.ones(len(groups), np.bool_)
     if policy == "keep":
-        return keep
-    best = {"test": 0, "validation": 1, "train": 2}
-    stays: dict[int, int] = {}
-    members = np.flatnonzero(groups >= 0)
-    for image in sorted(members, key=lambda image: (best[str(splits[image])], image)):
-        stays.setdefault(int(groups[image]), int(image))
-    keep[members] = np.isin(members, list(stays.values()))
-    return keep if policy == "drop" else keep | (splits != "train")
+        return np.ones(len(groups), np.bool_)
+    rank = np.select([splits == "test", splits == "validation"], [0, 1], default=2)
+    order = np.argsort(rank, kind="stable")
+    _, first = np.unique(groups[order], return_index=True)
+    stays = groups < 0
+    stays[order[first]] = True
+    return stays if policy == "drop" else stays | (splits != "train")
 
 
 def _near_pairs(images: Images, rms: float) -> NDArray[np.int64]:

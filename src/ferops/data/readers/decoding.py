@@ -1,7 +1,7 @@
 """Decode image files to gray levels: one decoder for training images, test sets and images to score."""
 
 import io
-from typing import IO, Any, Final, NamedTuple
+from typing import Final, NamedTuple
 
 import cv2
 import numpy as np
@@ -34,7 +34,7 @@ class Decoded(NamedTuple):
     is_gray: bool
 
 
-def read_bounded(stream: IO[bytes] | io.BufferedReader[Any], where: str) -> bytes:
+def read_bounded(stream: io.BufferedIOBase, where: str) -> bytes:
     """Read an image file of at most 16 MiB; `where` names it in the error.
 
     Raises:
