@@ -4,11 +4,13 @@ import os
 import shutil
 import signal
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from support import built_once, checkout, shell
+from support import Answer, Ferops, built_once, checkout, shell
 
+from ferops import cli
 from ferops.machine import tensorflow
 
 
@@ -50,18 +52,45 @@ SMALL = {
 
 @pytest.fixture(scope="session")
 def repro(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The repository after one `dvc repro` on a small sample."""
-    return built_once(tmp_path_factory, "pipeline", lambda folder: shell(checkout(folder, SMALL), "dvc", "repro"))
+    """The repository after one `dvc repro` on a small sample, for all tests: a test that changes files copies it."""
+
+    def build(folder: Path) -> None:
+        checkout(folder, SMALL)
+        shell(folder, "dvc", "repro")
+
+    return built_once(tmp_path_factory, "pipeline", build)
 
 
 @pytest.fixture(scope="session")
 def committed(repro: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The same with its lock and reports in git: what must not be lost."""
-    folder = tmp_path_factory.mktemp("committed") / "pipeline"
-    shutil.copytree(repro, folder, symlinks=True)
-    shell(folder, "git", "add", "-A")
-    shell(folder, "git", "commit", "-q", "-m", "reproduced")
-    return folder
+
+    def build(folder: Path) -> None:
+        shutil.copytree(repro, folder, symlinks=True, dirs_exist_ok=True)
+        shell(folder, "git", "add", "-A")
+        shell(folder, "git", "commit", "-q", "-m", "reproduced")
+
+    return built_once(tmp_path_factory, "committed", build)
+
+
+@pytest.fixture
+def ferops(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Iterator[Ferops]:
+    """The command `ferops` in this process, which has loaded TensorFlow and MLflow already."""
+    before, handler = dict(os.environ), signal.getsignal(signal.SIGTERM)
+
+    def run(*words: str) -> Answer:
+        monkeypatch.setattr(sys, "argv", ["ferops", *words])
+        capsys.readouterr()
+        with pytest.raises(SystemExit) as end:
+            cli.main()
+        out, err = capsys.readouterr()
+        status = end.value.code
+        return Answer(1, out, f"{err}{status}\n") if isinstance(status, str) else Answer(status or 0, out, err)
+
+    yield run
+    signal.signal(signal.SIGTERM, handler)
+    os.environ.clear()  # ferops turns off telemetry for its own process
+    os.environ.update(before)
 
 
 @pytest.fixture(scope="session")

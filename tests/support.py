@@ -5,6 +5,7 @@ import shutil
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 from filelock import FileLock
@@ -12,6 +13,31 @@ from filelock import FileLock
 from ferops import params
 
 ROOT = Path(__file__).parent.parent
+
+
+class Answer(NamedTuple):
+    """What a command did: exit status, standard output, standard error."""
+
+    code: int
+    out: str
+    err: str
+
+
+Ferops = Callable[..., Answer]
+"""Runs `ferops` with these arguments; the fixture `ferops`."""
+
+
+def built_once(factory: pytest.TempPathFactory, name: str, build: Callable[[Path], object]) -> Path:
+    """A folder that the first of pytest's worker processes fills and that all of them read."""
+    workers_root = factory.getbasetemp().parent if "PYTEST_XDIST_WORKER" in os.environ else factory.getbasetemp()
+    folder, done = workers_root / name, workers_root / f"{name}.done"
+    with FileLock(workers_root / f"{name}.lock"):
+        if not done.exists():
+            shutil.rmtree(folder, ignore_errors=True)  # of a build that failed in another process
+            folder.mkdir()
+            build(folder)
+            done.touch()
+    return folder
 
 
 def shell(folder: Path, *command: str, check: bool = True, **environment: str) -> subprocess.CompletedProcess[str]:
@@ -24,35 +50,14 @@ def shell(folder: Path, *command: str, check: bool = True, **environment: str) -
     return done
 
 
-def built_once(factory: pytest.TempPathFactory, name: str, build: Callable[[Path], object]) -> Path:
-    """Return this worker's copy of a folder that the first worker who needs it has built for all of them.
-
-    Args:
-        factory: of the session.
-        name: of the folder.
-        build: fills a new folder; what it makes must bear to be copied.
-    """
-    base = factory.getbasetemp()
-    shared = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "shared"
-    shared.mkdir(exist_ok=True)
-    folder, done = shared / name, shared / f"{name}.done"
-    with FileLock(shared / f"{name}.lock"):
-        if not done.exists():
-            shutil.rmtree(folder, ignore_errors=True)
-            folder.mkdir()
-            build(folder)
-            done.touch()
-    return Path(shutil.copytree(folder, factory.mktemp(name) / name, symlinks=True))
-
-
-def refused(folder: Path, *command: str) -> str:
-    """What a command says that refuses: one line, exit status 1, and every file of the folder is as it was."""
-    before = {path: path.stat().st_mtime_ns for path in folder.rglob("*")}
-    done = shell(folder, *command, check=False)
-    assert done.returncode == 1
-    assert len(done.stderr.splitlines()) == 1
-    assert {path: path.stat().st_mtime_ns for path in folder.rglob("*")} == before
-    return done.stderr
+def refused(ferops: Ferops, *words: str) -> str:
+    """What `ferops` says where it refuses: one line, exit status 1, and no file in the working directory changes."""
+    before = {path: path.stat().st_mtime_ns for path in Path().rglob("*")}
+    done = ferops(*words)
+    assert done.code == 1
+    assert len(done.err.splitlines()) == 1
+    assert {path: path.stat().st_mtime_ns for path in Path().rglob("*")} == before
+    return done.err
 
 
 def checkout(folder: Path, values: dict[str, object]) -> Path:
