@@ -1,5 +1,6 @@
 """Random manifests from a seed, good by default; each test spoils one thing."""
 
+import contextlib
 import shutil
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -14,6 +15,7 @@ from ferops.labels import OFFICIAL_COUNTS, SPLITS
 from ferops.quality import expectations, validation
 from ferops.quality.reports import AugmentedReport, PreparedReport
 from ferops.quality.validation import CheckResult
+from ferops.stages.validate import GATES, validate
 
 ROOT = Path(__file__).parents[2]
 SMALL = {split: tuple(round(count / 20) for count in counts) for split, counts in OFFICIAL_COUNTS.items()}
@@ -76,7 +78,7 @@ def _added_report(added: pd.DataFrame, manifest: pd.DataFrame, share: float = 0.
 
 @pytest.fixture(scope="session")
 def draw() -> SimpleNamespace:
-    """Functions that draw good data: manifest, report, added, added_report."""
+    """Functions that make good data: manifest, report, added, added_report."""
     return SimpleNamespace(manifest=_manifest, report=_report, added=_added, added_report=_added_report)
 
 
@@ -86,9 +88,9 @@ def bounds() -> params.Validate:
     return params.load(ROOT / "params.yaml").validate_
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def failures(bounds: params.Validate) -> Callable[..., dict[str, CheckResult]]:
-    """Judges tables in memory: the prepared manifest alone, or the added images with the manifest they come from."""
+    """Validates tables in memory: the prepared manifest alone, or the added images with the manifest they come from."""
 
     def judge(
         table: pd.DataFrame, report: PreparedReport | AugmentedReport, manifest: pd.DataFrame | None = None
@@ -105,19 +107,46 @@ def failures(bounds: params.Validate) -> Callable[..., dict[str, CheckResult]]:
     return judge
 
 
-@pytest.fixture
-def repository(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A working directory with params.yaml and good data, prepared and augmented."""
-    shutil.copy(ROOT / "params.yaml", tmp_path)
+@pytest.fixture(scope="session")
+def good_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with params.yaml and good data, prepared and augmented; to be copied."""
+    folder = tmp_path_factory.mktemp("good")
+    shutil.copy(ROOT / "params.yaml", folder)
     manifest = _manifest()
     added = _added(manifest)
     for name, table, report in (
         ("prepared", manifest, _report(manifest)),
         ("augmented", added, _added_report(added, manifest)),
     ):
-        folder = tmp_path / "data" / name
-        folder.mkdir(parents=True)
-        table.to_parquet(folder / "manifest.parquet")
-        (folder / "report.json").write_text(report.model_dump_json())
+        data = folder / "data" / name
+        data.mkdir(parents=True)
+        table.to_parquet(data / "manifest.parquet")
+        (data / "report.json").write_text(report.model_dump_json())
+    return folder
+
+
+@pytest.fixture(scope="session")
+def validated_data(good_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same after stage validate, both gates; to be copied."""
+    folder = tmp_path_factory.mktemp("validated") / "repository"
+    shutil.copytree(good_data, folder)
+    with contextlib.chdir(folder):
+        for gate in GATES:
+            validate(gate)
+    return folder
+
+
+@pytest.fixture
+def repository(good_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A working directory with params.yaml and good data."""
+    shutil.copytree(good_data, tmp_path, dirs_exist_ok=True)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.fixture
+def validated(validated_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A working directory in which the gates have passed."""
+    shutil.copytree(validated_data, tmp_path, dirs_exist_ok=True)
     monkeypatch.chdir(tmp_path)
     return tmp_path
