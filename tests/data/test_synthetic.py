@@ -18,7 +18,7 @@ from ferops.labels import NAMES, OFFICIAL_COUNTS, SPLITS
 
 SMALL = {"train": 70, "validation": 70, "test": 70}
 MIDDLE = {"train": 600, "validation": 100, "test": 200}
-DIGEST = "4775bb8db651b072f306e19fa128d39ba4b54ad8660daec128a08d4299c90473"
+DIGEST = "6569062c1a36a2482fc5a91382bc856a14852207bae4d4e95d23316ca8c88c13"
 """sha256 of the pixels of the small sample from seed 2013. It changes where the rendering is changed on purpose."""
 
 
@@ -198,4 +198,4 @@ def test_expressions_can_be_learned_but_not_from_single_pixels(middle):
         return model.score(features[test], middle.labels[test])
 
     assert accuracy(shapes, 3.0) > 0.60
-    assert accuracy(pixels, 100.0) < 0.55
+    assert accuracy(pixels, 100.0) < 0.50

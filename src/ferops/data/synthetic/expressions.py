@@ -79,7 +79,7 @@ EXPRESSIONS: Final[Mapping[str, tuple[Mapping[int, float], ...]]] = {
 }
 """Expression -> the sets of action units that show it, each unit with its strength."""
 
-INTENSITY: Final = (0.5, 1.1)
+INTENSITY: Final = (0.45, 1.05)
 """Range of an expression's strength; the weaker, the harder it is to tell."""
 
 _POINTS: Final = np.array(list(NEUTRAL.values()))

@@ -42,12 +42,12 @@ class _Canvas:
         blobs = np.maximum(0, 1 - np.abs(np.linspace(0, 3, SIDE)[:, None] - np.arange(4)))  # interpolates 4 levels
         background = np.rint(blobs @ rng.uniform(20, 235, (4, 4)) @ blobs.T).astype(np.uint8)
         self._pixels = background.repeat(_FINE, axis=0).repeat(_FINE, axis=1)
-        yaw, pitch, roll = np.radians(np.clip(rng.normal(0, (10, 6, 9)), -24, 24))
-        self._scale = _FINE * rng.uniform(16.5, 22)
+        yaw, pitch, roll = np.radians(np.clip(rng.normal(0, (10, 6, 8)), -24, 24))
+        self._scale = _FINE * rng.uniform(17, 22)
         rotation = self._scale * np.array([[math.cos(roll), math.sin(roll)], [-math.sin(roll), math.cos(roll)]])
         self._plane = np.array([[math.cos(yaw)], [math.cos(pitch)]]) * rotation
         self._depth = np.array([math.sin(yaw), math.sin(pitch)]) @ rotation
-        self._centre = _FINE * (SIDE / 2 + rng.uniform((-3.5, -4), (3.5, 2.5)))
+        self._centre = _FINE * (SIDE / 2 + rng.uniform((-3, -3.5), (3, 2)))
 
     def fill(self, outline: Points, gray: float) -> None:
         """Fill a polygon."""
@@ -175,7 +175,7 @@ def _photograph(picture: Points, rng: np.random.Generator) -> Image:
     exposed = (lit - lit.mean()) * contrast + rng.uniform(108, 146)
     blur = max(0.0, rng.uniform(-0.4, 0.8))
     blurred = exposed + blur * (_soften(_soften(exposed)) - exposed)
-    noisy = blurred + rng.normal(0, rng.uniform(0.5, 5), picture.shape)
+    noisy = blurred + rng.normal(0, rng.uniform(1, 6), picture.shape)
     image: Image = np.rint(np.clip(noisy, 0, 255)).astype(np.uint8)
     return image
 
