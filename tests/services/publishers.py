@@ -36,7 +36,7 @@ cli.main()
 """The command, likewise."""
 
 
-class TrialResult(NamedTuple):
+class PublisherResult(NamedTuple):
     """A process that has: its exit status, and both its outputs."""
 
     status: int
@@ -74,7 +74,7 @@ def stored(uri: str) -> Stored:
     )
 
 
-def at_once(scripts: Iterable[tuple[Path, str]], uri: str) -> list[TrialResult]:
+def at_once(scripts: Iterable[tuple[Path, str]], uri: str) -> list[PublisherResult]:
     """Run Python scripts, each in its folder; all of them go on together, once each has printed `ready`."""
     with ExitStack() as running:
         processes = []
@@ -90,7 +90,7 @@ def at_once(scripts: Iterable[tuple[Path, str]], uri: str) -> list[TrialResult]:
             process.stdin.write("go\n")
             process.stdin.flush()
         said = ["".join(process.communicate(timeout=300)) for process in processes]
-        return [TrialResult(process.returncode, text) for process, text in zip(processes, said, strict=True)]
+        return [PublisherResult(process.returncode, text) for process, text in zip(processes, said, strict=True)]
 
 
 def publish_at_once(clones: Iterable[Pipeline], uri: str) -> None:
