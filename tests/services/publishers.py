@@ -37,7 +37,7 @@ cli.main()
 
 
 class PublisherResult(NamedTuple):
-    """A process that has: its exit status, and both its outputs."""
+    """The exit status of a process, and both of its outputs."""
 
     status: int
     said: str
