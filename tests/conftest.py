@@ -50,18 +50,25 @@ SMALL = {
 
 @pytest.fixture(scope="session")
 def repro(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The repository after one `dvc repro` on a small sample."""
-    return built_once(tmp_path_factory, "pipeline", lambda folder: shell(checkout(folder, SMALL), "dvc", "repro"))
+    """The repository after one `dvc repro` on a small sample, for all tests: a test that changes files copies it."""
+
+    def build(folder: Path) -> None:
+        checkout(folder, SMALL)
+        shell(folder, "dvc", "repro")
+
+    return built_once(tmp_path_factory, "pipeline", build)
 
 
 @pytest.fixture(scope="session")
 def committed(repro: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The same with its lock and reports in git: what must not be lost."""
-    folder = tmp_path_factory.mktemp("committed") / "pipeline"
-    shutil.copytree(repro, folder, symlinks=True)
-    shell(folder, "git", "add", "-A")
-    shell(folder, "git", "commit", "-q", "-m", "reproduced")
-    return folder
+
+    def build(folder: Path) -> None:
+        shutil.copytree(repro, folder, symlinks=True, dirs_exist_ok=True)
+        shell(folder, "git", "add", "-A")
+        shell(folder, "git", "commit", "-q", "-m", "reproduced")
+
+    return built_once(tmp_path_factory, "committed", build)
 
 
 @pytest.fixture(scope="session")
