@@ -37,27 +37,6 @@ def shell(folder: Path, *command: str, check: bool = True, **environment: str) -
     return done
 
 
-def built_once(factory: pytest.TempPathFactory, name: str, build: Callable[[Path], object]) -> Path:
-    """Return this worker's copy of a folder that the first worker who needs it has built for all of them.
-
-    Args:
-        factory: of the session.
-        name: of the folder.
-        build: fills a new folder; what it makes must bear to be copied.
-    """
-    base = factory.getbasetemp()
-    shared = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "shared"
-    shared.mkdir(exist_ok=True)
-    folder, done = shared / name, shared / f"{name}.done"
-    with FileLock(shared / f"{name}.lock"):
-        if not done.exists():
-            shutil.rmtree(folder, ignore_errors=True)
-            folder.mkdir()
-            build(folder)
-            done.touch()
-    return Path(shutil.copytree(folder, factory.mktemp(name) / name, symlinks=True))
-
-
 def refused(folder: Path, *command: str) -> str:
     """What a command says that refuses: one line, exit status 1, and every file of the folder is as it was."""
     before = {path: path.stat().st_mtime_ns for path in folder.rglob("*")}
