@@ -1,4 +1,4 @@
-"""What Prefect costs: the training flow over a bare `dvc repro`, with everything up to date: `make bench`.
+"""Measure the overhead of Prefect: the training flow against a bare `dvc repro`, everything up to date (`make bench`).
 
 The least of three times counts. Only `publish` runs, as always, in each of them.
 """
@@ -21,7 +21,7 @@ REPRO = [sys.executable, "-m", "dvc", "repro"]
 
 
 def seconds(command: list[str], environment: dict[str, str]) -> float:
-    """The least of three wall-clock times."""
+    """Return the least of three wall-clock times."""
     times = []
     for _ in range(3):
         started = time.perf_counter()
@@ -32,7 +32,7 @@ def seconds(command: list[str], environment: dict[str, str]) -> float:
 
 @contextmanager
 def server(environment: dict[str, str]) -> Iterator[dict[str, str]]:
-    """A Prefect server on a free port; gives the environment of its clients."""
+    """Start a Prefect server on a free port; yields the environment of its clients."""
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     address = f"http://127.0.0.1:{port}/api"
@@ -51,21 +51,21 @@ def server(environment: dict[str, str]) -> Iterator[dict[str, str]]:
 
 
 def main() -> None:
-    """Measure, and print one row a way."""
+    """Measure each way of running, and print a table."""
     if not Path("dvc.lock").is_file():
         sys.exit("run this in the root of the clone, after `dvc repro`")
     with tempfile.TemporaryDirectory() as home:
         environment = {name: value for name, value in os.environ.items() if not name.startswith("PREFECT_")}
         environment["PREFECT_HOME"] = home
-        subprocess.run(REPRO, env=environment, check=True)  # whatever is not up to date
+        subprocess.run(REPRO, env=environment, check=True)  # brings everything up to date
         bare = seconds(REPRO, environment)
         rows = [("flows/training.py without a server", seconds(FLOW, environment), 40)]
         with server(environment) as with_server:
             rows.insert(0, ("flows/training.py with a server", seconds(FLOW, with_server), 10))
     table = Table("everything up to date", "seconds", "over dvc repro", "at most")
     table.add_row("dvc repro", f"{bare:.1f}", "", "")
-    for way, taken, bound in rows:
-        table.add_row(way, f"{taken:.1f}", f"{taken - bare:.1f}", str(bound))
+    for name, taken, bound in rows:
+        table.add_row(name, f"{taken:.1f}", f"{taken - bare:.1f}", str(bound))
     Console().print(table)
 
 

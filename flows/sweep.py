@@ -3,7 +3,7 @@
     python flows/sweep.py --over train.learning_rate=0.0001,0.0003 --over model.dropout=0.2,0.4
 
 Every trial starts from the clone's commit, in a git worktree of its own, and is scored on validation alone. A finished
-one is found by its name and not run again. Trials run in turn, or side by side as tasks of a Dask cluster.
+trial is found by its name and not run again. Trials run in turn, or side by side as tasks of a Dask cluster.
 """
 
 import tempfile
@@ -13,15 +13,15 @@ from typing import Annotated, Any
 
 import typer
 from prefect import State, flow, runtime
-from prefect.states import Completed, Failed
-from prefect.task_runners import TaskRunner
+from prefect.states import Failed
 
 from ferops.errors import FeropsError
 from ferops.orchestration import markdown, notifications, terminal
 from ferops.orchestration.pipeline import run_folders
-from ferops.orchestration.sweeps import experiments, parallel_coordinates, search, trials
-from ferops.orchestration.sweeps.search import Method, Outcome, Trial
-from ferops.orchestration.sweeps.trials import TrialSpec, side_by_side
+from ferops.orchestration.sweeps import experiments, parallel_coordinates, search
+from ferops.orchestration.sweeps import trials as trial_runs
+from ferops.orchestration.sweeps.experiments import TrialResult
+from ferops.orchestration.sweeps.search import Method
 from ferops.tracking.runs import sweep_runs
 from ferops.tracking.runs.sweep_runs import SweepRun
 
@@ -51,63 +51,40 @@ def sweep(
         name: of the sweep, and the first part of its experiments' names; by default it follows from the search.
         dask: for trials side by side, the number of worker processes on this machine, or the address of a running
             cluster whose workers see this clone at the same path on a shared file system. In turn by default.
-        notify: a notification block of Prefect, as in slack-webhook/team, that hears of a failure.
+        notify: a notification block of Prefect, as in slack-webhook/team, that is notified of a failure.
     """
     try:
         notifications.check(notify)
-        runner = side_by_side(dask, __name__)
+        runner = trial_runs.side_by_side(dask, __name__)
         common = search.common(space, recipe, overrides or {})
+        commit = run_folders.head()
         name = name or search.sweep_name(space, method, trials, seed, common)
-        origin = [run_folders.head(), common]
         base = experiments.base(common)
-        chosen = search.plan(name, space, base, method=method, trials=trials, seed=seed, common=origin)
-        key = search.digest([name, space, method, trials, seed, origin])
-        settings = {"method": method, "trials": len(chosen), "seed": seed, "recipe": recipe, **space}
-        begun = sweep_runs.begin(name, key, settings, "flows/sweep.py")
-        planned = [
-            TrialSpec(
-                trial.name,
-                ", ".join(f"{key}={value}" for key, value in trial.values.items()),
-                run_folders.settings(recipe, {**(overrides or {}), **trial.values, experiments.CLOSED: False}),
-            )
-            for trial in chosen
-        ]
-        return _run(name, begun, chosen, planned, runner)
+        planned = search.plan(name, space, base, method=method, trials=trials, seed=seed, common=common, commit=commit)
+        key = search.digest([name, space, method, trials, seed, commit, common])
+        settings = {"method": method, "trials": len(planned), "seed": seed, "recipe": recipe, **space}
+        sweep_run = sweep_runs.begin(name, key, settings, "flows/sweep.py")
+        results = trial_runs.run(planned, sweep_run, runner)
+        _show(name, sweep_run, results)
+        best = results[0]
+        return trial_runs.final_state(results, "trials", f"{best.accuracy:.4f}, `dvc exp apply {best.trial.name}`")
     except FeropsError as error:
         return Failed(message=str(error))
 
 
-def _run(
-    name: str, begun: SweepRun, chosen: Sequence[Trial], planned: Sequence[TrialSpec], runner: TaskRunner | None
-) -> State:
-    ended = trials.run(planned, begun.run_id, runner)
-    outcomes = search.ranked([Outcome(trial, how) for trial, how in zip(chosen, ended, strict=True)])
-    _show(name, begun, outcomes)
-    done = sum(bool(outcome.ended.scores) for outcome in outcomes)
-    failed = sum(bool(outcome.ended.reason) for outcome in outcomes)
-    told = f"{done} of {len(outcomes)} trials" + (f"; {failed} failed" if failed else "")
-    best = outcomes[0]
-    if not done:
-        return Failed(message=f"{told}: {best.ended.reason}")
-    return Completed(
-        message=f"{told}; the best on validation: {best.ended.accuracy:.4f}, `dvc exp apply {best.trial.name}`"
-    )
-
-
-def _show(name: str, begun: SweepRun, outcomes: Sequence[Outcome]) -> None:
-    """Table and picture, into Prefect and into the sweep's run in MLflow."""
-    header, *rows = search.shown(outcomes)
+def _show(name: str, sweep_run: SweepRun, results: Sequence[TrialResult]) -> None:
+    """Publish table and plot in Prefect and in the sweep's run in MLflow; print the table in a terminal."""
+    header, *rows = search.cells(results)
     page = markdown.table(header, rows)
     with tempfile.TemporaryDirectory() as scratch:
         files = [Path(scratch, f"sweep.{kind}") for kind in ("csv", "md", "png")]
-        search.table(outcomes).to_csv(files[0], index=False)
+        search.table(results).to_csv(files[0], index=False)
         files[1].write_text(f"{page}\n", encoding="utf-8")
-        if outcomes[0].ended.scores:
-            parallel_coordinates.draw(files[2], outcomes, name)
-        shown = [file for file in files if file.exists()]
-        trials.show(begun, "sweep", page, shown, [one.ended for one in outcomes])
+        if results[0].scores:
+            parallel_coordinates.draw(files[2], results, name)
+        trial_runs.show(sweep_run, "sweep", page, [file for file in files if file.exists()], results)
     if not runtime.deployment.id:
-        terminal.table(header, rows, whole="experiment")
+        terminal.table(header, rows, unbroken="experiment")
 
 
 def main(

@@ -4,11 +4,13 @@ import os
 import shutil
 import signal
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from support import built_once, checkout, shell
+from support import Answer, Ferops, built_once, checkout, shell
 
+from ferops import cli
 from ferops.machine import tensorflow
 
 
@@ -69,6 +71,26 @@ def committed(repro: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
         shell(folder, "git", "commit", "-q", "-m", "reproduced")
 
     return built_once(tmp_path_factory, "committed", build)
+
+
+@pytest.fixture
+def ferops(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Iterator[Ferops]:
+    """The command `ferops` in this process, which has loaded TensorFlow and MLflow already."""
+    before, handler = dict(os.environ), signal.getsignal(signal.SIGTERM)
+
+    def run(*words: str) -> Answer:
+        monkeypatch.setattr(sys, "argv", ["ferops", *words])
+        capsys.readouterr()
+        with pytest.raises(SystemExit) as end:
+            cli.main()
+        out, err = capsys.readouterr()
+        status = end.value.code
+        return Answer(1, out, f"{err}{status}\n") if isinstance(status, str) else Answer(status or 0, out, err)
+
+    yield run
+    signal.signal(signal.SIGTERM, handler)
+    os.environ.clear()  # ferops turns off telemetry for its own process
+    os.environ.update(before)
 
 
 @pytest.fixture(scope="session")

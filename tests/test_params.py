@@ -1,11 +1,28 @@
 import shutil
 from pathlib import Path
-from typing import get_args
+from typing import Any, get_args
 
 import pytest
+from ruamel.yaml import YAML
 from support import ROOT
 
 from ferops import params
+
+RECIPES = sorted(path.stem for path in (ROOT / "recipes").glob("*.yaml"))
+OF_THE_DATA = {"data.source", "data.dataset", "data.split"}
+"""Not reset by a recipe, so that a recipe which needs one has to name it."""
+
+LEAN = """sample: {}
+data: {}
+preprocess: # as it is
+validate: {}
+augment:
+  warp: {}
+model: {}
+train:
+  epochs: 3 # short
+evaluate: {}
+"""
 
 
 @pytest.fixture
@@ -20,7 +37,9 @@ def file(tmp_path: Path) -> Path:
         ("  epochs: 8", "  epochs: 0", "train.epochs"),
         ("  epochs: 8", "  epochs: 8.5", "train.epochs"),
         ("  epochs: 8", "  epoch: 8", "train.epoch"),
-        ("  epochs: 8", "", "train.epochs"),
+        ("    min: 90", "", "validate.pixel_mean.min"),
+        ("\ntrain:\n", "\nfit:\n", "train is missing"),
+        ("  warp: # the paper's five", "  warps:", "augment.warp is missing"),
         ("median_kernel: 3", "median_kernel: 4", "preprocess.median_kernel"),
         ("  rotation: 10", "  rotation: -1", "augment.warp.rotation"),
         ("horizontal_flip: true", "horizontal_flip: 1", "augment.warp.horizontal_flip"),
@@ -62,31 +81,104 @@ def test_a_merge_that_would_not_be_valid_changes_nothing(file: Path) -> None:
     assert [entry.name for entry in file.parent.iterdir()] == [file.name]
 
 
-@pytest.mark.parametrize("recipe", sorted(path.stem for path in (ROOT / "recipes").glob("*.yaml")))
-def test_every_recipe_is_valid(file: Path, recipe: str) -> None:
+def test_the_file_of_the_repository_has_every_key_at_its_default() -> None:
+    written = params.flat(_shipped())
+    default = params.flatten(params.defaults())
+    assert written == default
+    # logged to MLflow, 10 and 10.0 are two values
+    assert repr(params.flatten(params.load(ROOT / "params.yaml"))) == repr(default)
+
+
+def test_keys_may_be_left_out(tmp_path: Path) -> None:
+    file = tmp_path / "params.yaml"
+    file.write_text(LEAN)
+    expected = params.flatten(params.defaults()) | {"train.epochs": 3}
+    assert repr(params.flatten(params.load(file))) == repr(expected)
+
+
+def test_the_sections_that_must_be_there_are_those_without_which_dvc_stops() -> None:
+    stages = YAML(typ="safe").load(ROOT / "dvc.yaml")["stages"].values()
+    tracked = {key for stage in stages for key in stage.get("params", [])}
+    sections = params.Params.model_fields
+    required = {field.alias or name for name, field in sections.items() if field.is_required()}
+    assert required == {key.partition(".")[0] for key in tracked}
+    below = {(key, name) for key in sections for name in _required_sections(sections[key].annotation)}
+    assert below == {tuple(key.split(".")) for key in tracked if "." in key}
+
+
+def _required_sections(section: Any) -> set[str]:
+    return {name for name, field in section.model_fields.items() if field.is_required()}
+
+
+def test_a_merge_into_a_short_file_writes_what_is_no_default(tmp_path: Path) -> None:
+    file = tmp_path / "params.yaml"
+    file.write_text(LEAN)
+    params.merge({"train": {"batch_size": 32, "patience": 2}, "evaluate": {"tta": "mirror"}}, file)
+    assert file.read_text() == LEAN.replace("epochs: 3 # short\n", "epochs: 3 # short\n  patience: 2\n")
+
+
+def test_a_merge_into_a_value_of_several_keys_keeps_the_other_defaults(tmp_path: Path) -> None:
+    file = tmp_path / "params.yaml"
+    file.write_text(LEAN)
+    merged = params.merge({"promotion": {"floors": {"f1_macro": 0.9}}, "validate": {"pixel_mean": {"min": 80.0}}}, file)
+    assert merged.promotion.floors == {"accuracy": 0.5, "f1_macro": 0.9}
+    assert (merged.validate_.pixel_mean.min, merged.validate_.pixel_mean.max) == (80, 170)
+    assert params.load(file) == merged
+
+
+@pytest.mark.parametrize(("key", "value"), [("horizontal_flip", 1), ("rotation", True), ("zoom", "0.1")])
+def test_a_merge_is_as_strict_as_the_file(file: Path, key: str, value: object) -> None:
+    with pytest.raises(params.BadParams, match=f"augment.warp.{key}"):
+        params.merge({"augment": {"warp": {key: value}}}, file)
+
+
+@pytest.mark.parametrize("recipe", RECIPES)
+def test_every_recipe_is_valid_and_holds_no_default(file: Path, recipe: str) -> None:
     params.merge(params.load_recipe(recipe, ROOT / "recipes"), file)
+    default = params.flatten(params.defaults())
+    own = params.flat(YAML(typ="safe").load(ROOT / f"recipes/{recipe}.yaml"))
+    assert {key for key, value in own.items() if default[key] == value} <= OF_THE_DATA
 
 
-@pytest.mark.parametrize("recipe", sorted(path.stem for path in (ROOT / "recipes").glob("*.yaml")))
-def test_the_demo_recipe_leads_back_from_every_other(file: Path, recipe: str) -> None:
-    default = params.load(file)
-    params.merge(params.load_recipe(recipe, ROOT / "recipes"), file)
-    assert params.merge(params.load_recipe("demo", ROOT / "recipes"), file) == default
+def test_the_demo_recipe_is_the_defaults(file: Path) -> None:
+    before = file.read_bytes()
+    params.merge(params.load_recipe("demo", ROOT / "recipes"), file)
+    assert file.read_bytes() == before
 
 
-@pytest.mark.parametrize("recipe", sorted(path.stem for path in (ROOT / "recipes").glob("*.yaml")))
-def test_a_recipe_leaves_nothing_of_the_one_before(file: Path, recipe: str) -> None:
+@pytest.mark.parametrize("recipe", RECIPES)
+def test_a_recipe_gives_the_same_parameters_whatever_recipe_was_merged_before(recipe: str) -> None:
     own = params.load_recipe(recipe, ROOT / "recipes")
-    alone = params.merge(own, file)
-    for other in ("best", "hog_linear", "paper"):
-        params.merge(params.load_recipe(other, ROOT / "recipes"), file)
-        after = params.merge(own, file)
-        for section in ("preprocess", "augment", "model", "train", "evaluate"):
-            assert getattr(after, section) == getattr(alone, section)
+    alone = params.merged(_shipped(), own, "alone")
+    for other in RECIPES:
+        document = _shipped()
+        params.merged(document, params.load_recipe(other, ROOT / "recipes"), "before")
+        assert params.merged(document, own, "after") == alone
+
+
+def _shipped() -> dict[str, Any]:
+    return dict(YAML(typ="safe").load(ROOT / "params.yaml"))
+
+
+def test_a_recipe_leaves_what_is_not_its_own(file: Path) -> None:
+    owned: dict[str, Any] = {
+        "sample": {"train": 700},
+        "data": {"source": "data/raw/own.csv", "dataset": "other", "split": "folders", "split_seed": 3},
+        "preprocess": {"duplicate_rms": 1.0, "blank_std": 0.5},
+        "validate": {"count_tolerance": 0.5},
+        "augment": {"seed": 4},
+        "train": {"seed": 9},
+        "evaluate": {"test": False, "calibration_bins": 5},
+        "promotion": {"tolerance": 0.2},
+        "monitoring": {"retrain": True},
+    }
+    params.merge(owned, file)
+    after = params.flatten(params.merge(params.load_recipe("lean_cnn", ROOT / "recipes"), file))
+    assert {key: after[key] for key in params.flat(owned)} == params.flat(owned)
 
 
 def test_each_system_has_a_recipe() -> None:
-    recipes = [params.load_recipe(path.stem, ROOT / "recipes") for path in (ROOT / "recipes").glob("*.yaml")]
+    recipes = [params.load_recipe(recipe, ROOT / "recipes") for recipe in RECIPES]
     assert {recipe["model"]["name"] for recipe in recipes} == set(get_args(params.SystemName))
 
 

@@ -1,6 +1,6 @@
-"""params.yaml as a strict, frozen model: the only source of parameters."""
+"""params.yaml as a strict, frozen model: the only source of parameters and of their defaults."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, MutableMapping
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal, Self
 
@@ -13,6 +13,8 @@ from ferops.errors import FeropsError
 from ferops.machine.files import replacing
 
 Fraction = Annotated[float, Field(ge=0, le=1)]
+GrayLevel = Annotated[float, Field(ge=0, le=255)]
+Count = Annotated[int, Field(ge=70, le=100_000)]
 Seed = Annotated[int, Field(ge=0, lt=2**32)]
 
 
@@ -23,67 +25,95 @@ class BadParams(FeropsError):
 class _Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
+    @model_validator(mode="before")
+    @classmethod
+    def _null_is_empty(cls, values: Any) -> Any:
+        """A section of which every key is commented out is null in YAML."""
+        return {} if values is None else values
+
 
 class Sample(_Section):
-    """The synthetic sample: how many faces, from which seed."""
+    """The synthetic sample: how many faces of each split, from which seed."""
 
-    seed: Seed
-    train: int = Field(ge=70, le=100_000)
-    validation: int = Field(ge=70, le=100_000)
-    test: int = Field(ge=70, le=100_000)
+    seed: Seed = 2013
+    train: Count = 1400
+    validation: Count = 350
+    test: Count = 350
 
 
 class Data(_Section):
-    """Which copy of FER2013, what it claims to be, and how it is split."""
+    """Which copy of FER2013, what it claims to be, and how it is split.
 
-    source: str = Field(min_length=1)
-    dataset: Literal["sample", "fer2013", "other"]
-    split: Literal["official", "random", "folders"]
-    split_seed: Seed
+    Attributes:
+        source: any copy that `ferops.data.readers.layouts` reads.
+        dataset: `fer2013` is held to the official counts.
+        split: `official` is Kaggle's Usage, `random` 70/30 and stratified, `folders` train and the merged test.
+        split_seed: of the cuts that ferops makes.
+    """
+
+    source: str = Field("data/sample/fer2013.csv", min_length=1)
+    dataset: Literal["sample", "fer2013", "other"] = "sample"
+    split: Literal["official", "random", "folders"] = "official"
+    split_seed: Seed = 0
 
 
 class Preprocess(_Section):
-    """Filtering and cleaning."""
+    """Filtering and cleaning.
 
-    median_kernel: Literal[1, 3, 5, 7]
-    duplicates: Literal["keep", "drop_in_training", "drop"]
-    duplicate_rms: float = Field(ge=0, le=20)
-    blank_std: float = Field(ge=0, le=20)
+    Attributes:
+        median_kernel: side of the median filter in pixels; 3 is the paper's, 1 is none.
+        duplicates: what is done with duplicate images.
+        duplicate_rms: largest root mean square difference of two duplicates, in gray levels.
+        blank_std: smallest standard deviation of an image that is not blank, in gray levels.
+    """
+
+    median_kernel: Literal[1, 3, 5, 7] = 3
+    duplicates: Literal["keep", "drop_in_training", "drop"] = "drop_in_training"
+    duplicate_rms: float = Field(4.0, ge=0, le=20)
+    blank_std: float = Field(2.0, ge=0, le=20)
 
 
 class Interval(_Section):
-    """A closed interval of grey levels."""
+    """A closed interval of gray levels."""
 
-    min: float = Field(ge=0, le=255)
-    max: float = Field(ge=0, le=255)
+    min: GrayLevel
+    max: GrayLevel
 
 
 class Validate(_Section):
-    """Bounds of the data gates."""
+    """Bounds of the data gates.
 
-    max_kl_divergence: float = Field(gt=0, le=10)
-    count_tolerance: Fraction
-    max_cross_split_duplicates: Fraction
-    min_image_std: float = Field(ge=0, le=128)
-    pixel_mean: Interval
-    pixel_std: Interval
+    Attributes:
+        max_kl_divergence: of a split's class shares from FER2013's, and from the other splits'.
+        count_tolerance: how far a split may be from its expected size, as a fraction.
+        max_cross_split_duplicates: share of a split's images with a duplicate in another split.
+        min_image_std: smallest standard deviation of an image, in gray levels.
+        pixel_mean, pixel_std: of a whole split.
+    """
+
+    max_kl_divergence: float = Field(0.05, gt=0, le=10)
+    count_tolerance: Fraction = 0.08
+    max_cross_split_duplicates: Fraction = 0.1
+    min_image_std: float = Field(2.0, ge=0, le=128)
+    pixel_mean: Interval = Interval(min=90.0, max=170.0)
+    pixel_std: Interval = Interval(min=20.0, max=90.0)
 
 
 class Warp(_Section):
-    """The paper's five augmentations; shifts and zoom as fractions of the side, rotation in degrees."""
+    """The paper's five augmentations; shifts and zoom as fractions of the side, rotation in degrees, either way."""
 
-    height_shift: float = Field(ge=0, le=0.5)
-    width_shift: float = Field(ge=0, le=0.5)
-    rotation: float = Field(ge=0, le=180)
-    zoom: float = Field(ge=0, le=0.5)
-    horizontal_flip: bool
+    height_shift: float = Field(0.1, ge=0, le=0.5)
+    width_shift: float = Field(0.1, ge=0, le=0.5)
+    rotation: float = Field(10.0, ge=0, le=180)
+    zoom: float = Field(0.1, ge=0, le=0.5)
+    horizontal_flip: bool = True
 
 
 class Augment(_Section):
-    """Offline augmentation: the least share of every class, and the warp."""
+    """Offline augmentation: the least share of every class in the training set, and the warp of the copies."""
 
-    seed: Seed
-    min_share: float = Field(ge=0, le=1 / 7)
+    seed: Seed = 0
+    min_share: float = Field(0.1, ge=0, le=1 / 7)
     warp: Warp
 
 
@@ -98,17 +128,25 @@ TRANSFERS: Final = ("vgg16_transfer", "vgg16_features_mlp", "vgg_spinal", "vgg_p
 
 
 class Model(_Section):
-    """The network: a system by its name, and its settings."""
+    """The network: a system by its name, and its settings.
 
-    name: SystemName
-    weights: str = Field(min_length=1)
-    frozen_blocks: int = Field(ge=0, le=5)
-    scaling: Literal["caffe", "unit"]
-    noise: float = Field(ge=0, le=1)
-    dropout: float = Field(ge=0, lt=1)
+    Attributes:
+        weights: `imagenet`, `none` or a file.
+        frozen_blocks: of VGG16's five; 3 is what the paper's counts say.
+        scaling: `caffe` as ImageNet's VGG16, or `unit`.
+        noise: standard deviation of the Gaussian noise layer.
+        dropout: rate of the dropout layers.
+    """
+
+    name: SystemName = "vgg16_transfer"
+    weights: str = Field("weights/vgg16_fer_base.weights.h5", min_length=1)
+    frozen_blocks: int = Field(3, ge=0, le=5)
+    scaling: Literal["caffe", "unit"] = "caffe"
+    noise: float = Field(0.1, ge=0, le=1)
+    dropout: float = Field(0.3, ge=0, lt=1)
 
     @model_validator(mode="after")
-    def _is_a_system_that_has_these(self) -> Self:
+    def _check_start(self) -> Self:
         if self.weights == "none" and self.frozen_blocks:
             raise ValueError("weights none with frozen_blocks over 0: random frozen features reach 34% at most")
         if self.name not in TRANSFERS and (self.weights != "none" or self.noise):
@@ -117,35 +155,55 @@ class Model(_Section):
 
 
 class Train(_Section):
-    """The fit."""
+    """The fit.
 
-    seed: Seed
-    epochs: int = Field(ge=1, le=10_000)
-    minutes: float = Field(ge=0, le=100_000)
-    batch_size: int = Field(ge=1, le=8192)
-    optimizer: Literal["adam", "sgd"]
-    learning_rate: float = Field(gt=0, le=10)
-    schedule: Literal["constant", "cosine"]
-    warmup_epochs: int = Field(ge=0, le=1000)
-    weight_decay: float = Field(ge=0, le=1)
-    clip_norm: float = Field(ge=0, le=1000)
-    average: float = Field(ge=0, lt=1)
-    label_smoothing: float = Field(ge=0, lt=1)
-    mixup: Fraction
-    brightness: Fraction
-    erasing: Fraction
-    clean_epochs: int = Field(ge=0, le=10_000)
-    patience: int = Field(ge=1, le=10_000)
-    precision: Literal["float32", "mixed_bfloat16"]
-    online_augmentation: bool
+    Attributes:
+        minutes: of training in all; 0 is as many as it takes.
+        warmup_epochs: in which the learning rate rises from zero.
+        weight_decay: of kernels.
+        clip_norm: greatest norm of the whole gradient; 0 is any.
+        average: decay a batch of the moving average of the weights; 0 is none.
+        mixup: share of the batches whose images are mixed in pairs.
+        brightness: greatest change of brightness and contrast, as a fraction.
+        erasing: share of the training images that lose a rectangle.
+        clean_epochs: last epochs without mixup, brightness and erasing.
+        patience: epochs without a better validation accuracy before it stops.
+        online_augmentation: whether every training image is warped anew each epoch.
+    """
+
+    seed: Seed = 0
+    epochs: int = Field(8, ge=1, le=10_000)
+    minutes: float = Field(0.0, ge=0, le=100_000)
+    batch_size: int = Field(32, ge=1, le=8192)
+    optimizer: Literal["adam", "sgd"] = "adam"
+    learning_rate: float = Field(0.0001, gt=0, le=10)
+    schedule: Literal["constant", "cosine"] = "cosine"
+    warmup_epochs: int = Field(0, ge=0, le=1000)
+    weight_decay: float = Field(0.0, ge=0, le=1)
+    clip_norm: float = Field(0.0, ge=0, le=1000)
+    average: float = Field(0.0, ge=0, lt=1)
+    label_smoothing: float = Field(0.0, ge=0, lt=1)
+    mixup: Fraction = 0.0
+    brightness: Fraction = 0.0
+    erasing: Fraction = 0.0
+    clean_epochs: int = Field(0, ge=0, le=10_000)
+    patience: int = Field(8, ge=1, le=10_000)
+    precision: Literal["float32", "mixed_bfloat16"] = "float32"
+    online_augmentation: bool = True
 
 
 class Evaluate(_Section):
-    """What is scored."""
+    """What is scored.
 
-    test: bool
-    calibration_bins: int = Field(ge=2, le=100)
-    tta: Literal["mirror", "crops"]
+    Attributes:
+        test: false in trials: the test split stays closed.
+        calibration_bins: of the calibration error.
+        tta: views whose predictions are averaged, as in `ferops.data.views`.
+    """
+
+    test: bool = True
+    calibration_bins: int = Field(15, ge=2, le=100)
+    tta: Literal["mirror", "crops"] = "mirror"
 
 
 Floor = Literal[
@@ -156,24 +214,35 @@ Floor = Literal[
 
 
 class Promotion(_Section):
-    """Rules of the promotion gate; every figure is of the validation images."""
+    """Rules of the promotion gate; every figure is of the validation images.
 
-    floors: dict[Floor, Fraction]
-    min_class_recall: Fraction
-    max_calibration_error: Fraction
-    tolerance: Fraction
+    Attributes:
+        floors: least value of a metric.
+        min_class_recall: of every expression.
+        tolerance: the 95% interval of accuracy minus the champion's must lie above minus this.
+    """
+
+    floors: dict[Floor, Fraction] = {"accuracy": 0.5, "f1_macro": 0.4}
+    min_class_recall: Fraction = 0.05
+    max_calibration_error: Fraction = 0.15
+    tolerance: Fraction = 0.01
 
 
 class Monitoring(_Section):
-    """Bounds of the monitoring flow, and what drift starts."""
+    """Bounds of the monitoring flow, and whether drift starts a training.
 
-    max_psi: float = Field(gt=0, le=10)
-    min_images: int = Field(ge=30, le=1_000_000)
-    retrain: bool
+    Attributes:
+        max_psi: population stability index, chance allowed for.
+        min_images: fewer scored images say too little.
+    """
+
+    max_psi: float = Field(0.2, gt=0, le=10)
+    min_images: int = Field(100, ge=30, le=1_000_000)
+    retrain: bool = False
 
 
 class Params(_Section):
-    """All of params.yaml."""
+    """All of params.yaml: sections that dvc.yaml lists have to be there, since DVC stops without, but may be empty."""
 
     sample: Sample
     data: Data
@@ -183,8 +252,24 @@ class Params(_Section):
     model: Model
     train: Train
     evaluate: Evaluate
-    promotion: Promotion
-    monitoring: Monitoring
+    promotion: Promotion = Promotion()
+    monitoring: Monitoring = Monitoring()
+
+
+_KEPT_BY_RECIPES: Final = {
+    "preprocess": {"duplicate_rms", "blank_std"},
+    "augment": {"seed"},
+    "model": set[str](),
+    "train": {"seed"},
+    "evaluate": {"test", "calibration_bins"},
+}
+"""Sections that a recipe resets -> keys in them that stay the user's."""
+
+
+def defaults() -> Params:
+    """Return the parameters of a params.yaml whose sections are all empty."""
+    sections = dict.fromkeys(field.alias or name for name, field in Params.model_fields.items())
+    return Params.model_validate({**sections, "augment": {"warp": {}}})
 
 
 def load(path: Path = Path("params.yaml")) -> Params:
@@ -203,28 +288,41 @@ def check(values: Any, origin: str) -> Params:
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         key = ".".join(str(part) for part in first["loc"]) or "the file"
-        found = "" if first["type"] == "missing" else f" (found {first['input']!r})"
-        raise BadParams(f"{origin}: {key}: {first['msg']}{found}") from None
+        if first["type"] == "missing":
+            raise BadParams(f"{origin}: {key} is missing; expected a value, or {{}} for a whole section") from None
+        raise BadParams(f"{origin}: {key}: {first['msg']} (found {first['input']!r})") from None
 
 
-def merge(values: dict[str, Any], path: Path = Path("params.yaml")) -> Params:
+def merge(values: Mapping[str, Any], path: Path = Path("params.yaml")) -> Params:
     """Merge a nested mapping into params.yaml, keeping its comments and order.
 
-    The result is checked before anything is written, and replaces the file in one step.
+    A key that the file leaves out is written only where its value is not the default. The result is checked before
+    anything is written, and replaces the file in one step.
 
     Raises:
         BadParams: the merged parameters would not be valid; the file is unchanged.
     """
     document = _read(path)
-    _overlay(document, values)
-    merged = check(document, f"{path} with the changes asked for")
+    params = merged(document, values, f"{path} with the changes asked for")
     with replacing(path) as scratch, scratch.open("w", encoding="utf-8") as stream:
         _yaml().dump(document, stream)
-    return merged
+    return params
+
+
+def merged(document: MutableMapping[str, Any], values: Mapping[str, Any], origin: str) -> Params:
+    """Lay a nested mapping over the content of a params.yaml, in place, and check the result; see `merge`."""
+    _overlay(document, values, defaults().model_dump(by_alias=True))
+    return check(document, origin)
 
 
 def load_recipe(name: str, folder: Path = Path("recipes")) -> dict[str, Any]:
-    """The overrides in `recipes/NAME.yaml`, as a plain nested mapping.
+    """Read a recipe: `recipes/NAME.yaml`, laid over the defaults of the keys that recipes govern.
+
+    Merged into params.yaml it therefore gives the same parameters whatever recipe was merged before. `data`, seeds and
+    the other keys of `_KEPT_BY_RECIPES` are in it only where the file names them.
+
+    Returns:
+        A nested mapping for `merge`.
 
     Raises:
         BadParams: there is no such recipe, or it is not a mapping.
@@ -233,16 +331,18 @@ def load_recipe(name: str, folder: Path = Path("recipes")) -> dict[str, Any]:
     if not path.is_file():
         known = ", ".join(sorted(recipe.stem for recipe in folder.glob("*.yaml"))) or "none"
         raise BadParams(f"there is no recipe {name!r}; {folder}/ has: {known}")
-    return dict(_read(path))
+    values = defaults().model_dump(include=set(_KEPT_BY_RECIPES), exclude=_KEPT_BY_RECIPES)
+    _overlay(values, _read(path), {})
+    return values
 
 
 def flatten(params: Params) -> dict[str, Any]:
-    """Every parameter under its dotted key, as in params.yaml."""
+    """Return every parameter under its dotted key, as in params.yaml."""
     return flat(params.model_dump(by_alias=True))
 
 
 def flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """A nested mapping under dotted keys, whatever is in it: parameters of other times have other sections."""
+    """Flatten a nested mapping to dotted keys, unchecked: params.yaml of older commits has other sections."""
     found: dict[str, Any] = {}
     for key, value in values.items():
         found |= flat(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {f"{prefix}{key}": value}
@@ -270,9 +370,25 @@ def _read(path: Path) -> CommentedMap:
     return document
 
 
-def _overlay(document: CommentedMap, values: dict[str, Any]) -> None:
-    for key, value in values.items():
-        if isinstance(value, dict) and isinstance(document.get(key), CommentedMap):
-            _overlay(document[key], value)
-        else:
-            document[key] = value
+def _overlay(values: MutableMapping[str, Any], changes: Mapping[str, Any], implied: Mapping[str, Any]) -> None:
+    """Set nested values in a nested mapping, in place.
+
+    Args:
+        values: what is changed; an equal value stays as it is written (10 for 10.0).
+        changes: the new values.
+        implied: the defaults of keys that `values` leaves out: one that stays at its default is not written.
+    """
+    for key, value in changes.items():
+        if not isinstance(value, Mapping):
+            if _differ(values.get(key, implied.get(key)), value):
+                values[key] = value
+            continue
+        if not isinstance(values.get(key), MutableMapping):
+            # null is an empty section; of an interval or the floors, which is one value, the rest has to be there too
+            values[key] = {} if key in values else dict(implied.get(key, {}))
+        _overlay(values[key], value, implied.get(key, {}))
+
+
+def _differ(one: Any, other: Any) -> bool:
+    """Compare as `!=` does, but tell 1 from true."""
+    return bool(one != other) or isinstance(one, bool) != isinstance(other, bool)

@@ -1,6 +1,8 @@
-"""What a flow has left: in its clone, in MLflow, on Prefect's server."""
+"""Results of a flow: in its clone, in MLflow, on Prefect's server."""
 
+from collections.abc import Callable
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import mlflow
@@ -8,6 +10,12 @@ from prefect import State
 from prefect.client.orchestration import SyncPrefectClient
 from prefect.client.schemas.filters import ArtifactFilter, FlowRunFilter
 from support import shell
+
+Load = Callable[[str], ModuleType]
+"""The fixture `load`."""
+
+Typed = Callable[..., str]
+"""The fixture `typed`."""
 
 
 def experiments(clone: Path) -> set[str]:

@@ -1,19 +1,17 @@
 import json
-import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import pytest
+from flows.seen import Load, Typed, artifacts
 from prefect import State
 from prefect.client.orchestration import SyncPrefectClient
-from prefect.client.schemas.filters import ArtifactFilter, FlowRunFilter
+from prefect.client.schemas.filters import FlowRunFilter
 from prefect.client.schemas.objects import TaskRun
 from support import ROOT, shell
 
-Load = Callable[[str], ModuleType]
 LATE = {"evaluate.calibration_bins": 10}
 """A parameter that only the last stages read."""
 
@@ -30,11 +28,6 @@ def training(load: Load, server: None) -> Callable[..., State]:
 def tasks(client: SyncPrefectClient, state: State) -> dict[str, TaskRun]:
     only = FlowRunFilter(id={"any_": [state.state_details.flow_run_id]})
     return {run.name: run for run in client.read_task_runs(flow_run_filter=only)}
-
-
-def artifacts(client: SyncPrefectClient, state: State) -> dict[str, str]:
-    only = ArtifactFilter(flow_run_id={"any_": [state.state_details.flow_run_id]})
-    return {str(artifact.key): str(artifact.data) for artifact in client.read_artifacts(artifact_filter=only)}
 
 
 def status(folder: Path) -> str:
@@ -123,13 +116,13 @@ def test_a_deployment_leaves_the_workspace_alone_and_keeps_its_results(
     ],
 )
 def test_a_mistake_is_one_line_and_changes_nothing(
-    clone: Path, training: Callable[..., State], parameters: dict[str, Any], message: str
+    unchanged: Path, training: Callable[..., State], parameters: dict[str, Any], message: str
 ) -> None:
     state = training(**parameters)
     assert state.is_failed()
     assert message in str(state.message)
     assert "\n" not in str(state.message)
-    assert shell(clone, "git", "status", "--short").stdout == ""
+    assert shell(unchanged, "git", "status", "--short").stdout == ""
 
 
 def test_a_deployment_without_git_is_one_line(
@@ -142,27 +135,23 @@ def test_a_deployment_without_git_is_one_line(
     assert "has no git commit; run this in the root of your clone" in str(state.message)
 
 
-def script(folder: Path, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    return shell(folder, sys.executable, "flows/training.py", *arguments, check=False, **environment)
-
-
-def test_a_server_that_does_not_answer_is_one_line(clone: Path) -> None:
-    done = script(clone, PREFECT_API_URL="http://127.0.0.1:9/api")
+def test_a_server_that_does_not_answer_is_one_line(unchanged: Path) -> None:
+    done = shell(unchanged, sys.executable, "flows/training.py", check=False, PREFECT_API_URL="http://127.0.0.1:9/api")
     assert done.returncode == 1
     assert done.stderr.startswith("training: no Prefect server at http://127.0.0.1:9/api: Connection refused")
     assert len(done.stderr.splitlines()) == 1
 
 
-def test_a_mistake_in_the_terminal_is_told_before_a_server_starts(clone: Path) -> None:
-    for arguments, message in (
-        (("--set", "train.epoch=1"), "no parameter 'train.epoch'"),
-        (("--set", "x"), "KEY=VALUE"),
-    ):
-        done = script(clone, *arguments)
-        assert done.returncode == 1
-        assert message in done.stderr
-        assert len(done.stderr.splitlines()) == 1
+@pytest.mark.parametrize(
+    ("option", "message"), [("train.epoch=1", "no parameter 'train.epoch'"), ("x", "'x': expected KEY=VALUE")]
+)
+def test_a_mistake_in_the_terminal_is_told_before_a_server_starts(
+    unchanged: Path, typed: Typed, option: str, message: str
+) -> None:
+    said = typed("training", "--set", option)
+    assert message in said
+    assert "\n" not in said
 
 
-def test_help_has_an_example(clone: Path) -> None:
-    assert "--set train.epochs=3" in " ".join(script(clone, "--help", COLUMNS="200").stdout.split())
+def test_help_has_an_example(typed: Typed) -> None:
+    assert "--set train.epochs=3" in typed("training", "--help")

@@ -4,14 +4,13 @@ import cv2
 import pytest
 
 from ferops.orchestration.sweeps import parallel_coordinates
-from ferops.orchestration.sweeps.experiments import TrialResult
-from ferops.orchestration.sweeps.search import Outcome, Trial
+from ferops.orchestration.sweeps.experiments import Trial, TrialResult
 
 
-def trial(accuracy: float | None, **values: object) -> Outcome:
+def trial(accuracy: float | None, **values: object) -> TrialResult:
     scores = None if accuracy is None else {"accuracy": accuracy}
     named = {key.replace("_", ".", 1): value for key, value in values.items()}
-    return Outcome(Trial("fine-1", named), TrialResult(scores))
+    return TrialResult(Trial("fine-1", named, {}), scores)
 
 
 def test_numbers_stand_by_their_size_and_every_one_of_a_few_is_a_tick() -> None:
@@ -41,12 +40,12 @@ def test_a_value_that_all_trials_share_stands_in_the_middle() -> None:
 
 
 def test_the_picture_has_the_lines_of_all_trials_but_the_failed(tmp_path: Path) -> None:
-    def colours(*outcomes: Outcome) -> int:
-        parallel_coordinates.draw(tmp_path / "sweep.png", outcomes, "fine")
+    def colored(*results: TrialResult) -> int:
+        parallel_coordinates.draw(tmp_path / "sweep.png", results, "fine")
         picture = cv2.imread(str(tmp_path / "sweep.png"))
         assert picture.std() > 5
         return int((picture.max(axis=2).astype(int) - picture.min(axis=2) > 60).sum())  # what is not gray
 
     two = [trial(0.5, model_dropout=0.2, train_rate=1e-4), trial(0.7, model_dropout=0.4, train_rate=1e-2)]
     failed = trial(None, model_dropout=0.3, train_rate=1e-3)
-    assert 0 < colours(two[0]) < colours(*two) == pytest.approx(colours(*two, failed), rel=0.02)
+    assert 0 < colored(two[0]) < colored(*two) == pytest.approx(colored(*two, failed), rel=0.02)

@@ -18,15 +18,15 @@ def test_the_figures_of_a_trial_are_those_of_its_experiment_on_this_commit(
     shell(tmp_path, "git", "init", "-q")
     shell(tmp_path, "git", "commit", "-q", "--allow-empty", "-m", "start")
     sha = shell(tmp_path, "git", "rev-parse", "HEAD").stdout.strip()
-    assert experiments.finished("fine-1") is None
+    assert experiments.scores("fine-1") is None
     (tmp_path / "metrics").mkdir()
     (tmp_path / "metrics/val.json").write_text(json.dumps({"accuracy": 0.8}))
     shell(tmp_path, "git", "add", "-A")
     shell(tmp_path, "git", "commit", "-q", "-m", "trial")
     shell(tmp_path, "git", "update-ref", f"refs/exps/{sha[:2]}/{sha[2:]}/fine-1", "HEAD")
-    assert experiments.finished("fine-1") is None, "another commit's"
+    assert experiments.scores("fine-1") is None, "another commit's"
     shell(tmp_path, "git", "reset", "-q", "--hard", sha)
-    assert experiments.finished("fine-1") == {"accuracy": 0.8}
+    assert experiments.scores("fine-1") == {"accuracy": 0.8}
 
 
 def test_the_record_of_a_training_is_read_from_the_cache_and_is_empty_where_that_has_lost_it(

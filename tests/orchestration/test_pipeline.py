@@ -10,7 +10,7 @@ import pytest
 from support import shell
 
 from ferops.orchestration.pipeline import dvc_stages
-from ferops.orchestration.pipeline.dvc_stages import DvcFailed, StageFailed, UnknownStage
+from ferops.orchestration.pipeline.dvc_stages import DvcFailed, UnknownStage
 from ferops.orchestration.pipeline.run_folders import Folder
 
 SMALL = """
@@ -76,17 +76,17 @@ def test_without_dvc_it_is_one_line(tmp_path: Path) -> None:
 
 def test_a_stage_runs_once_and_is_cached_then(small: Folder) -> None:
     said: list[str] = []
-    assert dvc_stages.stale(small) == {"one", "two", "broken"}
-    assert dvc_stages.reproduce(small, "one", said.append).how == "ran"
+    assert dvc_stages.changed(small) == {"one", "two", "broken"}
+    assert dvc_stages.reproduce(small, "one", said.append).state == "ran"
     assert "> echo first > one.txt" in said
-    assert dvc_stages.reproduce(small, "one", said.append).how == "cached"
-    assert "one" not in dvc_stages.stale(small)
+    assert dvc_stages.reproduce(small, "one", said.append).state == "cached"
+    assert "one" not in dvc_stages.changed(small)
 
 
 def test_a_failing_stage_says_its_own_last_line(small: Folder) -> None:
     for stage in ("one", "two"):
         dvc_stages.reproduce(small, stage, lambda line: None)
-    with pytest.raises(StageFailed, match="^broken: why it failed$"):
+    with pytest.raises(DvcFailed, match="^broken: why it failed$"):
         dvc_stages.reproduce(small, "broken", lambda line: None)
 
 
@@ -98,7 +98,7 @@ def test_it_waits_for_the_lock_of_the_repository_and_says_whose_it_is(small: Fol
     assert holder.stdout
     holder.stdout.readline()
     said: list[str] = []
-    assert dvc_stages.reproduce(small, "one", said.append).how == "ran"
+    assert dvc_stages.reproduce(small, "one", said.append).state == "ran"
     waiting = [line for line in said if "waiting for DVC's lock" in line]
     assert waiting
     assert f"process {holder.pid} has it" in waiting[0]
@@ -113,7 +113,7 @@ def test_it_waits_for_a_stage_that_another_dvc_runs(small: Folder) -> None:
     lock.write_text(json.dumps({"read": {}, "write": {str(small.path / "one.txt"): entry}}))
     threading.Thread(target=lambda: (time.sleep(3), lock.unlink())).start()
     said: list[str] = []
-    assert dvc_stages.reproduce(small, "one", said.append).how == "ran"
+    assert dvc_stages.reproduce(small, "one", said.append).state == "ran"
     assert f"process {os.getpid()} has it" in next(line for line in said if "waiting" in line)
 
 
@@ -123,7 +123,7 @@ def test_a_list_of_locks_that_a_killed_dvc_left_half_written_stops_nobody(small:
     lock.parent.mkdir(exist_ok=True)
     lock.write_text(left)
     said: list[str] = []
-    assert dvc_stages.reproduce(small, "one", said.append).how == "ran"
+    assert dvc_stages.reproduce(small, "one", said.append).state == "ran"
     assert not any(json.loads(lock.read_text()).values()), "no lock is held"
     assert any("half written" in line for line in said)
 

@@ -5,9 +5,9 @@ import pytest
 from support import ROOT
 
 from ferops import params
-from ferops.orchestration.sweeps import search
-from ferops.orchestration.sweeps.experiments import TrialResult
-from ferops.orchestration.sweeps.search import BadSpace, Outcome, Trial
+from ferops.orchestration.sweeps import experiments, search
+from ferops.orchestration.sweeps.experiments import Trial, TrialResult
+from ferops.orchestration.sweeps.search import BadSpace
 
 BASE = params.load(ROOT / "params.yaml")
 GRID = {"train.learning_rate": [0.0001, 0.0003], "model.dropout": [0.2, 0.4]}
@@ -38,7 +38,7 @@ def test_a_value_that_is_written_in_two_ways_is_tried_once() -> None:
 def test_names_depend_on_the_values_and_on_what_is_common_but_not_on_the_order_of_the_keys() -> None:
     turned = dict(reversed(GRID.items()))
     assert plan(GRID) == plan(turned)
-    assert {t.name for t in plan(GRID)}.isdisjoint(t.name for t in plan(GRID, common=["paper"]))
+    assert {t.name for t in plan(GRID)}.isdisjoint(t.name for t in plan(GRID, common={"train": {"epochs": 3}}))
     one, *_ = plan({"train.learning_rate": [0.0003], "model.dropout": [0.4]})
     assert one.name == plan(GRID)[-1].name, "a wider space finds the trials of the narrow one"
     assert one.name.startswith("fine-")
@@ -134,25 +134,24 @@ def test_an_assignment_that_is_none_is_refused(said: str) -> None:
         search.read(said)
 
 
-def scored(accuracy: float) -> TrialResult:
+def scored(trial: Trial, accuracy: float) -> TrialResult:
     interval = [accuracy - 0.02, accuracy + 0.02]
-    return TrialResult({"accuracy": accuracy, "accuracy_interval": interval, "f1_macro": 0.4, "n": 350})
+    return TrialResult(trial, {"accuracy": accuracy, "accuracy_interval": interval, "f1_macro": 0.4, "n": 350})
 
 
 def test_the_table_has_the_best_first_and_the_failed_last_with_their_reason() -> None:
     low, failed, high, lower = plan(GRID)
-    outcomes = search.ranked([
-        Outcome(low, scored(0.7)), Outcome(failed, TrialResult(None, "train failed")), Outcome(high, scored(0.9)),
-        Outcome(lower, scored(0.6)),
+    results = experiments.ranked([
+        scored(low, 0.7), TrialResult(failed, None, "train failed"), scored(high, 0.9), scored(lower, 0.6),
     ])  # fmt: skip
-    assert [outcome.trial for outcome in outcomes] == [high, low, lower, failed]
-    names, first, *_, last = search.shown(outcomes)
+    assert [result.trial for result in results] == [high, low, lower, failed]
+    names, first, *_, last = search.cells(results)
     assert dict(zip(names, first, strict=True)) == {
         "dropout": "0.4", "learning_rate": "0.0001", "accuracy": "0.9000",
         "95% interval": "0.880-0.920", "F1 macro": "0.4000", "experiment": high.name, "failed": "",
     }  # fmt: skip
     assert last[2:] == ["-", "-", "-", failed.name, "train failed"]
-    table = search.table(outcomes)
+    table = search.table(results)
     assert list(table["accuracy"][:3]) == [0.9, 0.7, 0.6]
     assert math.isnan(table["accuracy"][3])
-    assert list(table["train.learning_rate"]) == [outcome.trial.values["train.learning_rate"] for outcome in outcomes]
+    assert list(table["train.learning_rate"]) == [result.trial.values["train.learning_rate"] for result in results]

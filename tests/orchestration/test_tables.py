@@ -9,13 +9,13 @@ from support import ROOT, shell
 from ferops import params
 from ferops.orchestration.sweeps import comparison_tables, experiments
 from ferops.orchestration.sweeps.comparison_tables import BASE, TABLES, BadTable, ComparisonRequest
-from ferops.orchestration.sweeps.trials import TrialSpec
+from ferops.orchestration.sweeps.experiments import Trial
 from ferops.params import TRANSFERS, BadParams, Params, SystemName
 
 
 @pytest.fixture
 def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A clone with params.yaml and recipes alone, in which the test stands."""
+    """A clone with params.yaml and recipes alone, which is the working directory."""
     shutil.copy(ROOT / "params.yaml", tmp_path)
     shutil.copytree(ROOT / "recipes", tmp_path / "recipes")
     params.merge({"data": {"split": "folders"}}, tmp_path / "params.yaml")
@@ -31,15 +31,15 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def planned(place: Path) -> Callable[..., dict[str, Params]]:
     """Title of a row -> the parameters that it is trained with."""
 
-    def plan(table: comparison_tables.Name, **asked: Any) -> dict[str, Params]:
-        trials = comparison_tables.plan(table, ComparisonRequest(**asked))
-        return {row.title: experiments.base(trial.values) for row, trial in zip(TABLES[table], trials, strict=True)}
+    def plan(table: comparison_tables.Name, **given: Any) -> dict[str, Params]:
+        trials = comparison_tables.plan(table, ComparisonRequest(**given))
+        return {title: experiments.base(trial.settings) for title, trial in trials.items()}
 
     return plan
 
 
-def names(trials: list[TrialSpec]) -> list[str]:
-    return [trial.name for trial in trials]
+def names(trials: dict[str, Trial]) -> list[str]:
+    return [trial.name for trial in trials.values()]
 
 
 def test_every_system_is_a_row_and_its_recipe_is_its_own(planned: Callable[..., dict[str, Params]]) -> None:
@@ -88,7 +88,7 @@ def test_names_are_stable_and_differ_with_the_budget_the_data_and_the_row(place:
         ComparisonRequest(epochs=1, subset="sample"),
         ComparisonRequest(epochs=1, weights="imagenet"),
     ]
-    every = [name for asked in others for name in names(comparison_tables.plan("ablations", asked))]
+    every = [name for request in others for name in names(comparison_tables.plan("ablations", request))]
     assert len({*one, *every}) == 5 * len(TABLES["ablations"])
     assert all(shell(place, "git", "check-ref-format", f"refs/exps/{name}") for name in one)
 
@@ -97,13 +97,14 @@ def test_files_are_given_to_trials_by_their_whole_path(place: Path, monkeypatch:
     (place / "small.csv").write_text("")
     (place / "base.weights.h5").write_text("")
     monkeypatch.setenv(comparison_tables.MINI, "small.csv")
-    trial, *_ = comparison_tables.plan("ablations", ComparisonRequest(subset="mini", weights="base.weights.h5"))
-    assert trial.values["data"] == {"source": str(place / "small.csv"), "dataset": "other", "split": "official"}
-    assert trial.values["model"]["weights"] == str(place / "base.weights.h5")
+    trials = comparison_tables.plan("ablations", ComparisonRequest(subset="mini", weights="base.weights.h5"))
+    settings = trials["as the paper"].settings
+    assert settings["data"] == {"source": str(place / "small.csv"), "dataset": "other", "split": "official"}
+    assert settings["model"]["weights"] == str(place / "base.weights.h5")
 
 
 @pytest.mark.parametrize(
-    ("asked", "said"),
+    ("given", "said"),
     [
         ({"epochs": 0}, "train.epochs: Input should be greater than or equal to 1 (found 0)"),
         ({"minutes": -1.0}, "train.minutes: Input should be greater than"),
@@ -111,14 +112,8 @@ def test_files_are_given_to_trials_by_their_whole_path(place: Path, monkeypatch:
         ({"weights": "none.h5"}, "weights: there is no file none.h5; expected a file of VGG16 weights, or imagenet"),
     ],
 )
-def test_what_cannot_be_measured_is_one_line(place: Path, asked: dict[str, Any], said: str) -> None:
+def test_what_cannot_be_measured_is_one_line(place: Path, given: dict[str, Any], said: str) -> None:
     with pytest.raises((BadTable, BadParams)) as raised:
-        comparison_tables.plan("ablations", ComparisonRequest(**asked))
+        comparison_tables.plan("ablations", ComparisonRequest(**given))
     assert said in str(raised.value)
     assert "\n" not in str(raised.value)
-
-
-def test_a_subset_that_is_not_known_is_refused_with_those_that_are() -> None:
-    assert [comparison_tables.subset(name) for name in ("mini", "sample")] == ["mini", "sample"]
-    with pytest.raises(BadTable, match=r"expected mini .* or sample .*, found 'tiny'"):
-        comparison_tables.subset("tiny")

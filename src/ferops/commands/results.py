@@ -42,7 +42,7 @@ def show(console: Console, root: Path = Path()) -> None:
     table.add_column(f"test\nn = {test['n']:,}" if test else "test\nclosed", justify="right")
     table.add_column("paper\n(FER2013)", justify="right", style="dim")
     for key, label in _ROWS.items():
-        table.add_row(label, _figure(key, val), _figure(key, test), paper.IN_WORDS.get(key, ""))
+        table.add_row(label, _figure(key, val), _figure(key, test), paper.PRINTED.get(key, ""))
     low, high = (test or val)["accuracy_interval"]
     lines = [
         f"measured on  {_DATA[report['dataset']]}",

@@ -1,1 +1,1 @@
-"""What the flows share: DVC's stages as processes, folders to run them in, words and tables for Prefect."""
+"""What the flows share: DVC's stages as processes, folders to run them in, reports and notifications in Prefect."""

@@ -1,11 +1,12 @@
-"""What a flow shows of a run, as Markdown: stages, gates, figures beside the champion's and the paper's, pictures."""
+"""Reports of a run in Markdown: stages, gates, figures beside the champion's and the paper's, plots."""
 
 import base64
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 from ferops import paper
+from ferops.orchestration.pipeline.dvc_stages import StageResult
 from ferops.tracking.registry import ledger
 from ferops.tracking.registry.ledger import Event
 from ferops.tracking.registry.versions import CHAMPION
@@ -20,25 +21,14 @@ _PICTURES: Final = {
 }
 
 
-class StageReport(NamedTuple):
-    """A stage as it went: `ran`, `cached` or `failed`, in how many seconds; why it failed, an address that it named."""
-
-    stage: str
-    how: str
-    seconds: float
-    message: str = ""
-    address: str | None = None
-
-
-def stages(done: Iterable[StageReport]) -> str:
-    """A row a stage."""
-    return table(
-        ["stage", "state", "seconds", "why"], [[one.stage, one.how, f"{one.seconds:.1f}", one.message] for one in done]
-    )
+def stages(results: Iterable[StageResult]) -> str:
+    """Return a table of the stages, a row each."""
+    rows = [[result.stage, result.state, f"{result.seconds:.1f}", result.message] for result in results]
+    return table(["stage", "state", "seconds", "why"], rows)
 
 
 def figures(folder: Path) -> str:
-    """The figures of metrics/ beside those of the champion, by reports/registry.jsonl, and the paper's.
+    """Compare the figures of metrics/ with those of the champion, by reports/registry.jsonl, and the paper's.
 
     Raises:
         MissingOutput: metrics/ is missing or damaged.
@@ -57,7 +47,7 @@ def figures(folder: Path) -> str:
             for split, name in _SPLITS.items()
         }
     rows = [
-        [label, *(_figure(column.get(key)) for column in columns.values()), paper.IN_WORDS[key]]
+        [label, *(_figure(column.get(key)) for column in columns.values()), paper.PRINTED[key]]
         for key, label in _FIGURES.items()
     ]
     low, high = scores["val"]["accuracy_interval"]
@@ -71,10 +61,10 @@ def figures(folder: Path) -> str:
 
 
 def gate(folder: Path, name: str) -> str:
-    """What Great Expectations said of a gate: the checks that failed, or how many passed.
+    """Return the result of a gate: the checks of Great Expectations that failed, or how many passed.
 
     Raises:
-        MissingOutput: the gate has written nothing.
+        MissingOutput: the gate has not written its results.
     """
     record = read_json(folder / "reports/validate" / name / "validation.json")
     failed = [check for check in record["checks"] if not check["passed"]]
@@ -90,25 +80,24 @@ def gate(folder: Path, name: str) -> str:
 
 
 def pictures(folder: Path) -> str:
-    """The pictures of a run: numbers alone, no face."""
-    return "\n\n".join(
-        picture((folder / path).read_bytes(), title) for path, title in _PICTURES.items() if (folder / path).is_file()
-    )
+    """Return the plots of a run, which show numbers alone and no face."""
+    found = {folder / path: title for path, title in _PICTURES.items() if (folder / path).is_file()}
+    return "\n\n".join(picture(path.read_bytes(), title) for path, title in found.items())
 
 
 def picture(png: bytes, title: str) -> str:
-    """A PNG as it can be shown without its file."""
+    """Embed a PNG, so that it is shown without its file."""
     return f"### {title}\n\n![{title}](data:image/png;base64,{base64.b64encode(png).decode()})"
 
 
 def table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """A Markdown table; a bar in a cell is not taken for a column."""
+    """Return a Markdown table; bars in cells are escaped."""
     lines = [list(header), ["---"] * len(header), *rows]
     return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines)
 
 
 def _champion(folder: Path) -> Event | None:
-    """The event that registered the champion, by reports/registry.jsonl."""
+    """Return the event that registered the champion, by reports/registry.jsonl."""
     events = ledger.lines(folder / ledger.REGISTRY)
     digest = ledger.aliases(events).get(CHAMPION)
     return next((event for event in events if digest and event["weights_digest"] == digest), None)

@@ -1,7 +1,7 @@
-"""Messages to people through a notification block of Prefect; whether they arrive changes nothing that a flow decides.
+"""Notify people through a notification block of Prefect; whether a message arrives changes no decision of a flow.
 
-A flow with a parameter `notify` calls `check(notify)` first and `tell(notify, ...)` where there is news; with
-`@flow(on_failure=[notifications.failed], on_crashed=[notifications.failed])` its failures are told too.
+A flow with a parameter `notify` calls `check(notify)` first and `notifications.notify(notify, ...)` when there is news;
+`@flow(on_failure=[notifications.failed], on_crashed=[notifications.failed])` notifies of failures too.
 """
 
 import asyncio
@@ -22,50 +22,49 @@ WAITS: Final[list[float]] = [2, 8, 30]
 
 
 class UnknownBlock(FeropsError):
-    """There is no such block, or it sends no messages."""
+    """There is no such block, or it is no notification block."""
 
 
 def check(block: str | None) -> None:
-    """Find a mistake in the name of a block before anything is done; without a name nothing is told.
+    """Check the name of a notification block, if there is one, before the flow does anything.
 
     Raises:
-        UnknownBlock: Prefect has none of this name, or it is no notification block.
+        UnknownBlock: Prefect has no block of this name, or it is no notification block.
     """
     if block:
         _load(block)
 
 
-def tell(block: str | None, text: str) -> None:
-    """Send a line, with the address of the flow run; where it does not arrive, a task of the run has failed."""
+def notify(block: str | None, text: str) -> None:
+    """Send a line with the URL of the flow run; where it does not arrive, a task of the run fails, not the run."""
     if block:
-        _tell(block, runtime.flow_run.flow_name, text, runtime.flow_run.id)
+        _notify(block, runtime.flow_run.flow_name, text, runtime.flow_run.id)
 
 
 def failed(flow: Flow[..., Any], run: FlowRun, state: State) -> None:
-    """Hook of a flow: tell the block of its parameter `notify` that it failed, and why."""
+    """Notify the block of the flow's parameter `notify` that it failed, and why: a hook of flows."""
     if block := run.parameters.get("notify"):
         try:
             check(block)
         except UnknownBlock:
-            return  # that is what it failed for
-        _tell(block, flow.name, f"{state.name}: {state.message}", run.id)
+            return  # this mistake is why the flow failed
+        _notify(block, flow.name, f"{state.name}: {state.message}", run.id)
 
 
-def _tell(block: str, flow: str | None, text: str, run: Any) -> None:
-    address = url_for("flow-run", run)
-    send(block, f"ferops: {flow}", "\n".join(filter(None, [text, address])), return_state=True)
+def _notify(block: str, flow: str | None, text: str, run: Any) -> None:
+    send(block, f"ferops: {flow}", "\n".join(filter(None, [text, url_for("flow-run", run)])), return_state=True)
 
 
 @task(name="notify", cache_policy=NO_CACHE, retries=len(WAITS), retry_delay_seconds=WAITS)
 def send(block: str, subject: str, body: str) -> State:
-    """Send a message through a block; tried again after growing waits."""
+    """Send a message through a notification block; retried after growing waits."""
     try:
         loaded = _load(block)
         with loaded.raise_on_failure():
             sending: object = loaded.notify(body, subject)
-            if asyncio.iscoroutine(sending):  # as the base class has it; Prefect's own blocks are done by now
+            if asyncio.iscoroutine(sending):  # async in the base class; Prefect's own blocks have sent it by now
                 asyncio.run(sending)
-    except Exception as error:  # of any service's client
+    except Exception as error:  # of the client of any service
         return Failed(message=f"{block}: {_reason(error)}")
     return Completed(message=body)
 
@@ -84,7 +83,7 @@ def _load(name: str) -> NotificationBlock:
 
 
 def _reason(error: Exception) -> str:
-    """What went wrong, without the address, which is a secret of many services."""
+    """Return the cause without the URL, which is a secret of many services."""
     if isinstance(error, UnknownBlock):
         return str(error)
     answer = getattr(error, "response", None)

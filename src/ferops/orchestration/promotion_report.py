@@ -1,4 +1,4 @@
-"""What the promotion flow shows of a decision, as Markdown."""
+"""The promotion flow's report of a decision, in Markdown."""
 
 from typing import Final
 
@@ -9,21 +9,21 @@ from ferops.tracking import store
 from ferops.tracking.store import MODEL, Store
 
 CONFUSION: Final = "figures/evaluate/confusion_normalised.png"
-"""Path among a run's artifacts."""
+"""Path of the confusion matrix among a run's artifacts."""
 
 _VAL: Final = "val/"
 
 
-def page(opened: Store, verdict: Verdict, says: str, confusion: bytes | None) -> str:
-    """The decision with all that it rests on.
+def page(opened: Store, verdict: Verdict, headline: str, confusion: bytes | None) -> str:
+    """Return the decision with the rules and figures that it follows from.
 
     Args:
-        opened: the store of the two.
-        verdict: what the gate says.
-        says: what comes of it, or what it waits for.
+        opened: the store with both versions.
+        verdict: the gate's.
+        headline: the outcome, or what the run waits for.
         confusion: PNG of the challenger's confusion matrix, where MLflow has it.
     """
-    parts = [says, *(f"- {reason}" for reason in verdict.reasons)]
+    parts = [headline, *(f"- {reason}" for reason in verdict.reasons)]
     if verdict.decision:
         parts += [
             f"### The rules: {MODEL} on validation, n = {verdict.decision.n:,}",
@@ -36,7 +36,7 @@ def page(opened: Store, verdict: Verdict, says: str, confusion: bytes | None) ->
     parts += ["### Their figures", _figures(verdict), "Test decides nothing."]
     if confusion:
         parts.append(markdown.picture(confusion, "The challenger's confusion matrix, shares of the true class"))
-    return "\n\n".join([*parts, "### Their runs", _way(opened, verdict)])
+    return "\n\n".join([*parts, "### Their runs", _links(opened, verdict)])
 
 
 def _names(verdict: Verdict) -> list[str]:
@@ -45,7 +45,7 @@ def _names(verdict: Verdict) -> list[str]:
 
 
 def _figures(verdict: Verdict) -> str:
-    """The headline figures on validation beside each other, and those on test."""
+    """Compare the headline figures on validation; those on test are listed below."""
     old, new = verdict.champion.metrics if verdict.champion else {}, verdict.challenger.metrics
     keys = sorted(key for key in {*old, *new} if key.startswith(_VAL))
     rows = [[key.removeprefix(_VAL), *(_figure(one.get(key)) for one in (old, new))] for key in keys]
@@ -57,9 +57,9 @@ def _figure(value: float | None) -> str:
     return "" if value is None else f"{value:.4f}"
 
 
-def _way(opened: Store, verdict: Verdict) -> str:
-    """Links to both runs in MLflow, and what starts its UI where no server has it."""
-    ones = [one for one in (verdict.champion, verdict.challenger) if one]
-    links = [f"- [version {one.version}]({store.page(opened, one.run_id)})" for one in ones]
+def _links(opened: Store, verdict: Verdict) -> str:
+    """Link to both runs in MLflow, with the command that starts its UI where no server has it."""
+    found = [version for version in (verdict.champion, verdict.challenger) if version]
+    links = [f"- [version {version.version}]({store.page(opened, version.run_id)})" for version in found]
     is_served = opened.address.startswith("http")
     return "\n".join([*links, *([] if is_served else ["", f"`{store.how_to_see(opened.address)}` shows them."])])

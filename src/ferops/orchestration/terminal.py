@@ -1,4 +1,4 @@
-"""A flow run from the terminal: no server needed, and a user's mistake is one line."""
+"""Run a flow from the terminal: without a server, and with one line for a user's mistake."""
 
 import os
 import socket
@@ -22,13 +22,13 @@ from ferops.machine import reaper
 from ferops.params import BadParams
 from ferops.tracking.store import address
 
-_PATIENCE: Final = 5.0  # seconds for a server to accept a connection
+_TIMEOUT: Final = 5.0  # seconds for a server to accept a connection
 
 
 def main(flow: Flow[..., State], **parameters: Any) -> None:
-    """Run a flow in this process: with the server of PREFECT_API_URL, else one of its own for as long as it runs.
+    """Run a flow in this process: with the server of PREFECT_API_URL, else with a temporary one.
 
-    Exits with status 1, after one line, where the flow does not complete or the server does not answer.
+    Exits with status 1 and one line where the flow does not complete or the server does not answer.
     """
     url = PREFECT_API_URL.value()
     if url and (why := _unreachable(url)):
@@ -49,20 +49,22 @@ def main(flow: Flow[..., State], **parameters: Any) -> None:
 
 
 def command(function: Callable[..., None], example: str) -> None:
-    """Make a command line of a function, with `--help`; a user's mistake is one line and exit status 1."""
+    """Run a function as a command line with `--help`; a user's mistake is one line and exit status 1."""
     app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode="rich")
     app.command(epilog=f"Example:  {example}")(function)
     try:
-        app()
+        app(standalone_mode=False)
+    except typer.TyperException as error:  # an option that there is not, a value that is no number
+        sys.exit(" ".join(error.format_message().split()))
     except FeropsError as error:
         sys.exit(str(error))
 
 
 def assignments(texts: Iterable[str]) -> dict[str, Any]:
-    """`KEY=VALUE` texts, the values as YAML reads them: `train.epochs=3` -> {"train.epochs": 3}.
+    """Parse `KEY=VALUE` arguments, the values as YAML: `train.epochs=3` -> {"train.epochs": 3}.
 
     Raises:
-        BadParams: one has no `=`, or a value that is no YAML.
+        BadParams: an argument has no `=`, or its value is no YAML.
     """
     values = {}
     for text in texts:
@@ -76,24 +78,11 @@ def assignments(texts: Iterable[str]) -> dict[str, Any]:
     return values
 
 
-def number(name: str, kind: Callable[[str], float]) -> Callable[[str], float]:
-    """Makes a parser of a command line's option, `int` or `float`, for which a mistake is one line too."""
-
-    def parse(text: str) -> float:
-        try:
-            return kind(text)
-        except ValueError:
-            wanted = "a whole number" if kind is int else "a number"
-            raise BadParams(f"{name}: expected {wanted}, found {text!r}") from None
-
-    return parse
-
-
-def table(header: Sequence[str], rows: Iterable[Sequence[str]], whole: str) -> None:
-    """Print a table; the column of that title is the one that is never broken into lines."""
+def table(header: Sequence[str], rows: Iterable[Sequence[str]], unbroken: str) -> None:
+    """Print a table; the cells of the column `unbroken` are never broken into lines."""
     shown = Table()
     for title in header:
-        shown.add_column(title, overflow="fold", no_wrap=title == whole)
+        shown.add_column(title, overflow="fold", no_wrap=title == unbroken)
     for row in rows:
         shown.add_row(*row)
     Console().print(shown)
@@ -103,7 +92,7 @@ def _unreachable(url: str) -> str:
     parts = urlsplit(url)
     port = parts.port or (443 if parts.scheme == "https" else 80)
     try:
-        socket.create_connection((parts.hostname or "", port), _PATIENCE).close()
+        socket.create_connection((parts.hostname or "", port), _TIMEOUT).close()
     except OSError as error:
         return error.strerror or str(error)
     return ""

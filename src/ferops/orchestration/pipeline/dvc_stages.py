@@ -1,11 +1,10 @@
-"""The stages of dvc.yaml, one at a time: what has to run is DVC's decision."""
+"""Stages of dvc.yaml, each run by a `dvc` command in a process of its own; DVC decides what has to run."""
 
 import json
 import re
 import time
 from collections.abc import Sequence
 from contextlib import suppress
-from graphlib import TopologicalSorter
 from pathlib import Path
 from typing import Any, Final, Literal, NamedTuple
 
@@ -19,30 +18,38 @@ from ferops.orchestration.pipeline.run_folders import Folder
 PUBLISH: Final = "publish"
 """The stage that is always run."""
 
-REWRITTEN: Final = ("params.yaml", "dvc.lock", "metrics", "reports")
-"""What a run of the pipeline changes of the files in git."""
+RESULTS: Final = ("params.yaml", "dvc.lock", "metrics", "reports")
+"""Files and folders in git that a run of the pipeline rewrites."""
 
-_INTERVAL: Final = 1.0  # seconds between two tries for DVC's lock
-_ADDRESS: Final = re.compile(r"https?://\S+")
-_IS_HELD: Final = re.compile(r"Unable to acquire lock|is busy, it is being blocked by")
-_IS_BROKEN: Final = re.compile(r"Unable to read RWLock-file")
+_INTERVAL: Final = 1.0  # seconds between two attempts while another process holds a lock of DVC
+_URL: Final = re.compile(r"https?://\S+")
+# DVC exits with 255 for every error, and `--wait-for-lock` does not cover the read-write lock of a stage's files
+_LOCKED: Final = re.compile(r"Unable to acquire lock|is busy, it is being blocked by")
+_CORRUPTED: Final = re.compile(r"Unable to read RWLock-file")
 _HOLDER: Final = re.compile(r"\(PID (\d+)\)")
-_CHATTER: Final = re.compile(r"^(ERROR: failed to reproduce|Use `dvc push`|To track the changes|\tgit add )")
+_HINT: Final = re.compile(r"^(ERROR: failed to reproduce|Use `dvc push`|To track the changes|\tgit add )")
 
 
 class StageResult(NamedTuple):
-    """How a stage went, and the last web address that it printed, as `publish` does of its run."""
+    """The outcome of a stage.
 
-    how: Literal["ran", "cached"]
-    address: str | None
+    Fields:
+        stage: its name in dvc.yaml.
+        state: cached, where it was up to date.
+        url: the last that it printed, as `publish` does of its run.
+        seconds: how long it took.
+        message: why it failed.
+    """
+
+    stage: str
+    state: Literal["ran", "cached", "failed"]
+    url: str | None = None
+    seconds: float = 0.0
+    message: str = ""
 
 
 class DvcFailed(FeropsError):
-    """A command of DVC ended with an error; the message is its last line."""
-
-
-class StageFailed(DvcFailed):
-    """A stage ended with an error; the message is its last line."""
+    """A DVC command, or the stage that it ran, ended with an error; the message is its last line."""
 
 
 class UnknownStage(FeropsError):
@@ -50,76 +57,71 @@ class UnknownStage(FeropsError):
 
 
 def stages(folder: Path, targets: Sequence[str] = ()) -> dict[str, set[str]]:
-    """Stages of dvc.yaml, each after those whose outputs it reads -> those.
+    """Return the stages of dvc.yaml in the order of `dvc repro`, each with the stages whose outputs it reads.
 
     Args:
         folder: the repository's root.
-        targets: only these and what they need; `validate` names both of its gates; all by default.
+        targets: return only these stages and those they depend on; `validate` names both of its gates; all by default.
 
     Raises:
-        UnknownStage: naming those that there are.
-        DvcFailed: this is no DVC repository, or dvc.yaml cannot be read.
+        UnknownStage: a target is no stage; the message lists the stages.
+        DvcFailed: the folder is no DVC repository, or dvc.yaml cannot be read.
     """
     from dvc.exceptions import DvcException
     from dvc.repo import Repo
+    from dvc.repo.reproduce import plan_repro
     from dvc.stage import PipelineStage
 
     try:
         with Repo(str(folder)) as repo:
             graph = repo.index.graph
-            pipeline = {stage: stage.name for stage in graph if isinstance(stage, PipelineStage)}
-            reads = {
-                name: {pipeline[other] for other in graph.successors(stage) if other in pipeline}
-                for stage, name in pipeline.items()
-            }
     except DvcException as error:
         raise DvcFailed(f"{folder.resolve()}: {str(error).splitlines()[0]}") from None
-    order = list(TopologicalSorter(reads).static_order())
-    needed: set[str] = set()
-    for target in targets or order:
-        named = [name for name in order if name == target or name.partition("@")[0] == target]
-        if not named:
+    pipeline = [stage for stage in plan_repro(graph) if isinstance(stage, PipelineStage)]
+    groups = {stage.name.partition("@")[0] for stage in pipeline}
+    order = [stage.name for stage in pipeline]
+    for target in targets:
+        if target not in {*order, *groups}:
             raise UnknownStage(f"there is no stage {target!r}; dvc.yaml has: {', '.join(order)}")
-        while named:
-            needed.add(name := named.pop())
-            named += reads[name] - needed
-    return {name: reads[name] for name in order if name in needed}
+    chosen = [stage for stage in pipeline if not targets or {stage.name, stage.name.partition("@")[0]} & {*targets}]
+    return {
+        stage.name: {other.name for other in graph.successors(stage) if isinstance(other, PipelineStage)}
+        for stage in plan_repro(graph, chosen)
+        if isinstance(stage, PipelineStage)
+    }
 
 
-def stale(folder: Folder) -> set[str]:
-    """Stages that DVC finds changed; with what reads their outputs, those are all that can have to run."""
-    found: list[str] = []
-    dvc(folder, found.append, "status", "--json")
-    changed: dict[str, Any] = next((json.loads(line) for line in found if line.startswith("{")), {})
-    return set(changed)
+def changed(folder: Folder) -> set[str]:
+    """Return the stages that `dvc status` finds changed; only these and the stages that read their outputs can run."""
+    lines: list[str] = []
+    dvc(folder, lines.append, "status", "--json")
+    status: dict[str, Any] = next((json.loads(line) for line in lines if line.startswith("{")), {})
+    return set(status)
 
 
 def reproduce(folder: Folder, stage: str, on_line: OnLine) -> StageResult:
-    """Bring one stage up to date, its inputs taken as they are.
+    """Bring one stage up to date, without the stages that it depends on.
 
     Raises:
-        StageFailed: the stage or DVC ended with an error.
+        DvcFailed: the stage or DVC ended with an error.
     """
-    seen: list[str] = []
+    lines: list[str] = []
 
-    def line(text: str) -> None:
-        seen.append(text)
-        if not _CHATTER.match(text):
-            on_line(text)
+    def on_each(line: str) -> None:
+        lines.append(line)
+        if not _HINT.match(line):
+            on_line(line)
 
-    try:
-        dvc(folder, line, "repro", "--single-item", stage)
-    except DvcFailed as error:
-        raise StageFailed(str(error)) from None
-    is_run = any(text.startswith("Running stage") for text in seen)
-    addresses = [found for text in seen for found in _ADDRESS.findall(text)]
-    return StageResult("ran" if is_run else "cached", addresses[-1] if addresses else None)
+    dvc(folder, on_each, "repro", "--single-item", stage)
+    has_run = any(line.startswith("Running stage") for line in lines)
+    urls = [url for line in lines for url in _URL.findall(line)]
+    return StageResult(stage, "ran" if has_run else "cached", urls[-1] if urls else None)
 
 
 def pull(folder: Folder, on_line: OnLine) -> None:
-    """Bring what dvc.lock names, over what is there, from the cache and from the default remote where there is one.
+    """Restore the files of dvc.lock from the cache, and from the default remote where there is one; replace others.
 
-    What neither has is left out: its stage will run.
+    Files that neither has are left out: their stage will run.
 
     Raises:
         DvcFailed: the remote does not answer, or refuses.
@@ -127,16 +129,17 @@ def pull(folder: Folder, on_line: OnLine) -> None:
     from dvc.repo import Repo
 
     with Repo(str(folder.path)) as repo:
-        has_remote = bool(repo.config["core"].get("remote"))
-    dvc(
-        folder,
-        on_line,
-        *(["pull", "--force", "--allow-missing"] if has_remote else ["checkout", "--force", "--allow-missing"]),
-    )
+        command = "pull" if repo.config["core"].get("remote") else "checkout"
+    dvc(folder, on_line, command, "--force", "--allow-missing")
 
 
 def push(folder: Folder, branch: str | None, on_line: OnLine) -> None:
-    """Commit the results, under a branch of their own where it is named, and send DVC's files to the default remote.
+    """Commit the results and push DVC's files to the default remote.
+
+    Args:
+        folder: with the results.
+        branch: a git branch to set to that commit; None for the branch that is checked out.
+        on_line: called with each line of progress.
 
     Raises:
         RepositoryError: git refuses.
@@ -150,109 +153,99 @@ def push(folder: Folder, branch: str | None, on_line: OnLine) -> None:
 
 
 def commit(folder: Folder, message: str, on_line: OnLine) -> None:
-    """Commit what the pipeline rewrites in git, where any of it is new; other changes stay as they are.
+    """Commit `RESULTS` where any of them has changed, and no other change of the user's.
 
     Raises:
         RepositoryError: git refuses, as it does where it knows no author.
     """
-    paths = [path for path in REWRITTEN if (folder.path / path).exists()]
+    paths = [path for path in RESULTS if (folder.path / path).exists()]
     git.run(folder.path, "add", "--", *paths)
     if git.run(folder.path, "diff", "--cached", "--name-only", "--", *paths):
-        # hooks of the user's, as DVC's, find this environment's programs
+        # the user's hooks, as those of DVC, find the programs of this environment
         git.run(folder.path, "commit", "--quiet", "--message", message, "--", *paths, environment=folder.environment)
         on_line(f"committed: {message}")
 
 
-def keep(folder: Folder, name: str, on_line: OnLine) -> None:
-    """Keep a folder's parameters and results in the clone as a DVC experiment: `dvc exp show`, `dvc exp apply NAME`.
+def save_experiment(folder: Folder, name: str, on_line: OnLine) -> None:
+    """Save a folder's parameters and results as a DVC experiment of the clone, for `dvc exp show` and `dvc exp apply`.
 
-    DVC has one stash and one branch for that in all worktrees of a clone, and two at once would mix their results: so
-    the clone's lock is held meanwhile.
+    All worktrees of a clone share the stash and the branch that DVC uses for it, and two processes at once would mix
+    their results: so the lock of the clone is held meanwhile.
 
     Raises:
         DvcFailed: results are missing.
     """
-    from dvc.lock import LockError, make_lock
+    from dvc.lock import make_lock
 
-    clone = make_lock(".dvc/tmp/lock")
-    while True:
-        try:
-            clone.lock()
-            break
-        except LockError:
-            on_line(f"waiting for DVC's lock: {_holder('', Path())}")
-    try:
+    on_line(f"saving the experiment {name}")
+    with make_lock(".dvc/tmp/lock", wait=True):
         dvc(folder, on_line, "exp", "save", "--force", "--name", name)
-    finally:
-        clone.unlock()
 
 
 def dvc(folder: Folder, on_line: OnLine, *arguments: str) -> None:
-    """A command of DVC; where another one holds DVC's lock it waits, and says for whom.
+    """Run a DVC command; while another process holds a lock of DVC, wait and report that process.
 
-    Where a killed one has left DVC's list of locks half written, the list is put away: DVC itself would stop there.
+    DVC refuses to run where a killed process has left `.dvc/tmp/rwlock` half written: that file is deleted.
 
     Args:
         folder: where it runs.
         on_line: called with each line that it prints.
-        arguments: of dvc.
+        arguments: of `dvc`.
 
     Raises:
         DvcFailed: it ended with an error.
     """
-    told = ""
-    while True:
-        lines: list[str] = []
-        held: list[str] = []
+    lines: list[str] = []
+    lock_error: list[str] = []
+    reported = ""
 
-        def line(text: str, lines: list[str] = lines, held: list[str] = held) -> None:
-            if held or _IS_HELD.search(text):
-                held.append(text)
-                return
-            lines.append(text)
-            on_line(text)
-
-        status = run("dvc", *arguments, folder=folder.path, environment=folder.environment, on_line=line)
-        if not status:
+    def on_each(line: str) -> None:
+        if lock_error or _LOCKED.search(line):
+            lock_error.append(line)
             return
-        if any(_IS_BROKEN.search(text) for text in lines) and _mend(folder.path):
-            on_line("a killed DVC had left its list of locks half written; it is put away")
-            continue
-        if not held:
+        lines.append(line)
+        on_line(line)
+
+    while status := run("dvc", *arguments, folder=folder.path, environment=folder.environment, on_line=on_each):
+        if any(_CORRUPTED.search(line) for line in lines):
+            _delete_corrupted_rwlock(folder.path)
+            on_line("a killed DVC had left .dvc/tmp/rwlock half written; it is deleted")
+        elif not lock_error:
             raise DvcFailed(_reason(lines) or f"dvc {arguments[0]} exited {status}")
-        if (holder := _holder("\n".join(held), folder.path)) != told:
-            told = holder
-            on_line(f"waiting for DVC's lock: {holder}")
-        time.sleep(_INTERVAL)
+        else:
+            if (holder := _lock_holder("\n".join(lock_error), folder.path)) != reported:
+                reported = holder
+                on_line(f"waiting for DVC's lock: {holder}")
+            time.sleep(_INTERVAL)
+        lines.clear()
+        lock_error.clear()
 
 
-def _holder(said: str, folder: Path) -> str:
-    """Who holds DVC's lock, by what DVC said, else by .dvc/tmp/lock."""
-    named = _HOLDER.search(said)
+def _lock_holder(message: str, folder: Path) -> str:
+    """Describe the process that holds DVC's lock: the one that DVC's message names, else the one in .dvc/tmp/lock."""
+    named = _HOLDER.search(message)
     with suppress(OSError, ValueError, psutil.Error):
         pid = int(named[1] if named else (folder / ".dvc/tmp/lock").read_text(encoding="utf-8"))
         return f"process {pid} has it ({' '.join(psutil.Process(pid).cmdline())})"
     return "another process has it"
 
 
-def _mend(folder: Path) -> bool:
-    """Delete .dvc/tmp/rwlock where it is no JSON; whether it is gone now."""
+def _delete_corrupted_rwlock(folder: Path) -> None:
+    """Delete .dvc/tmp/rwlock where it is no JSON; another process may have been faster."""
     from dvc.lock import make_lock
 
     place = folder / ".dvc/tmp"
-    with make_lock(str(place / "rwlock.lock"), tmp_dir=str(place)):  # DVC's own, around every change of the list
+    with make_lock(str(place / "rwlock.lock"), tmp_dir=str(place)):  # DVC's own, around every change of the file
         try:
             json.loads((place / "rwlock").read_text(encoding="utf-8"))
         except FileNotFoundError:
-            return True  # another flow was faster
+            pass
         except ValueError:
             (place / "rwlock").unlink()
-            return True
-    return False
 
 
 def _reason(lines: Sequence[str]) -> str:
-    """The last line of a stage, without what DVC says after it; where there is none, what DVC says."""
+    """Return the last line that the stage printed; where it printed none, the first error of DVC."""
     own = [line for line in lines if not re.match(r"(ERROR|WARNING|Running stage|> |\s|Having any troubles)", line)]
-    said = [line.removeprefix("ERROR: ") for line in lines if line.startswith("ERROR")]
-    return next(iter([*own[-1:], *said[:1]]), "")
+    errors = [line.removeprefix("ERROR: ") for line in lines if line.startswith("ERROR")]
+    return next(iter([*own[-1:], *errors[:1]]), "")

@@ -1,6 +1,8 @@
-"""Where a pipeline runs: in the user's workspace, or apart from it in a git worktree."""
+"""Folders in which a pipeline runs: the user's workspace, or a git worktree that leaves the workspace alone."""
 
+import copy
 import difflib
+import functools
 import hashlib
 import json
 from collections.abc import Iterator, Mapping
@@ -19,42 +21,46 @@ _DIGITS: Final = 10
 
 
 class Folder(NamedTuple):
-    """A folder with dvc.yaml in it, and the environment of what runs there."""
+    """A folder with a dvc.yaml, and the environment variables of the processes that run in it."""
 
     path: Path
     environment: Mapping[str, str]
 
 
 def settings(recipe: str | None, overrides: Mapping[str, Any]) -> dict[str, Any]:
-    """A recipe and then the overrides, as one nested mapping.
+    """Return the parameters of a recipe with overrides in them, nested as in params.yaml.
 
     Args:
-        recipe: name of a file in recipes/.
-        overrides: dotted keys of params.yaml, as in `{"train.epochs": 3}`.
+        recipe: name of a file in recipes/; None for the overrides alone.
+        overrides: by the dotted keys of params.yaml, as in `{"train.epochs": 3}`.
 
     Raises:
         BadParams: there is no such recipe or key.
     """
     nested = params.load_recipe(recipe) if recipe else {}
     known = params.flatten(params.load())
-    for key, value in overrides.items():
+    for key in overrides:
         if key not in known:
             near = ", ".join(difflib.get_close_matches(key, known)) or "one of params.yaml's, as train.epochs"
             raise BadParams(f"there is no parameter {key!r}; expected {near}")
+    return with_values(nested, overrides)
+
+
+def with_values(nested: Mapping[str, Any], dotted: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a copy of a nested mapping with values set by their dotted keys."""
+    changed = copy.deepcopy(dict(nested))
+    for key, value in dotted.items():
         *sections, last = key.split(".")
-        place = nested
-        for section in sections:
-            place = place.setdefault(section, {})
-        place[last] = value
-    return nested
+        functools.reduce(lambda section, name: section.setdefault(name, {}), sections, changed)[last] = value
+    return changed
 
 
 @contextmanager
 def workspace(values: Mapping[str, Any]) -> Iterator[Folder]:
-    """The user's own workspace, with parameters merged into its params.yaml.
+    """Run in the user's workspace, after the parameters were merged into its params.yaml.
 
     Raises:
-        BadParams: the parameters would not be valid; nothing is changed.
+        BadParams: the parameters are not valid; nothing is changed.
     """
     if values:
         params.merge(dict(values))
@@ -63,43 +69,41 @@ def workspace(values: Mapping[str, Any]) -> Iterator[Folder]:
 
 
 @contextmanager
-def apart(values: Mapping[str, Any], name: str, *, is_experiment: bool = False) -> Iterator[Folder]:
-    """A git worktree of the clone's HEAD, for a run that leaves the user's files alone; it goes when the block ends.
+def isolated(values: Mapping[str, Any], name: str, *, is_experiment: bool = False) -> Iterator[Folder]:
+    """Run in a git worktree of the clone's HEAD, which is removed when the block ends; the user's files stay unchanged.
 
-    It shares the clone's DVC cache, remotes and MLflow store, and the checkpoints of trainings, so that a killed one
-    goes on. Where results were kept as the DVC experiment of that name, they are there, and DVC has nothing to do.
+    The worktree shares the clone's DVC cache, remotes, MLflow store and checkpoints, so that a training that was killed
+    is resumed. Results that were saved as the DVC experiment of that name are restored, and DVC has nothing to do.
 
     Args:
         values: parameters to merge, nested.
         name: of the DVC experiment.
-        is_experiment: whether `publish` shall take what runs there for that experiment, not for the workspace.
+        is_experiment: whether `publish` shall attribute the run to that experiment, not to the workspace.
 
     Raises:
-        BadParams: the parameters would not be valid.
+        BadParams: the parameters are not valid.
         RepositoryError: this is no git and DVC repository.
     """
     commit = head()
-    kept = git.query(
-        Path(), "rev-parse", "--verify", "--quiet", f"refs/exps/{commit[:2]}/{commit[2:]}/{name}^{{commit}}"
-    )
-    results = git.query(Path(), *git.WHOLE_DIFF, commit, kept.decode().strip()) if kept else None
-    clone, around = Path.cwd(), {"MLFLOW_TRACKING_URI": store.tracking_uri()}
+    saved = git.query(Path(), "rev-parse", "--verify", "--quiet", f"{experiment_ref(name)}^{{commit}}")
+    results = git.query(Path(), *git.WHOLE_DIFF, commit, saved.decode().strip()) if saved else None
+    clone, variables = Path.cwd(), {"MLFLOW_TRACKING_URI": store.tracking_uri()}
     with worktree(commit, patch=results or b"") as folder:
         if values:
             params.merge(dict(values), folder / "params.yaml")
         scratch = clone / SCRATCH
         if is_experiment:
-            around["DVC_EXP_NAME"] = name
+            variables["DVC_EXP_NAME"] = name
             scratch /= name  # experiments side by side may train the same network
         scratch.mkdir(parents=True, exist_ok=True)
         (folder / SCRATCH).symlink_to(scratch)
-        yield Folder(folder, environment(folder) | around)
+        yield Folder(folder, environment(folder) | variables)
         if is_experiment and not any(scratch.iterdir()):
             scratch.rmdir()
 
 
-def name_of(prefix: str, values: Mapping[str, Any]) -> str:
-    """A name for what HEAD gives with these parameters: the same for the same.
+def run_name(prefix: str, values: Mapping[str, Any]) -> str:
+    """Return a name that follows from HEAD and the parameters alone, so that the same run finds its results again.
 
     Raises:
         RepositoryError: this is no git repository.
@@ -108,8 +112,18 @@ def name_of(prefix: str, values: Mapping[str, Any]) -> str:
     return f"{prefix}-{hashlib.sha256(content.encode()).hexdigest()[:_DIGITS]}"
 
 
+def experiment_ref(name: str) -> str:
+    """Return the git reference under which DVC keeps an experiment on HEAD.
+
+    Raises:
+        RepositoryError: this is no git repository.
+    """
+    commit = head()
+    return f"refs/exps/{commit[:2]}/{commit[2:]}/{name}"
+
+
 def head() -> str:
-    """The clone's commit.
+    """Return the commit that is checked out in the clone.
 
     Raises:
         RepositoryError: this is no git repository.

@@ -1,1 +1,1 @@
-"""Trials of sweeps and comparisons, each a DVC experiment, and the tables and plots of how they ended."""
+"""Trials of sweeps and comparisons, each a DVC experiment, and the tables and plots of their results."""

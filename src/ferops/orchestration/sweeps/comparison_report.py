@@ -1,14 +1,17 @@
-"""How the rows of a table that compares networks came out, for people: the page in Markdown, and its cells."""
+"""The page of a table that compares networks, in Markdown, and its cells."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 from ferops.orchestration import markdown
-from ferops.orchestration.sweeps.comparison_tables import BASE, MINI, ComparisonRequest, Name, Row
+from ferops.orchestration.sweeps.comparison_tables import BASE, MINI, ComparisonRequest, Name
 from ferops.orchestration.sweeps.experiments import TrialResult
 from ferops.paper import TABLE_3
 from ferops.tracking.runs import describe
+
+Rows = Mapping[str, TrialResult]
+"""Title of a row -> the result of its trial, the best on validation first."""
 
 TITLES: Final[dict[Name, str]] = {
     "table3": "Table 3 of the paper, measured",
@@ -22,145 +25,105 @@ _PRINTED: Final = (
 _SPLITS: Final = (
     "Another split has other validation images: its accuracy is not comparable with those of the other rows."
 )
-_SEEN: Final = f"`{BASE}` was trained on FER2013's Training, from which other splits take validation images: too high."
+_LEAKAGE: Final = (
+    f"`{BASE}` was trained on FER2013's Training, from which other splits take validation images: too high."
+)
 _NONE: Final = "-"
 _BRIEF: Final = ("", "accuracy (95%)", "parameters", "ms an image", "failed")
-_COLUMNS: Final = (
-    "accuracy (95%)",
-    "without duplicates",
-    "binary accuracy",
-    "n",
-    "parameters",
-    "seconds",
-    "ms an image",
-)
 
 
-class ComparisonRow(NamedTuple):
-    """A row of a table, how its trial ended, and models/training.json where the trial has one."""
-
-    row: Row
-    ended: TrialResult
-    training: Mapping[str, Any]
-
-
-def ranked(rows: Iterable[ComparisonRow]) -> list[ComparisonRow]:
-    """The best on validation first, those that failed last."""
-    return sorted(rows, key=lambda one: one.ended.rank)
-
-
-def shown(rows: Sequence[ComparisonRow]) -> list[list[str]]:
-    """The table's cells, the names of its columns first; a column that no row fills is left out."""
-    printed = [_printed(one.row.title) for one in rows]
-    reasons = [one.ended.reason for one in rows]
-    header = ["", *(["the paper prints"] if any(printed) else []), *_COLUMNS, *(["failed"] if any(reasons) else [])]
+def cells(rows: Rows) -> list[list[str]]:
+    """Return the table's cells, the names of its columns first; columns of the paper and of failures only if filled."""
     lines = [
-        [
-            one.row.title,
-            *([figures or _NONE] if any(printed) else []),
-            *_figures(one),
-            *([reason] if any(reasons) else []),
-        ]
-        for one, figures, reason in zip(rows, printed, reasons, strict=True)
+        {"": title, "the paper prints": _printed(title), **_figures(result), "failed": result.reason}
+        for title, result in rows.items()
     ]
-    return [header, *lines]
+    empty = {"the paper prints": {_NONE}, "failed": {""}}
+    columns = [name for name in lines[0] if {line[name] for line in lines} != empty.get(name)]
+    return [columns, *([line[name] for name in columns] for line in lines)]
 
 
-def brief(rows: Sequence[ComparisonRow]) -> list[list[str]]:
-    """The same, narrow enough for a terminal."""
-    header, *lines = shown(rows)
-    kept = [number for number, title in enumerate(header) if title in _BRIEF]
-    return [[line[number] for number in kept] for line in (header, *lines)]
+def brief(rows: Rows) -> list[list[str]]:
+    """Return the columns that fit into a terminal."""
+    header, *lines = cells(rows)
+    columns = [number for number, name in enumerate(header) if name in _BRIEF]
+    return [[line[number] for number in columns] for line in (header, *lines)]
 
 
-def page(table: Name, asked: ComparisonRequest, dataset: str, rows: Sequence[ComparisonRow]) -> str:
-    """A table with what one has to know of it.
+def page(table: Name, request: ComparisonRequest, dataset: str, rows: Rows) -> str:
+    """Return a table with what one has to know to read it.
 
     Args:
         table: which.
-        asked: budget, data and base weights of its trainings.
+        request: budget, data and initial weights of its trainings.
         dataset: `data.dataset` of all.
-        rows: in their order.
+        rows: of the table.
     """
-    header, *lines = shown(rows)
-    facts = "\n".join(f"- {fact}" for fact in _facts(table, asked, dataset, rows))
-    parts = [f"# {TITLES[table]}", _warning(asked, dataset), markdown.table(header, lines), facts]
-    return "\n\n".join(part for part in parts if part)
+    warning = f"**Measured on {where(request, dataset)}. None of these figures may be taken for FER2013's.**"
+    header, *lines = cells(rows)
+    facts = "\n".join(f"- {fact}" for fact in _facts(table, request, dataset, rows))
+    parts = ["" if dataset == "fer2013" else warning, markdown.table(header, lines), facts]
+    return "\n\n".join(filter(None, [f"# {TITLES[table]}", *parts]))
 
 
-def where(asked: ComparisonRequest, dataset: str) -> str:
-    """What the figures are measured on, in words."""
-    return f"a small part of FER2013 ({MINI})" if asked.subset == "mini" else describe.dataset_description(dataset)
+def where(request: ComparisonRequest, dataset: str) -> str:
+    """Return a description of the data that the figures are measured on."""
+    return f"a small part of FER2013 ({MINI})" if request.subset == "mini" else describe.dataset_description(dataset)
 
 
-def majority(rows: Iterable[ComparisonRow]) -> tuple[str, float]:
-    """The most frequent expression of the validation images, and the accuracy of a network that always names it."""
-    scores = next(one.ended.scores for one in rows if one.ended.scores)
+def majority(rows: Rows) -> tuple[str, float]:
+    """Return the most frequent class of the validation images, and the accuracy of always predicting it."""
+    scores = next(result.scores for result in rows.values() if result.scores)
     counts = {name: measures["support"] for name, measures in scores["per_class"].items()}
     name = max(counts, key=lambda name: counts[name])
     return name, counts[name] / scores["n"]
 
 
-def _warning(asked: ComparisonRequest, dataset: str) -> str:
-    if dataset == "fer2013":
-        return ""
-    return f"**Measured on {where(asked, dataset)}. None of these figures may be taken for FER2013's.**"
+def _figures(result: TrialResult) -> dict[str, str]:
+    scores, training = result.scores or {}, result.training
+    low, high = scores.get("accuracy_interval", (0, 0))
+    return {
+        "accuracy (95%)": _cell(f"{{:.1%}} ({100 * low:.1f}-{100 * high:.1f})", scores.get("accuracy")),
+        "without duplicates": _cell("{:.1%}", scores.get("accuracy_deduplicated")),
+        "binary accuracy": _cell("{:.1%}", scores.get("binary_accuracy")),
+        "n": _cell("{:,}", scores.get("n")),
+        "parameters": _cell("{:,}", training.get("parameters", {}).get("total")),
+        "seconds": _cell("{:,.0f}", training.get("seconds")),
+        "ms an image": _cell("{:.1f}", training.get("milliseconds_an_image")),
+    }
 
 
-def _figures(one: ComparisonRow) -> list[str]:
-    scores, training = one.ended.scores, one.training
-    if not scores:
-        return [_NONE] * len(_COLUMNS)
-    low, high = scores["accuracy_interval"]
-    return [
-        f"{scores['accuracy']:.1%} ({100 * low:.1f}-{100 * high:.1f})",
-        _cell(scores.get("accuracy_deduplicated"), "{:.1%}".format),
-        f"{scores['binary_accuracy']:.1%}",
-        f"{scores['n']:,}",
-        _cell(training.get("parameters", {}).get("total"), "{:,}".format),
-        _cell(training.get("seconds"), "{:,.0f}".format),
-        _cell(training.get("milliseconds_an_image"), "{:.1f}".format),
-    ]
-
-
-def _cell(value: Any, words: Callable[[Any], str]) -> str:
-    return _NONE if value is None else words(value)
+def _cell(template: str, value: Any) -> str:
+    return _NONE if value is None else template.format(value)
 
 
 def _printed(title: str) -> str:
     if title not in TABLE_3:
-        return ""
+        return _NONE
     _, figures, of = TABLE_3[title]
     return f"{' and '.join(f'{100 * figure:.4g}%' for figure in figures)} ({of})"
 
 
-def _facts(table: Name, asked: ComparisonRequest, dataset: str, rows: Sequence[ComparisonRow]) -> list[str]:
-    facts = [
+def _facts(table: Name, request: ComparisonRequest, dataset: str, rows: Rows) -> Iterable[str]:
+    yield (
         "Accuracy is the share of validation images (PublicTest, where the split is official) whose expression is "
-        "named right, with its 95% interval. A table that compares is a choice, so the test split stayed closed.",
-        "Without duplicates: the same without the images that have a repeat among the training images.",
-        _PRINTED if table == "table3" else _SPLITS,
-    ]
-    if table == "ablations" and asked.weights == BASE and dataset != "sample":
-        facts.append(_SEEN)
-    if any(one.ended.scores for one in rows):
+        "named right, with its 95% interval. A table that compares is a choice, so the test split stayed closed."
+    )
+    yield "Without duplicates: the same without the images that have a duplicate among the training images."
+    yield _PRINTED if table == "table3" else _SPLITS
+    if table == "ablations" and request.weights == BASE and dataset != "sample":
+        yield _LEAKAGE
+    if any(result.scores for result in rows.values()):
         name, share = majority(rows)
-        facts += [f'Always "{name}": {share:.1%}.']
-    return [*facts, *_conditions(asked, [one.training for one in rows if one.training])]
-
-
-def _conditions(asked: ComparisonRequest, trainings: Sequence[Mapping[str, Any]]) -> list[str]:
-    given = {"epoch": asked.epochs, "minute": asked.minutes}
-    budget = " and ".join(f"at most {most:g} {unit}{'s' * (most != 1)}" for unit, most in given.items() if most)
-    conditions = [
-        f"Budget of each training: {budget or 'what its recipe says'}.",
-        f"Systems that start from VGG16's weights started from `{asked.weights}`.",
-    ]
-    if trainings:
+        yield f'Always "{name}": {share:.1%}.'
+    limits = {"epoch": request.epochs, "minute": request.minutes}
+    budget = " and ".join(f"at most {most:g} {unit}{'s' * (most != 1)}" for unit, most in limits.items() if most)
+    yield f"Budget of each training: {budget or 'what its recipe says'}."
+    yield f"Systems that start from VGG16's weights started from `{request.weights}`."
+    if trainings := [result.training for result in rows.values() if result.training]:
         days = sorted({f"{datetime.fromtimestamp(training['ended'], UTC):%Y-%m-%d}" for training in trainings})
         machines = sorted({training["hardware"] for training in trainings})
-        conditions += [
+        yield (
             f"Measured {' to '.join(dict.fromkeys([days[0], days[-1]]))} on {'; '.join(machines)}: seconds of the "
-            "training, milliseconds of a prediction for one face (median).",
-        ]
-    return conditions
+            "training, milliseconds of a prediction for one face (median)."
+        )

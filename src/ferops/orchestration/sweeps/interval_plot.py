@@ -1,15 +1,15 @@
-"""The picture of a table that compares networks: a line a network, its accuracy with its interval."""
+"""Plot a table that compares networks: the accuracy of each with its interval."""
 
-from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
-from matplotlib.axes import Axes
+import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
 from ferops.orchestration.sweeps import comparison_report
-from ferops.orchestration.sweeps.comparison_report import ComparisonRow
+from ferops.orchestration.sweeps.comparison_report import Rows
+from ferops.orchestration.sweeps.experiments import TrialResult
 from ferops.paper import TABLE_3
 
 _OURS: Final = "#2a6f97"
@@ -17,25 +17,40 @@ _PAPER: Final = "#c1121f"
 _GRAY: Final = "#8a8f98"
 
 
-def draw(path: Path, rows: Sequence[ComparisonRow], title: str) -> None:
-    """Write the picture as PNG, the first row on top; rows that failed are named, without a figure.
+def draw(path: Path, rows: Rows, title: str) -> None:
+    """Write the plot as PNG, the first row on top; rows that failed are named, without a figure.
 
     Args:
         path: of the PNG.
         rows: of the table; at least one succeeded.
-        title: of the picture.
+        title: of the plot.
     """
     figure = Figure(figsize=(10, 1.9 + 0.42 * len(rows)), layout="constrained")
     axes = figure.subplots()
     name, share = comparison_report.majority(rows)
     axes.axvline(share, color=_GRAY, linestyle="--", linewidth=1, label=f'always "{name}"')
-    for height, one in enumerate(rows):
-        if one.ended.scores:
-            _measured(axes, height, one)
-        else:
-            axes.annotate("failed", (share, height), (6, 0), textcoords="offset points", va="center", color=_GRAY)
-        _printed(axes, height, one.row.title)
-    axes.set_yticks(range(len(rows)), [one.row.title for one in rows])
+    measured = [
+        (height, result.accuracy, *result.scores["accuracy_interval"])
+        for height, result in enumerate(rows.values())
+        if result.scores
+    ]
+    heights, accuracies, low, high = np.array(measured).T
+    axes.errorbar(
+        accuracies, heights, xerr=[accuracies - low, high - accuracies],
+        fmt="o", color=_OURS, capsize=3, label="measured, 95% interval",
+    )  # fmt: skip
+    printed = [(value, height) for height, row in enumerate(rows) if row in TABLE_3 for value in TABLE_3[row].figures]
+    if printed:
+        axes.plot(*np.array(printed).T, "D", color=_PAPER, fillstyle="none", label="the paper prints")
+    for height, (row, result) in enumerate(rows.items()):
+        at, text = (result.accuracy, f"{result.accuracy:.1%}") if result.scores else (0.04, "failed")
+        axes.annotate(text, (at, height), (0, 6), textcoords="offset points", ha="center", fontsize=8)
+        if row in TABLE_3:
+            axes.annotate(
+                TABLE_3[row].of, (max(TABLE_3[row].figures), height), (5, -13), textcoords="offset points",
+                ha="right", fontsize=8, color=_PAPER,
+            )  # fmt: skip
+    axes.set_yticks(range(len(rows)), list(rows))
     axes.set_ylim(len(rows) - 0.5, -0.5)
     axes.set_xlim(0, 1)
     axes.xaxis.set_major_formatter(PercentFormatter(1))
@@ -43,12 +58,10 @@ def draw(path: Path, rows: Sequence[ComparisonRow], title: str) -> None:
     axes.grid(axis="x", alpha=0.25)
     axes.spines[["top", "right"]].set_visible(False)
     costs = axes.secondary_yaxis("right")
-    costs.set_yticks(range(len(rows)), [_cost(one) for one in rows])
+    costs.set_yticks(range(len(rows)), [_cost(result) for result in rows.values()])
     costs.tick_params(axis="y", length=0, colors=_GRAY)
     costs.spines["right"].set_visible(False)
-    handles, labels = axes.get_legend_handles_labels()
-    unique: dict[str, Any] = dict(zip(labels, handles, strict=True))
-    figure.legend(unique.values(), unique.keys(), loc="outside lower center", ncols=len(unique), frameon=False)
+    figure.legend(loc="outside lower center", ncols=3, frameon=False)
     axes.set_title(f"{title}\n", loc="left")
     axes.annotate(
         "parameters, time an image", (1, 1), (6, 4), xycoords="axes fraction", textcoords="offset points",
@@ -57,40 +70,11 @@ def draw(path: Path, rows: Sequence[ComparisonRow], title: str) -> None:
     figure.savefig(path, dpi=110)
 
 
-def _measured(axes: Axes, height: int, one: ComparisonRow) -> None:
-    scores = one.ended.scores or {}
-    low, high = scores["accuracy_interval"]
-    axes.errorbar(
-        one.ended.accuracy, height, xerr=[[one.ended.accuracy - low], [high - one.ended.accuracy]],
-        fmt="o", color=_OURS, capsize=3, label="measured, 95% interval",
-    )  # fmt: skip
-    axes.annotate(
-        f"{one.ended.accuracy:.1%}",
-        (one.ended.accuracy, height),
-        (0, 6),
-        textcoords="offset points",
-        ha="center",
-        fontsize=8,
-    )
-
-
-def _printed(axes: Axes, height: int, system: str) -> None:
-    """What the paper prints, and what it is of."""
-    if system not in TABLE_3:
-        return
-    _, figures, of = TABLE_3[system]
-    for figure in figures:
-        axes.plot(figure, height, "D", color=_PAPER, fillstyle="none", label="the paper prints")
-    axes.annotate(
-        of, (max(figures), height), (5, -13), textcoords="offset points", ha="right", fontsize=8, color=_PAPER
-    )  # fmt: skip
-
-
-def _cost(one: ComparisonRow) -> str:
-    parameters = one.training.get("parameters", {}).get("total")
-    milliseconds = one.training.get("milliseconds_an_image")
-    words = [
+def _cost(result: TrialResult) -> str:
+    parameters = result.training.get("parameters", {}).get("total")
+    milliseconds = result.training.get("milliseconds_an_image")
+    parts = [
         "" if parameters is None else f"{parameters / 1e6:.3g} M" if parameters >= 1e6 else f"{parameters / 1e3:.3g} k",
         "" if milliseconds is None else f"{milliseconds:.1f} ms",
     ]
-    return ", ".join(filter(None, words))
+    return ", ".join(filter(None, parts))

@@ -1,8 +1,8 @@
-"""The picture of a sweep: parallel coordinates, a line a trial, an axis a parameter, the last one the accuracy."""
+"""Plot a sweep in parallel coordinates: a line for each trial, an axis for each parameter and for the accuracy."""
 
 import itertools
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
@@ -11,18 +11,18 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from ferops.orchestration.sweeps.search import Outcome
+from ferops.orchestration.sweeps.experiments import TrialResult
 
 LAST: Final = "accuracy\n(validation)"
 
 _TICKS: Final = 5
-_LOG: Final = 20.0  # an axis whose numbers span more than this factor is logarithmic
+_LOG: Final = 20.0  # an axis whose numbers span this factor or more is logarithmic
 _MAP: Final = matplotlib.colormaps["viridis"]
 _GRAY: Final = "#8a8f98"
 
 
 class Axis(NamedTuple):
-    """One vertical axis: its title, each trial's height on it in [0, 1], ticks as height and text."""
+    """A vertical axis: its title, the height of each trial on it in [0, 1], ticks as height and text."""
 
     title: str
     heights: tuple[float, ...]
@@ -30,7 +30,7 @@ class Axis(NamedTuple):
 
 
 def axis(title: str, values: Sequence[Any]) -> Axis:
-    """Place values on an axis: numbers by their size, logarithmically where they span decades, all else by its name."""
+    """Place values on an axis: numbers linearly, or logarithmically where they span decades, others by their names."""
     if all(isinstance(value, int | float) and not isinstance(value, bool) for value in values):
         return _of_numbers(title, [float(value) for value in values])
     names = sorted({str(value) for value in values})
@@ -38,32 +38,27 @@ def axis(title: str, values: Sequence[Any]) -> Axis:
     return Axis(title, tuple(places[str(value)] for value in values), tuple((places[name], name) for name in names))
 
 
-def draw(path: Path, outcomes: Sequence[Outcome], name: str) -> None:
-    """Write the picture of a sweep as PNG; trials that failed have no accuracy, and no line.
+def draw(path: Path, results: Sequence[TrialResult], name: str) -> None:
+    """Write the plot of a sweep as PNG; trials that failed have no accuracy, and no line.
 
     Args:
         path: of the PNG.
-        outcomes: of all trials; at least one succeeded.
+        results: of all trials; at least one succeeded.
         name: of the sweep.
     """
-    done = sorted((outcome for outcome in outcomes if outcome.ended.scores), key=lambda outcome: outcome.ended.accuracy)
-    values: Mapping[str, list[Any]] = {key: [o.trial.values[key] for o in done] for key in done[0].trial.values}
-    accuracies = [outcome.ended.accuracy for outcome in done]
-    axes_of = [*(axis(key.replace(".", ".\n", 1), column) for key, column in values.items()), axis(LAST, accuracies)]
+    done = sorted((result for result in results if result.scores), key=lambda result: result.accuracy)
+    accuracies = [result.accuracy for result in done]
+    values = {key.replace(".", ".\n", 1): [one.trial.values[key] for one in done] for key in done[0].trial.values}
+    axes_of = [axis(title, column) for title, column in {**values, LAST: accuracies}.items()]
 
     figure = Figure(figsize=(2.6 + 1.9 * len(axes_of), 5), layout="constrained")
     axes = figure.subplots()
     for number, accuracy in enumerate(accuracies):  # the best is drawn last, over the others
-        is_best = accuracy == accuracies[-1]
-        _line(
-            axes,
-            [one.heights[number] for one in axes_of],
-            _MAP(0.9 * axes_of[-1].heights[number]),
-            2.8 if is_best else 1.4,
-        )
-    for number, one in enumerate(axes_of):
+        width = 2.8 if accuracy == accuracies[-1] else 1.4
+        _line(axes, [each.heights[number] for each in axes_of], _MAP(0.9 * axes_of[-1].heights[number]), width)
+    for number, each in enumerate(axes_of):
         axes.axvline(number, color=_GRAY, linewidth=1)
-        for height, text in one.ticks:
+        for height, text in each.ticks:
             axes.annotate(
                 text, (number, height), (5, 0), textcoords="offset points", va="center", fontsize=9,
                 bbox={"boxstyle": "round,pad=0.1", "facecolor": "white", "alpha": 0.75, "linewidth": 0},
@@ -71,20 +66,20 @@ def draw(path: Path, outcomes: Sequence[Outcome], name: str) -> None:
     axes.set_xlim(-0.1, len(axes_of) - 1 + 0.35)
     axes.set_ylim(-0.04, 1.04)
     axes.set_yticks([])
-    axes.set_xticks(range(len(axes_of)), [one.title for one in axes_of])
+    axes.set_xticks(range(len(axes_of)), [each.title for each in axes_of])
     axes.tick_params(axis="x", length=0)
     axes.spines[:].set_visible(False)
-    failed = len(outcomes) - len(done)
-    axes.set_title(f"{name}: {len(done)} of {len(outcomes)} trials" + (f"; {failed} failed" if failed else ""))
+    failed = len(results) - len(done)
+    axes.set_title(f"{name}: {len(done)} of {len(results)} trials" + (f"; {failed} failed" if failed else ""))
     figure.savefig(path, dpi=110)
 
 
-def _line(axes: Axes, heights: Sequence[float], colour: Any, width: float) -> None:
-    """From axis to axis, level where it crosses one, so that lines that meet on an axis can be told apart."""
+def _line(axes: Axes, heights: Sequence[float], color: Any, width: float) -> None:
+    """Draw a line from axis to axis, level at each, so that lines that meet on an axis can be told apart."""
     t = np.linspace(0, 1, 40)
     bend = t * t * (3 - 2 * t)
     for number, (left, right) in enumerate(itertools.pairwise(heights)):
-        axes.plot(number + t, left + (right - left) * bend, color=colour, linewidth=width, alpha=0.85)
+        axes.plot(number + t, left + (right - left) * bend, color=color, linewidth=width, alpha=0.85)
 
 
 def _of_numbers(title: str, numbers: Sequence[float]) -> Axis:
@@ -105,5 +100,5 @@ def _spread(low: float, high: float, *, is_log: bool) -> list[float]:
 
 
 def _share(number: float, low: float, high: float) -> float:
-    """Where a number is between two; in the middle where they are one."""
+    """Return the relative position of a number between two; the middle where they are equal."""
     return (number - low) / (high - low) if high > low else 0.5

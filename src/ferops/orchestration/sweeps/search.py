@@ -1,4 +1,4 @@
-"""The trials of a sweep: which values a grid or random search tries, under which names, and how they ended."""
+"""Grid and random search: the trials of a search space, and the tables of their results."""
 
 import hashlib
 import itertools
@@ -7,55 +7,41 @@ import math
 import random
 import re
 from collections.abc import Mapping, Sequence
-from typing import Any, Final, Literal, NamedTuple
+from typing import Any, Final, Literal
 
 import pandas as pd
 
 from ferops import params
 from ferops.errors import FeropsError
 from ferops.orchestration.pipeline import run_folders
-from ferops.orchestration.sweeps.experiments import CLOSED, TrialResult, merged
+from ferops.orchestration.sweeps.experiments import CLOSED, Trial, TrialResult
 from ferops.params import Params
 
 Method = Literal["grid", "random"]
 Space = Mapping[str, Any]
-"""Dotted key of params.yaml -> list of values, or for random search `{"min": a, "max": b, "log": bool}`."""
+"""Dotted key of params.yaml -> list of values; random search also takes `{"min": a, "max": b, "log": bool}`."""
 
 MAX_TRIALS: Final = 1000
 
 _NAME: Final = re.compile(r"[a-z0-9]([a-z0-9-]{0,46}[a-z0-9])?")
-_DIGITS: Final = 4  # of a number drawn from a range
-_LETTERS: Final = 8  # of the digests in names
+_DIGITS: Final = 4  # significant, of a number sampled from a range
+_LETTERS: Final = 8  # of the hashes in names
 
 
 class BadSpace(FeropsError):
-    """The search space or its method cannot be searched; says which key and why."""
-
-
-class Trial(NamedTuple):
-    """One set of values: name of its DVC experiment, the space's keys with their values."""
-
-    name: str
-    values: Mapping[str, Any]
-
-
-class Outcome(NamedTuple):
-    """A trial, and how it ended."""
-
-    trial: Trial
-    ended: TrialResult
+    """The search space or its method is not valid; the message names the key."""
 
 
 def sweep_name(space: Space, *common: Any) -> str:
-    """The name of a sweep that was given none: the same for the same search."""
+    """Return the default name of a sweep, which follows from the search."""
     return f"sweep-{digest([space, *common])}"
 
 
 def common(space: Space, recipe: str | None, overrides: Mapping[str, Any]) -> dict[str, Any]:
-    """What all trials share, nested as in params.yaml: recipe, overrides, and a test split that stays closed.
+    """Return the settings that all trials share, nested: recipe, overrides, and a test split that stays closed.
 
     Raises:
-        BadSpace: an override opens the test split, or fixes what is searched.
+        BadSpace: an override opens the test split, or is searched too.
         BadParams: there is no such recipe or key.
     """
     for key in overrides:
@@ -74,21 +60,23 @@ def plan(
     method: Method = "grid",
     trials: int | None = None,
     seed: int = 0,
-    common: Any = None,
+    common: Mapping[str, Any] | None = None,
+    commit: str = "",
 ) -> list[Trial]:
-    """The trials of a search, each once, in an order that depends on the arguments alone; all values checked.
+    """Return the distinct trials of a search, their values checked, in an order that follows from the arguments.
 
     Args:
-        name: of the sweep; begins the trials' names.
+        name: of the sweep; the names of the trials begin with it.
         space: what to search.
         base: the parameters that every trial starts from.
-        method: every combination, or so many drawn at random.
-        trials: how many, for random search; fewer where the space has no more.
+        method: grid, every combination; random, as many as `trials` says.
+        trials: number of random trials; fewer where the space has no more.
         seed: of random search.
-        common: what else tells this sweep's trials from those of another with the same name: recipe, overrides, commit.
+        common: the settings that all trials share, nested.
+        commit: of the clone. With `common` and the values it makes the name of a trial.
 
     Raises:
-        BadSpace: name, space or method is unusable.
+        BadSpace: name, space or method is not valid.
         BadParams: naming the key and the value that params.yaml would not take.
     """
     if not _NAME.fullmatch(name):
@@ -100,50 +88,50 @@ def plan(
             raise BadSpace("a grid tries every combination: `trials` belongs to method random")
         found = _grid(space)
     else:
-        found = _random(space, known, trials, random.Random(seed))  # noqa: S311 # a search, not a secret
-    checked = {_canonical(values): values for values in (_checked(base, values) for values in found)}
-    return [Trial(f"{name}-{digest([common, values])}", values) for values in checked.values()]
+        found = _random(space, known, trials, seed)
+    distinct = {_canonical(values): values for values in (_checked(base, values) for values in found)}
+    shared = dict(common or {})
+    return [
+        Trial(f"{name}-{digest([commit, shared, values])}", values, run_folders.with_values(shared, values))
+        for values in distinct.values()
+    ]
 
 
-def ranked(outcomes: Sequence[Outcome]) -> list[Outcome]:
-    """The best on validation first, those that failed last."""
-    return sorted(outcomes, key=lambda outcome: outcome.ended.rank)
-
-
-def table(outcomes: Sequence[Outcome]) -> pd.DataFrame:
-    """A row for each outcome, in their order: values, accuracy on validation and its 95% interval, macro F1, images."""
+def table(results: Sequence[TrialResult]) -> pd.DataFrame:
+    """Return a row for each trial: values, accuracy on validation with its 95% interval, macro F1, images, run."""
     rows = []
-    for trial, ended in outcomes:
-        scores = ended.scores or {}
+    for result in results:
+        scores = result.scores or {}
         low, high = scores.get("accuracy_interval", (math.nan, math.nan))
         rows.append(
             {
-                **trial.values, "accuracy": ended.accuracy, "low": low, "high": high,
+                **result.trial.values, "accuracy": result.accuracy, "low": low, "high": high,
                 "f1_macro": scores.get("f1_macro", math.nan), "images": scores.get("n", 0),
-                "experiment": trial.name, "run": ended.run_id, "failed": ended.reason,
+                "experiment": result.trial.name, "run": result.run_id, "failed": result.reason,
             }
         )  # fmt: skip
     return pd.DataFrame(rows)
 
 
-def shown(outcomes: Sequence[Outcome]) -> list[list[str]]:
-    """The same for people, narrow enough for a terminal, the names of its columns first."""
-    keys = list(outcomes[0].trial.values)
+def cells(results: Sequence[TrialResult]) -> list[list[str]]:
+    """Return the same as text, narrow enough for a terminal; the first row has the names of the columns."""
+    keys = list(results[0].trial.values)
     last = [key.rpartition(".")[2] for key in keys]
-    why = ["failed"] if any(outcome.ended.reason for outcome in outcomes) else []
+    has_failures = any(result.reason for result in results)
     names = [short if last.count(short) == 1 else key for key, short in zip(keys, last, strict=True)]
-    lines = [[*names, "accuracy", "95% interval", "F1 macro", "experiment", *why]]
-    for trial, (scores, reason, _) in outcomes:
+    rows = [[*names, "accuracy", "95% interval", "F1 macro", "experiment", *(["failed"] if has_failures else [])]]
+    for trial, scores, reason, *_ in results:
         figures = ["-"] * 3
         if scores:
             low, high = scores["accuracy_interval"]
             figures = [f"{scores['accuracy']:.4f}", f"{low:.3f}-{high:.3f}", f"{scores['f1_macro']:.4f}"]
-        lines.append([*(_short(trial.values[key]) for key in keys), *figures, trial.name, *([reason] if why else [])])
-    return lines
+        values = [f"{value:g}" if isinstance(value, float) else str(value) for value in trial.values.values()]
+        rows.append([*values, *figures, trial.name, *([reason] if has_failures else [])])
+    return rows
 
 
 def read(assignment: str) -> tuple[str, Any]:
-    """What `--over` takes: `train.learning_rate=0.0001,0.0003`, or a range as `train.learning_rate=0.0001..0.01 log`.
+    """Parse an argument of `--over`: `KEY=VALUE,VALUE`, or a range as `train.learning_rate=0.0001..0.01 log`.
 
     Raises:
         BadSpace: it is neither.
@@ -154,21 +142,21 @@ def read(assignment: str) -> tuple[str, Any]:
     numbers, _, scale = text.strip().partition(" ")
     if ".." in numbers and scale.strip() in ("", "log"):
         low, _, high = numbers.partition("..")
-        return key, {"min": value(low), "max": value(high), "log": scale.strip() == "log"}
-    return key, [value(part) for part in text.split(",")]
+        return key, {"min": _value(low), "max": _value(high), "log": scale.strip() == "log"}
+    return key, [_value(part) for part in text.split(",")]
 
 
-def value(text: str) -> Any:
-    """A word of the command line as JSON has it (`0.3`, `true`), else as it stands."""
+def digest(value: Any) -> str:
+    """Return eight hexadecimal digits of the hash of a JSON value."""
+    return hashlib.sha256(_canonical(value).encode()).hexdigest()[:_LETTERS]
+
+
+def _value(text: str) -> Any:
+    """Parse JSON (`0.3`, `true`); other text is a string."""
     try:
         return json.loads(text)
     except ValueError:
         return text.strip()
-
-
-def digest(value: Any) -> str:
-    """Eight letters that tell a JSON value from others."""
-    return hashlib.sha256(_canonical(value).encode()).hexdigest()[:_LETTERS]
 
 
 def _check(space: Space, known: Mapping[str, Any]) -> None:
@@ -178,7 +166,7 @@ def _check(space: Space, known: Mapping[str, Any]) -> None:
         if key == CLOSED:
             raise BadSpace(f"{CLOSED} cannot be searched: it is false in every trial, a sweep chooses on validation")
         if key not in known:
-            raise BadSpace(f"{key} is no parameter; params.yaml has, by its dotted name: {_like(key, known)}")
+            raise BadSpace(f"{key} is no parameter; params.yaml has, by its dotted name: {_siblings(key, known)}")
         if isinstance(choices, Mapping):
             _check_range(key, choices, known[key])
         elif not isinstance(choices, list | tuple) or not choices:
@@ -211,48 +199,48 @@ def _grid(space: Space) -> list[dict[str, Any]]:
     return [dict(zip(keys, chosen, strict=True)) for chosen in itertools.product(*(space[key] for key in keys))]
 
 
-def _random(space: Space, known: Mapping[str, Any], trials: int | None, draw: random.Random) -> list[dict[str, Any]]:
+def _random(space: Space, known: Mapping[str, Any], trials: int | None, seed: int) -> list[dict[str, Any]]:
     if trials is None or not 1 <= trials <= MAX_TRIALS:
         raise BadSpace(f"random search needs `trials`, from 1 to {MAX_TRIALS:,}; found {trials}")
+    generator = random.Random(seed)  # noqa: S311 # a search, not a secret
     found: dict[str, dict[str, Any]] = {}
     keys = sorted(space)  # a server may give them back in another order
-    for _ in range(100 * trials):  # a small space has no more than it has
-        values = {key: _drawn(space[key], known[key], draw) for key in keys}
+    for _ in range(100 * trials):  # a small space may have fewer distinct combinations
+        values = {key: _sample(space[key], known[key], generator) for key in keys}
         found.setdefault(_canonical(values), values)
         if len(found) == trials:
             break
     return list(found.values())
 
 
-def _drawn(choices: Any, current: Any, draw: random.Random) -> Any:
+def _sample(choices: Any, current: Any, generator: random.Random) -> Any:
     if not isinstance(choices, Mapping):
-        return choices[draw.randrange(len(choices))]
+        return choices[generator.randrange(len(choices))]
     low, high = float(choices["min"]), float(choices["max"])
-    number = math.exp(draw.uniform(math.log(low), math.log(high))) if choices.get("log") else draw.uniform(low, high)
+    if choices.get("log"):
+        number = math.exp(generator.uniform(math.log(low), math.log(high)))
+    else:
+        number = generator.uniform(low, high)
     if isinstance(current, int):
         return min(max(round(number), math.ceil(low)), math.floor(high))
     return min(max(float(f"{number:.{_DIGITS}g}"), low), high)
 
 
 def _checked(base: Params, values: Mapping[str, Any]) -> dict[str, Any]:
-    """The values as the parameters have them: 1 and 1.0 are one learning rate."""
-    whole = merged(base.model_dump(by_alias=True), values)
-    said = ", ".join(f"{key}={value}" for key, value in values.items())
-    checked = params.flatten(params.check(whole, f"trial {said}"))
+    """Return the values in the types of the parameters: 1 and 1.0 are one learning rate."""
+    changed = run_folders.with_values(base.model_dump(by_alias=True), values)
+    listed = ", ".join(f"{key}={value}" for key, value in values.items())
+    checked = params.flatten(params.check(changed, f"trial {listed}"))
     return {key: checked[key] for key in sorted(values)}
 
 
-def _like(key: str, known: Mapping[str, Any]) -> str:
+def _siblings(key: str, known: Mapping[str, Any]) -> str:
     section = [name for name in known if name.partition(".")[0] == key.partition(".")[0]]
     return ", ".join(section or sorted({name.partition(".")[0] + ".…" for name in known}))
 
 
 def _is_number(value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
-
-
-def _short(value: Any) -> str:
-    return f"{value:g}" if isinstance(value, float) else str(value)
 
 
 def _canonical(value: Any) -> str:
