@@ -1,4 +1,4 @@
-"""What TensorFlow and the C allocator are told before TensorFlow is loaded."""
+"""The environment of TensorFlow and the options of the C allocator."""
 
 import ctypes
 import os
@@ -39,10 +39,10 @@ if "configured" in sys.argv:
     tensorflow.configure()
 import numpy as np
 for _ in range(20):
-    np.ones(4 << 20, np.uint8)
+    np.ones(40 << 20, np.uint8)
 before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
 for _ in range(20):
-    np.ones(4 << 20, np.uint8)
+    np.ones(40 << 20, np.uint8)
 print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
 """
 
@@ -59,13 +59,16 @@ def page_faults(*arguments: str, **environment: str) -> int:
 
 
 class Allocator:
-    """A C library that records what it is told."""
+    """A C library that records the options that it accepts."""
 
     def __init__(self) -> None:
-        self.told: dict[int, int] = {}
+        self.options: dict[int, int] = {}
+        self.maximum = 1 << 40
 
     def mallopt(self, option: int, value: int) -> int:
-        self.told[option] = value
+        if value > self.maximum:
+            return 0
+        self.options[option] = value
         return 1
 
 
@@ -102,17 +105,23 @@ def test_a_step_has_the_same_gradients_with_onednn_and_without_and_the_users_own
 def test_memory_that_is_freed_is_not_faulted_in_again() -> None:
     usual, configured = page_faults(), page_faults("configured")
     assert configured < usual / 10
-    assert page_faults("configured", MALLOC_MMAP_THRESHOLD_="65536") > usual / 2
+    assert page_faults("configured", MALLOC_MMAP_THRESHOLD_="65536", MALLOC_TOP_PAD_="0") > usual / 2
 
 
 def test_the_users_own_settings_of_the_allocator_win(allocator: Allocator, environment: pytest.MonkeyPatch) -> None:
     environment.setenv("MALLOC_TRIM_THRESHOLD_", "1000000")
     tensorflow.configure()
-    assert allocator.told.keys() == {-2, -3}
-    allocator.told.clear()
+    assert allocator.options.keys() == {-2, -3}
+    allocator.options.clear()
     environment.setenv("GLIBC_TUNABLES", "glibc.malloc.top_pad=4096")
     tensorflow.configure()
-    assert not allocator.told
+    assert not allocator.options
+
+
+def test_an_old_glibc_gets_the_greatest_threshold_that_it_accepts(allocator: Allocator) -> None:
+    allocator.maximum = 32 << 20
+    tensorflow.configure()
+    assert allocator.options == dict.fromkeys((-1, -2, -3), 32 << 20)
 
 
 def test_a_c_library_without_mallopt_is_left_alone(environment: pytest.MonkeyPatch) -> None:

@@ -13,7 +13,10 @@ _MALLOC: Final = {
     "MALLOC_TOP_PAD_": (-2, 64 << 20),
     "MALLOC_MMAP_THRESHOLD_": (-3, 256 << 20),
 }
-"""glibc's variable -> mallopt's number for it (malloc.h), and bytes."""
+"""glibc's variable -> mallopt's number for it (malloc.h), and bytes: above the greatest array of a training step."""
+
+_OLD_MAXIMUM: Final = 32 << 20
+"""Greatest mmap threshold in bytes that glibc before 2.35 accepts."""
 
 
 def configure() -> None:
@@ -30,8 +33,8 @@ def configure() -> None:
     if mallopt is None or "glibc.malloc" in os.environ.get("GLIBC_TUNABLES", ""):
         return
     for variable, (option, size) in _MALLOC.items():
-        if variable not in os.environ:
-            mallopt(option, size)
+        if variable not in os.environ and not mallopt(option, size):
+            mallopt(option, _OLD_MAXIMUM)
 
 
 @contextmanager
