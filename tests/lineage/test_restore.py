@@ -13,7 +13,7 @@ from ferops.tracking.store import Store
 
 def state(store: Store) -> dict[str, object]:
     """All that a registry knows: versions with tags and runs, aliases, and every run's params, figures and files."""
-    versions = {
+    known = {
         version.version: (version.tags, version.description)
         for version in store.client.search_model_versions("name = 'fer-vgg16'")
     }
@@ -33,7 +33,7 @@ def state(store: Store) -> dict[str, object]:
         times = (run.info.start_time, run.info.end_time, run.info.status)
         of = run.data.tags["ferops.training"]
         runs[of] = {"params": run.data.params, "points": points, "files": files, "tags": about, "times": times}
-    return {"versions": versions, "aliases": versions.aliases(store), "runs": runs}
+    return {"versions": known, "aliases": versions.aliases(store), "runs": runs}
 
 
 def forgetting_ids(known: dict) -> dict:
