@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from support import checkout, shell
+from support import built_once, checkout, shell
 
 
 def pytest_configure() -> None:
@@ -48,20 +48,25 @@ SMALL = {
 
 @pytest.fixture(scope="session")
 def repro(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The repository after one `dvc repro` on a small sample."""
-    folder = checkout(tmp_path_factory.mktemp("pipeline"), SMALL)
-    shell(folder, "dvc", "repro")
-    return folder
+    """The repository after one `dvc repro` on a small sample, for all tests: a test that changes files copies it."""
+
+    def build(folder: Path) -> None:
+        checkout(folder, SMALL)
+        shell(folder, "dvc", "repro")
+
+    return built_once(tmp_path_factory, "pipeline", build)
 
 
 @pytest.fixture(scope="session")
 def committed(repro: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The same with its lock and reports in git: what must not be lost."""
-    folder = tmp_path_factory.mktemp("committed") / "pipeline"
-    shutil.copytree(repro, folder, symlinks=True)
-    shell(folder, "git", "add", "-A")
-    shell(folder, "git", "commit", "-q", "-m", "reproduced")
-    return folder
+
+    def build(folder: Path) -> None:
+        shutil.copytree(repro, folder, symlinks=True, dirs_exist_ok=True)
+        shell(folder, "git", "add", "-A")
+        shell(folder, "git", "commit", "-q", "-m", "reproduced")
+
+    return built_once(tmp_path_factory, "committed", build)
 
 
 @pytest.fixture(scope="session")
@@ -69,6 +74,4 @@ def shelf(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A repository whose store holds the versions of tests/registered.py; to be copied."""
     import registered
 
-    root = tmp_path_factory.mktemp("shelf")
-    registered.make(root)
-    return root
+    return built_once(tmp_path_factory, "shelf", registered.make)

@@ -3,13 +3,28 @@
 import os
 import shutil
 import subprocess
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 
 from ferops import params
 
 ROOT = Path(__file__).parent.parent
+
+
+def built_once(factory: pytest.TempPathFactory, name: str, build: Callable[[Path], object]) -> Path:
+    """A folder that the first of pytest's worker processes fills and that all of them read."""
+    workers_root = factory.getbasetemp().parent if "PYTEST_XDIST_WORKER" in os.environ else factory.getbasetemp()
+    folder, done = workers_root / name, workers_root / f"{name}.done"
+    with FileLock(workers_root / f"{name}.lock"):
+        if not done.exists():
+            shutil.rmtree(folder, ignore_errors=True)  # of a build that failed in another process
+            folder.mkdir()
+            build(folder)
+            done.touch()
+    return folder
 
 
 def shell(folder: Path, *command: str, check: bool = True, **environment: str) -> subprocess.CompletedProcess[str]:
