@@ -4,14 +4,18 @@ import os
 import shutil
 import signal
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from support import built_once, checkout, shell
+from support import Answer, Ferops, built_once, checkout, shell
+
+from ferops import cli
+from ferops.machine import tensorflow
 
 
 def pytest_configure() -> None:
-    """Nothing leaves this machine, and TensorFlow is quiet."""
+    """Set the environment: nothing leaves this machine, and TensorFlow is as fast and quiet as in a stage."""
     # a shell's background job ignores Ctrl-C, and so would all that the tests start and interrupt
     signal.signal(signal.SIGINT, signal.default_int_handler)
     os.environ |= {
@@ -19,7 +23,6 @@ def pytest_configure() -> None:
         "DO_NOT_TRACK": "true",
         "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
         "GX_ANALYTICS_ENABLED": "false",
-        "TF_CPP_MIN_LOG_LEVEL": "2",
         # what users type is what runs: dvc, ferops and python of this environment
         "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
         "GIT_AUTHOR_NAME": "test",
@@ -28,6 +31,7 @@ def pytest_configure() -> None:
         "GIT_COMMITTER_EMAIL": "test@localhost",
     }
     os.environ.pop("MLFLOW_TRACKING_URI", None)
+    tensorflow.configure()
 
 
 @pytest.fixture(scope="session")
@@ -67,6 +71,26 @@ def committed(repro: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
         shell(folder, "git", "commit", "-q", "-m", "reproduced")
 
     return built_once(tmp_path_factory, "committed", build)
+
+
+@pytest.fixture
+def ferops(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Iterator[Ferops]:
+    """The command `ferops` in this process, which has loaded TensorFlow and MLflow already."""
+    before, handler = dict(os.environ), signal.getsignal(signal.SIGTERM)
+
+    def run(*words: str) -> Answer:
+        monkeypatch.setattr(sys, "argv", ["ferops", *words])
+        capsys.readouterr()
+        with pytest.raises(SystemExit) as end:
+            cli.main()
+        out, err = capsys.readouterr()
+        status = end.value.code
+        return Answer(1, out, f"{err}{status}\n") if isinstance(status, str) else Answer(status or 0, out, err)
+
+    yield run
+    signal.signal(signal.SIGTERM, handler)
+    os.environ.clear()  # ferops turns off telemetry for its own process
+    os.environ.update(before)
 
 
 @pytest.fixture(scope="session")

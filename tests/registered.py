@@ -1,6 +1,6 @@
-"""A repository whose store holds versions to promote, made by hand.
+"""A repository whose store has versions to promote, created without `publish`.
 
-Registering a network through `publish` loads TensorFlow, and a promotion never looks at the network itself.
+`publish` loads TensorFlow to register a model, and a promotion never reads the model itself.
 """
 
 import json
@@ -16,7 +16,7 @@ from ferops.tracking import store, tags
 from ferops.tracking.registry import ledger, versions
 
 GOOD, BETTER, WORSE, POOR, ELSEWHERE, LOST, OLD = range(1, 8)
-"""Versions in the store, none of which has an alias."""
+"""Versions in the store, without aliases."""
 PREDICTIONS = {
     GOOD: network(0.70, seed=1),
     BETTER: network(0.80, seed=2),
@@ -28,7 +28,7 @@ PREDICTIONS = {
 
 
 def make(root: Path) -> None:
-    """Fill an empty folder."""
+    """Create the repository in an empty folder."""
     shutil.copy(ROOT / "params.yaml", root)
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("DVC_ROOT", str(root))
@@ -67,17 +67,17 @@ class Clone:
         return versions.aliases(self.opened)
 
     def events(self) -> list[dict[str, Any]]:
-        """Lines of reports/registry.jsonl, each of which a tag of its version says too."""
+        """Return the events of reports/registry.jsonl; each must be a tag of its version too."""
         events = [dict(line) for line in ledger.lines(self.root / ledger.REGISTRY)]
-        assert self.told() == events
+        assert self.tagged() == events
         return events
 
-    def told(self) -> list[dict[str, Any]]:
-        """The events on the versions."""
-        told = [
+    def tagged(self) -> list[dict[str, Any]]:
+        """Return the events in the tags of the versions."""
+        events = [
             json.loads(value)
             for number in range(GOOD, OLD + 1)
             for key, value in self.opened.client.get_model_version(store.MODEL, str(number)).tags.items()
             if key.startswith("ferops.event.")
         ]
-        return sorted(told, key=lambda event: event["time"])
+        return sorted(events, key=lambda event: event["time"])

@@ -5,6 +5,7 @@ import shutil
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 from filelock import FileLock
@@ -12,6 +13,18 @@ from filelock import FileLock
 from ferops import params
 
 ROOT = Path(__file__).parent.parent
+
+
+class Answer(NamedTuple):
+    """What a command did: exit status, standard output, standard error."""
+
+    code: int
+    out: str
+    err: str
+
+
+Ferops = Callable[..., Answer]
+"""Runs `ferops` with these arguments; the fixture `ferops`."""
 
 
 def built_once(factory: pytest.TempPathFactory, name: str, build: Callable[[Path], object]) -> Path:
@@ -37,14 +50,14 @@ def shell(folder: Path, *command: str, check: bool = True, **environment: str) -
     return done
 
 
-def refused(folder: Path, *command: str) -> str:
-    """What a command says that refuses: one line, exit status 1, and every file of the folder is as it was."""
-    before = {path: path.stat().st_mtime_ns for path in folder.rglob("*")}
-    done = shell(folder, *command, check=False)
-    assert done.returncode == 1
-    assert len(done.stderr.splitlines()) == 1
-    assert {path: path.stat().st_mtime_ns for path in folder.rglob("*")} == before
-    return done.stderr
+def refused(ferops: Ferops, *words: str) -> str:
+    """What `ferops` says where it refuses: one line, exit status 1, and no file in the working directory changes."""
+    before = {path: path.stat().st_mtime_ns for path in Path().rglob("*")}
+    done = ferops(*words)
+    assert done.code == 1
+    assert len(done.err.splitlines()) == 1
+    assert {path: path.stat().st_mtime_ns for path in Path().rglob("*")} == before
+    return done.err
 
 
 def checkout(folder: Path, values: dict[str, object]) -> Path:

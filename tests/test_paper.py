@@ -71,10 +71,10 @@ def test_with_all_blocks_frozen_as_the_text_says_only_the_head_would_train() -> 
 
 @pytest.mark.parametrize("frozen_blocks", range(6))
 def test_the_counts_are_those_of_the_network_that_keras_builds(frozen_blocks: int) -> None:
-    from ferops.model.networks import vgg16_transfer
+    from ferops.model.networks import systems, vgg16_transfer
 
     settings = params.load(ROOT / "params.yaml").model.model_copy(update={"frozen_blocks": frozen_blocks})
-    assert paper.parameters(frozen_blocks) == vgg16_transfer.counts(vgg16_transfer.build(settings))
+    assert paper.parameters(frozen_blocks) == systems.counts(vgg16_transfer.build(settings))
 
 
 # precision, recall and what follows from them

@@ -145,10 +145,10 @@ def summary() -> None:
 
     settings = params.load().model
     with quiet_imports():
-        from ferops.model.networks import systems, vgg16_transfer
+        from ferops.model.networks import systems
     model = systems.build(settings)
     model.summary(line_length=100, expand_nested=True, show_trainable=True)
-    total, trainable, fixed = vgg16_transfer.counts(model)
+    total, trainable, fixed = systems.counts(model)
     print(f"ours         {total:,} parameters, {trainable:,} trainable, {fixed:,} not")
     if settings.name != "vgg16_transfer":
         return

@@ -14,23 +14,23 @@ EXPRESSIONS: Final = {
     "sadness": 4,
     "surprised": 5,
 }
-"""What copies call the folder of an expression -> its code.
+"""Name of an expression's folder in copies of FER2013 -> its code.
 
-A folder that is a mere number is not among them: 4, 5, 6 are sad, surprise, neutral in Kaggle's CSV, and neutral, sad,
-surprise where a tool numbered the folders by the alphabet.
+Numbers are not among them: 4, 5, 6 are sad, surprise, neutral in Kaggle's CSV, but neutral, sad, surprise where a tool
+numbered the folders alphabetically.
 """
 
 SPLITS: Final = ("train", "validation", "test")
 """Split names. FER2013 calls them Training, PublicTest and PrivateTest."""
 
 USAGES: Final = {"Training": "train", "PublicTest": "validation", "PrivateTest": "test"}
-"""The CSV's `Usage` column -> split of Kaggle's own division."""
+"""Value of the CSV's `Usage` column -> split in Kaggle's division."""
 
 MERGED: Final = "Test"
-"""Usage of an image of PublicTest or PrivateTest in a copy that does not tell which."""
+"""Usage of an image of PublicTest or PrivateTest in a copy that merges them."""
 
 UNSPLIT: Final = ""
-"""Usage in a copy that has no split (Kaggle's train.csv)."""
+"""Usage of an image in a copy without a split (Kaggle's train.csv)."""
 
 SIDE: Final = 48
 """Height and width of a FER2013 image, in pixels."""

@@ -146,7 +146,7 @@ class Model(_Section):
     dropout: float = Field(0.3, ge=0, lt=1)
 
     @model_validator(mode="after")
-    def _is_a_system_that_has_these(self) -> Self:
+    def _check_start(self) -> Self:
         if self.weights == "none" and self.frozen_blocks:
             raise ValueError("weights none with frozen_blocks over 0: random frozen features reach 34% at most")
         if self.name not in TRANSFERS and (self.weights != "none" or self.noise):

@@ -6,10 +6,10 @@ from pathlib import Path
 import keras
 import numpy as np
 import pytest
-from support import refused, shell
+from support import Ferops, refused
 
 from ferops.model import weights
-from ferops.model.networks import vgg16_transfer, vggs
+from ferops.model.networks import systems, vgg16_transfer, vggs
 from ferops.params import Model
 
 
@@ -17,27 +17,36 @@ def settings(name: str) -> Model:
     return Model(name=name, weights="none", frozen_blocks=0, scaling="caffe", noise=0, dropout=0.5)
 
 
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A vgg16_best as `train` writes it."""
+    path = tmp_path_factory.mktemp("trained") / "core.keras"
+    vggs.best(settings("vgg16_best")).save(path)
+    return path
+
+
 @pytest.fixture
-def folder(tmp_path: Path) -> Path:
+def folder(trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Where a user works, with a trained vgg16_best."""
     (tmp_path / "models").mkdir()
-    vggs.best(settings("vgg16_best")).save(tmp_path / "models/core.keras")
+    (tmp_path / "models/core.keras").hardlink_to(trained)
+    monkeypatch.chdir(tmp_path)
     return tmp_path
 
 
-def test_a_trained_network_becomes_a_file_that_vgg16_transfer_starts_from(folder: Path) -> None:
+def test_a_trained_network_becomes_a_file_that_vgg16_transfer_starts_from(folder: Path, ferops: Ferops) -> None:
     out = folder / "mine.weights.h5"
 
-    done = shell(folder, "ferops", "weights", "fold", "models/core.keras", "mine.weights.h5")
+    done = ferops("weights", "fold", "models/core.keras", "mine.weights.h5")
 
     digest = hashlib.sha256(out.read_bytes()).hexdigest()
-    assert f"mine.weights.h5, {out.stat().st_size / 1e6:.1f} MB, sha256 {digest}" in done.stdout
-    assert "model.weights: mine.weights.h5" in done.stdout
-    assert done.stderr == ""
+    assert f"mine.weights.h5, {out.stat().st_size / 1e6:.1f} MB, sha256 {digest}" in done.out
+    assert "model.weights: mine.weights.h5" in done.out
+    assert (done.code, done.err) == (0, "")
     assert sorted(path.name for path in folder.iterdir()) == ["mine.weights.h5", "models"]
     model = vgg16_transfer.build(settings("vgg16_transfer"))
     assert weights.initialize(model, str(out), seed=0) == digest
-    assert vgg16_transfer.counts(model).total == 14_883_399
+    assert systems.counts(model).total == 14_883_399
     bias = np.asarray(model.get_layer("vgg16").get_layer("block1_conv1").bias)
     np.testing.assert_array_equal(bias, 0)  # of a network that saw nothing
 
@@ -53,13 +62,15 @@ def test_a_trained_network_becomes_a_file_that_vgg16_transfer_starts_from(folder
         ("other.keras", "mine.weights.h5", "only vgg16_best"),
     ],
 )
-def test_a_mistake_is_one_line_and_writes_nothing(folder: Path, model: str, out: str, says: str) -> None:
+def test_a_mistake_is_one_line_and_writes_nothing(
+    folder: Path, ferops: Ferops, model: str, out: str, says: str
+) -> None:
     (folder / "taken.weights.h5").write_bytes(b"what a params.yaml names")
     (folder / "junk.keras").write_bytes(b"junk")
     keras.Sequential([keras.Input((3,)), keras.layers.Dense(2)]).save(folder / "other.keras")
 
-    assert says in refused(folder, "ferops", "weights", "fold", model, out)
+    assert says in refused(ferops, "weights", "fold", model, out)
 
 
-def test_help_has_an_example() -> None:
-    assert "Example" in shell(Path(), "ferops", "weights", "fold", "--help").stdout
+def test_help_has_an_example(ferops: Ferops) -> None:
+    assert "Example" in ferops("weights", "fold", "--help").out

@@ -6,40 +6,29 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import pytest
 import registered
 from registered import BETTER, ELSEWHERE, GOOD, LOST, OLD, POOR, WORSE
+from support import Answer, Ferops
 
-from ferops import cli
 from ferops.promotion import rules
 from ferops.tracking import store
 from ferops.tracking.registry import ledger, mutex, versions
 
 
-class Answer(NamedTuple):
-    """What a command did: exit code, standard output, and what `ferops` says on standard error."""
-
-    code: int
-    out: str
-    err: str
-
-
 class Clone(registered.Clone):
     """A clone with its store, and the commands in it."""
 
-    def __init__(self, root: Path, ferops: Callable[..., Answer]) -> None:
+    def __init__(self, root: Path, ferops: Ferops) -> None:
         super().__init__(root)
         self.ferops = ferops
 
 
 @pytest.fixture
-def clone(
-    shelf: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> Iterator[Clone]:
+def clone(shelf: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ferops: Ferops) -> Clone:
     """A clone of its own, which is the working directory."""
     for name in ("DVC_ROOT", "DVC_EXP_NAME", "MLFLOW_TRACKING_URI"):
         monkeypatch.delenv(name, raising=False)
@@ -47,19 +36,7 @@ def clone(
     (root / ".dvc").mkdir()
     monkeypatch.chdir(root)
     monkeypatch.setenv("COLUMNS", "80")
-
-    def ferops(*words: str) -> Answer:
-        monkeypatch.setattr(sys, "argv", ["ferops", *words])
-        with pytest.raises(SystemExit) as end:
-            cli.main()
-        out, err = capsys.readouterr()
-        said = end.value.code
-        return Answer(1, out, err + said) if isinstance(said, str) else Answer(said or 0, out, err)
-
-    before = dict(os.environ)
-    yield Clone(root, ferops)
-    os.environ.clear()  # ferops turns off telemetry for its own process
-    os.environ.update(before)
+    return Clone(root, ferops)
 
 
 def test_the_first_promotion_needs_only_the_floors(clone: Clone) -> None:

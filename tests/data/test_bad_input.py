@@ -11,7 +11,7 @@ from pathlib import Path
 import copies
 import numpy as np
 import pytest
-from support import shell
+from support import checkout, shell
 
 from ferops.data.readers import archives, layouts
 from ferops.data.readers.faces import BadFile, BadRow, Faces
@@ -150,6 +150,14 @@ def test_nul_bytes_are_refused(place, faces, tmp_path):
         layouts.read(path)
 
 
+@pytest.fixture(scope="module")
+def repository(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The repository in git and DVC, with a sample; no stage has run."""
+    folder = checkout(tmp_path_factory.mktemp("repository"), {"train": {"epochs": 2}})
+    copies.as_folder(folder / "data/sample", {"fer2013.csv": _csv(GOOD).encode()})
+    return folder
+
+
 def _everything(folder: Path) -> str:
     return "\n".join(
         [
@@ -185,30 +193,31 @@ REFUSED = {
 
 
 @pytest.mark.parametrize("fault", REFUSED)
-def test_data_use_refuses_with_exit_code_1_and_one_line_and_changes_nothing(fault, committed, tmp_path):
+def test_data_use_refuses_with_exit_code_1_and_one_line_and_changes_nothing(fault, repository, tmp_path):
     tree, says = REFUSED[fault]
     copies.as_folder(
         tmp_path, {name: each if isinstance(each, bytes) else each.encode() for name, each in tree.items()}
     )
-    before = _everything(committed)
+    before = _everything(repository)
     path = tmp_path / "a.csv" if "a.csv" in tree else tmp_path
-    done = shell(committed, "ferops", "data", "use", str(path), check=False)
+    done = shell(repository, "ferops", "data", "use", str(path), check=False)
     assert done.returncode == 1
     assert len(done.stderr.splitlines()) == 1
     assert says in done.stderr
     assert str(tmp_path) in done.stderr or "data.split" in done.stderr
-    assert _everything(committed) == before
+    assert _everything(repository) == before
 
 
-def test_a_copy_that_holds_the_repository_is_refused(committed):
-    done = shell(committed, "ferops", "data", "use", ".", check=False)
+def test_a_copy_that_holds_the_repository_is_refused(repository):
+    done = shell(repository, "ferops", "data", "use", ".", check=False)
     assert done.returncode == 1
     assert len(done.stderr.splitlines()) == 1
+    assert "holds this repository's data/raw" in done.stderr
 
 
 @pytest.mark.parametrize("path", ["/dev/zero", "/dev/null"])
-def test_a_device_is_no_copy(path, committed):
-    done = shell(committed, "ferops", "data", "use", path, check=False)
+def test_a_device_is_no_copy(path, repository):
+    done = shell(repository, "ferops", "data", "use", path, check=False)
     assert (done.returncode, len(done.stderr.splitlines())) == (1, 1)
     assert "neither a file nor a folder" in done.stderr
 
@@ -217,7 +226,7 @@ BROKEN_PARAMS = {
     "an unknown key": ("  epochs: 2", "  epochs: 2\n  epoch: 3", "train.epoch"),
     "a wrong type": ("epochs: 2", "epochs: two", "train.epochs"),
     "a value out of range": ("dropout: 0.3", "dropout: 1.5", "model.dropout"),
-    "a key gone": ("  noise: 0.1", "  #noise: 0.1", "model.noise"),
+    "a section gone": ("\nmodel:", "\nnetwork:", "model is missing"),
     "broken YAML": ("epochs: 2", "epochs: [2", "params.yaml, line"),
     "a key twice": ("  epochs: 2", "  epochs: 2\n  epochs: 3", "params.yaml, line"),
     "no mapping": ("", None, "expected a mapping"),
@@ -226,9 +235,9 @@ BROKEN_PARAMS = {
 
 @pytest.mark.parametrize("fault", BROKEN_PARAMS)
 @pytest.mark.parametrize("command", [["ferops", "data", "show"], ["python", "-m", "ferops.stages", "augment"]])
-def test_bad_parameters_are_one_line_that_names_the_key(fault, command, committed, tmp_path):
+def test_bad_parameters_are_one_line_that_names_the_key(fault, command, repository, tmp_path):
     old, new, says = BROKEN_PARAMS[fault]
-    text = (committed / "params.yaml").read_text()
+    text = (repository / "params.yaml").read_text()
     assert old in text
     (tmp_path / "params.yaml").write_text("- 1\n" if new is None else text.replace(old, new, 1))
     done = shell(tmp_path, *command, check=False)
@@ -237,13 +246,13 @@ def test_bad_parameters_are_one_line_that_names_the_key(fault, command, committe
     assert says in done.stderr
 
 
-def test_dvc_names_the_file_where_params_yaml_is_broken(committed):
-    text = (committed / "params.yaml").read_text()
+def test_dvc_names_the_file_where_params_yaml_is_broken(repository):
+    text = (repository / "params.yaml").read_text()
     try:
-        (committed / "params.yaml").write_text(text.replace("epochs: 2", "epochs: [2", 1))
-        done = shell(committed, "dvc", "repro", check=False)
+        (repository / "params.yaml").write_text(text.replace("epochs: 2", "epochs: [2", 1))
+        done = shell(repository, "dvc", "repro", check=False)
     finally:
-        (committed / "params.yaml").write_text(text)
+        (repository / "params.yaml").write_text(text)
     assert done.returncode != 0
     assert "params.yaml" in done.stderr
     assert "Traceback" not in done.stderr

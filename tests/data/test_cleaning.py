@@ -1,4 +1,4 @@
-"""Blank images and repeats: what is found, and what each policy drops."""
+"""Blank and duplicate images: what is found, and what each policy drops."""
 
 import numpy as np
 import pytest

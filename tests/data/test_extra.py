@@ -16,7 +16,7 @@ from support import ROOT, shell
 from ferops.data import prepared
 from ferops.data.readers import crops, extra_sets
 from ferops.data.readers.extra_sets import CKPLUS, JAFFE
-from ferops.data.readers.faces import BadFile, UnknownLayout
+from ferops.data.readers.faces import BadFile, BadImage, UnknownLayout
 from ferops.data.synthetic import portraits
 from ferops.labels import NAMES
 
@@ -93,12 +93,12 @@ def test_a_crop_takes_only_what_is_in_its_box():
     assert crops.central(picture) == crops.Box(37, 65, 125)
 
 
-def test_pictures_in_colour_of_16_bits_and_compressed_are_made_grey(tmp_path):
-    grey = PORTRAIT
+def test_pictures_in_colour_of_16_bits_and_compressed_are_made_gray(tmp_path):
+    gray = PORTRAIT
     forms = {
-        "KA.AN1.1.tiff": extras.tiff(np.dstack([grey] * 3)),
-        "KA.AN2.2.tif": extras.tiff(grey.astype(np.uint16) * 257),
-        "ka.an3.3.TIFF": extras.tiff(grey, compression="tiff_lzw"),
+        "KA.AN1.1.tiff": extras.tiff(np.dstack([gray] * 3)),
+        "KA.AN2.2.tif": extras.tiff(gray.astype(np.uint16) * 257),
+        "ka.an3.3.TIFF": extras.tiff(gray, compression="tiff_lzw"),
     }
     found = extra_sets.read(_folder(tmp_path / "three", forms))
     assert found.counts[0] == 3
@@ -115,15 +115,15 @@ BAD = {
     "contempt alone": ({f"contempt/{Path(CK).name}": FACE}, UnknownLayout, "seven expressions"),
     "faces of another size": ({CK: png(np.zeros((490, 640), np.uint8))}, UnknownLayout, "640 x 490 pixels"),
     "portraits of another size": ({KA: extras.tiff(np.zeros((48, 48), np.uint8))}, UnknownLayout, "expected 256 x 256"),
-    "a file that is no image": ({CK: b"hello"}, BadFile, "no whole image; expected a PNG"),
-    "an empty file": ({KA: b""}, BadFile, "no whole image; expected a TIFF"),
-    "a PNG cut short": ({CK: FACE[:700]}, BadFile, "no whole image"),
-    "a TIFF cut short": ({KA: FACELESS[:5000]}, BadFile, "no whole image"),
+    "a file that is no image": ({CK: b"hello"}, BadImage, "no image that is read here (PNG); expected a whole PNG"),
+    "an empty file": ({KA: b""}, BadImage, "expected a whole TIFF"),
+    "a PNG cut short": ({CK: FACE[:700]}, BadImage, "damaged or cut short"),
+    "a TIFF cut short": ({KA: FACELESS[:5000]}, BadImage, "damaged or cut short"),
     "a compressed TIFF that is damaged": (
-        {KA: extras.tiff(PORTRAIT, compression="tiff_lzw")[:9000]}, BadFile, "no whole image",
+        {KA: extras.tiff(PORTRAIT, compression="tiff_lzw")[:9000]}, BadImage, "damaged or cut short",
     ),
     "a JPEG that calls itself a PNG": (
-        {CK: cv2.imencode(".jpg", DRAWN)[1].tobytes()}, BadFile, "expected a PNG",
+        {CK: cv2.imencode(".jpg", DRAWN)[1].tobytes()}, BadImage, "expected a whole PNG",
     ),
 }  # fmt: skip
 

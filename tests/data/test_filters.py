@@ -15,9 +15,9 @@ def _drawn(count: int) -> np.ndarray:
     for image in images:
         image[...] = np.linspace(0, 255, 48, dtype=np.uint8)
         for _ in range(6):
-            x, y, u, v, grey = (int(value) for value in generator.integers(0, 255, 5))
-            cv2.line(image, (x % 48, y % 48), (u % 48, v % 48), grey, 1 + grey % 3)
-            cv2.circle(image, (u % 48, y % 48), 1 + v % 9, 255 - grey, -1)
+            x, y, u, v, gray = (int(value) for value in generator.integers(0, 255, 5))
+            cv2.line(image, (x % 48, y % 48), (u % 48, v % 48), gray, 1 + gray % 3)
+            cv2.circle(image, (u % 48, y % 48), 1 + v % 9, 255 - gray, -1)
     return images
 
 

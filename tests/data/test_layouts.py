@@ -134,7 +134,7 @@ def test_images_of_another_size_or_in_colour_are_converted_and_counted(faces, tm
     assert report["converted"] == {"resized": 2, "recoloured": 3}
 
 
-def test_jpegs_are_read_in_grey_and_in_colour(faces, tmp_path):
+def test_jpegs_are_read_in_gray_and_in_colour(faces, tmp_path):
     smooth = [cv2.GaussianBlur(image, (9, 9), 4) for image in faces.images[:14]]
     for number, image in enumerate(smooth):
         shape = cv2.cvtColor(image, cv2.COLOR_GRAY2BGR) if number % 2 else image

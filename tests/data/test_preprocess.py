@@ -25,7 +25,7 @@ BLANKS, COPIED, DUPLICATE, NEARED, NEAR = [10, 11], 3, 120, 4, 90
 
 @pytest.fixture
 def source(faces, write_csv, workplace) -> Faces:
-    """The made-up faces with two blanks and two repeats, as data/source.csv of a workplace that points at it.
+    """The made-up faces with two blanks and two duplicates, as data/source.csv of a workplace that points at it.
 
     Given in the order of their ids; the rows above are found by `ids`.
     """

@@ -30,7 +30,7 @@ FACES = copies.made_up(14)
 
 @st.composite
 def some_faces(draw: st.DrawFn) -> Faces:
-    """A few faces of any pixels, labels and usages, repeats among them."""
+    """A few faces of any pixels, labels and usages, duplicates among them."""
     count = draw(st.integers(1, 12))
     generator = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
     kind = draw(st.sampled_from(["noise", "flat", "shapes"]))

@@ -1,4 +1,4 @@
-"""A tracking server that misbehaves."""
+"""A tracking server with injected faults."""
 
 from collections.abc import Iterator
 

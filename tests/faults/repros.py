@@ -1,4 +1,4 @@
-"""`dvc repro` under fire: start it, find its processes, kill them, compare what comes of it with an undisturbed run."""
+"""`dvc repro` under faults: start it, find and kill its processes, compare the result with an undisturbed run."""
 
 import csv
 import json
@@ -21,13 +21,13 @@ from support import ROOT
 
 Victim = Literal["dvc", "stage", "both"]
 MEASURED = ROOT / "docs/measured"
-"""Where `make fuzz` writes down what happened."""
+"""Where `make fuzz` writes its results."""
 
 VICTIMS: tuple[Victim, ...] = ("dvc", "stage", "both")
 
 
 def eventually(holds: Callable[[], Any], within: float, what: Callable[[], str]) -> Any:
-    """What `holds` gives once it is true; the test fails where that takes longer than `within` seconds."""
+    """Wait until a condition holds and return its value; the test fails after `within` seconds."""
     deadline = time.monotonic() + within
     while not (found := holds()):
         if time.monotonic() > deadline:
@@ -37,7 +37,7 @@ def eventually(holds: Callable[[], Any], within: float, what: Callable[[], str])
 
 
 class Repro:
-    """A `dvc repro` in a session of its own, so that its processes can be told from all others."""
+    """A `dvc repro` in a session of its own, by which its processes are found."""
 
     COMMAND: tuple[str, ...] = ("dvc", "repro")
 
@@ -51,7 +51,7 @@ class Repro:
         self.pid = self._process.pid
 
     def said(self) -> str:
-        """Both outputs of dvc and its stages so far."""
+        """Return the output of dvc and its stages so far, stdout and stderr."""
         self._output.seek(0)
         return self._output.read()
 
@@ -59,7 +59,7 @@ class Repro:
         return self._process.poll() is not None
 
     def stage(self) -> tuple[str, psutil.Process] | None:
-        """The stage that runs now, with its argument, and its process."""
+        """Return the running stage, with its argument, and its process."""
         for process in self.processes():
             with suppress(psutil.Error):
                 command = process.cmdline()
@@ -68,7 +68,7 @@ class Repro:
         return None
 
     def wait_for_stage(self, name: str) -> psutil.Process:
-        """The process of a stage, as soon as there is one."""
+        """Wait for a stage to start; return its process."""
 
         def process() -> psutil.Process | None:
             running = self.stage()
@@ -78,7 +78,7 @@ class Repro:
         return eventually(process, 120, lambda: f"stage {name}\n{self.said()}")
 
     def kill(self, victim: Victim) -> str:
-        """SIGKILL; where no stage runs it is dvc that dies. Returns the stage that ran, or nothing."""
+        """Send SIGKILL, to dvc where no stage runs; return the stage that ran, or an empty string."""
         running = self.stage()
         with suppress(ProcessLookupError):
             if victim != "stage" or running is None:
@@ -88,9 +88,9 @@ class Repro:
         return running[0] if running else ""
 
     def wait(self, within: float = 300) -> int:
-        """Its exit status, once neither it nor a process that it started is left.
+        """Wait for dvc and all processes that it started; return its exit status.
 
-        Fails where one is left 10 s after dvc's end.
+        The test fails where one of them is left 10 s after dvc's end.
         """
         try:
             status = self._process.wait(within)
@@ -100,7 +100,7 @@ class Repro:
         return status
 
     def processes(self) -> list[psutil.Process]:
-        """Those of its session that run."""
+        """Return the running processes of its session."""
         found = []
         for pid in psutil.pids():
             with suppress(ProcessLookupError, psutil.NoSuchProcess):
@@ -110,27 +110,27 @@ class Repro:
 
 
 def finish(folder: Path, *targets: str, **environment: str) -> str:
-    """A `dvc repro` that nobody disturbs and that ends well; what it said."""
+    """Run `dvc repro` undisturbed to its end; return its output."""
     run = Repro(folder, *targets, **environment)
     assert run.wait() == 0, f"the next dvc repro failed\n{run.said()}"
     return run.said()
 
 
 def saved_epochs(folder: Path) -> dict[int, float]:
-    """Epochs that the checkpoint of a training under way holds -> when they ended."""
+    """Return the epochs in the checkpoint of an unfinished training, with their end times."""
     states = list(folder.glob(".scratch/*/progress.json"))
     assert len(states) <= 1, states
     return {row["epoch"]: row["time"] for state in states for row in json.loads(state.read_text())["history"]}
 
 
 def recorded_epochs(folder: Path) -> dict[int, float]:
-    """Epochs of history.csv -> when they ended."""
+    """Return the epochs of history.csv, with their end times."""
     history = pd.read_csv(folder / "reports/train/history.csv")
     return dict(zip(history["epoch"], history["time"], strict=True))
 
 
 def assert_same_result(folder: Path, reference: Path) -> None:
-    """Same data, gates, epochs, weights, predictions and figures; everything once in the store; nothing left over."""
+    """Compare data, epochs, weights, predictions and metrics; check for duplicates in the store and left-over files."""
     assert _data(folder) == _data(reference)
     histories = [pd.read_csv(place / "reports/train/history.csv").drop(columns="time") for place in (folder, reference)]
     pd.testing.assert_frame_equal(*histories, check_exact=True)
@@ -148,7 +148,7 @@ def assert_same_result(folder: Path, reference: Path) -> None:
 
 
 def assert_in_store_once(folder: Path, uri: str) -> None:
-    """One run with this training, every epoch of it once; its network logged and registered once, in git too."""
+    """Check that the store has one run, model and version of this training, each epoch once; one event in git."""
     key, digest = (_json(folder, "models/training.json")[name] for name in ("scratch_key", "weights_digest"))
     client = mlflow.MlflowClient(uri)
     experiment = client.get_experiment_by_name("fer-vgg16").experiment_id
@@ -169,7 +169,7 @@ def assert_in_store_once(folder: Path, uri: str) -> None:
 
 
 def write_table(path: Path, rows: list[dict[str, Any]]) -> None:
-    """Rows as a CSV file; a row may lack keys."""
+    """Write rows as a CSV file; a row may lack keys."""
     path.parent.mkdir(exist_ok=True)
     with path.open("w", newline="") as stream:
         table = csv.DictWriter(stream, max(rows, key=len), lineterminator="\n")

@@ -1,4 +1,4 @@
-"""A real MLflow server, and a gateway before it that can be told to misbehave."""
+"""A real MLflow server, and an HTTP proxy in front of it that injects faults."""
 
 import base64
 import http.client
@@ -17,23 +17,23 @@ from typing import Literal
 
 from faults.repros import eventually
 
-Mood = Literal["well", "dead", "silent", "error", "lost"]
-"""How requests are treated: passed on; cut off; never answered; answered by 500; passed on and the answer cut off."""
+Behavior = Literal["normal", "dead", "silent", "error", "lost"]
+"""What happens to a request: forwarded; disconnected; never answered; answered with 500; forwarded, answer lost."""
 
 
 class Gateway:
     """An HTTP proxy on a port of its own."""
 
     def __init__(self, server: str, user: str = "", password: str = "") -> None:
-        """Stand before a server; for whoever has user and password, where a user is given."""
-        asked = base64.b64encode(f"{user}:{password}".encode()).decode() if user else ""
+        """Start the proxy in front of a server; it demands user and password where a user is given."""
+        credentials = base64.b64encode(f"{user}:{password}".encode()).decode() if user else ""
         self.server = server
-        """Address of the server behind: always well."""
+        """Address of the server behind the proxy, without faults."""
         self.requests = 0
-        """How many were made since `be` was called."""
+        """Number of requests since `behave` was called."""
         self.first_fault = 0.0
-        """When, on the monotonic clock, the first request was treated otherwise than well since `be` was called."""
-        self._be_from: tuple[Mood, int, str] = ("well", 0, "")
+        """Monotonic time of the first fault since `behave` was called."""
+        self._behavior: tuple[Behavior, int, str] = ("normal", 0, "")
         self._changed = threading.Event()
         gateway = self
 
@@ -41,23 +41,23 @@ class Gateway:
             protocol_version = "HTTP/1.1"
 
             def handle_one_request(self) -> None:
-                with suppress(ConnectionError):  # the client had less patience
+                with suppress(ConnectionError):  # the client timed out earlier
                     super().handle_one_request()
 
             def do(self) -> None:
                 body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
-                if asked and self.headers.get("Authorization") != f"Basic {asked}":
+                if credentials and self.headers.get("Authorization") != f"Basic {credentials}":
                     self._answer(401, {"WWW-Authenticate": "Basic"}, b"who are you?")
                     return
-                mood, changed = gateway._next(self.path)
-                if mood == "error":
-                    self._answer(500, {}, b"all is not well")
+                behavior, changed = gateway._next(self.path)
+                if behavior == "error":
+                    self._answer(500, {}, b"injected fault")
                     return
-                if mood == "silent":
+                if behavior == "silent":
                     changed.wait()
-                if mood in ("well", "lost"):
-                    answer = self._pass_on(body)
-                    if mood == "well":
+                if behavior in ("normal", "lost"):
+                    answer = self._forward(body)
+                    if behavior == "normal":
                         self._answer(*answer)
                         return
                 self.close_connection = True
@@ -67,7 +67,7 @@ class Gateway:
             def log_message(self, *_: object) -> None:
                 """Quiet."""
 
-            def _pass_on(self, body: bytes) -> tuple[int, dict[str, str], bytes]:
+            def _forward(self, body: bytes) -> tuple[int, dict[str, str], bytes]:
                 connection = http.client.HTTPConnection(gateway.server.removeprefix("http://"), timeout=60)
                 with suppress(KeyError):
                     del self.headers["Host"]
@@ -90,28 +90,28 @@ class Gateway:
         self.uri = f"http://127.0.0.1:{self._http.server_port}"
         threading.Thread(target=self._http.serve_forever, daemon=True).start()
 
-    def be(self, mood: Mood, *, after: int = 0, at: str = "") -> None:
-        """Change the mood, once so many more requests were treated well, and from one on whose path holds `at`."""
+    def behave(self, behavior: Behavior, *, after: int = 0, at: str = "") -> None:
+        """Change the behavior, after a number of normal requests and from the first one whose path contains `at`."""
         self._changed.set()
         self._changed = threading.Event()
-        self.requests, self.first_fault, self._be_from = 0, 0.0, (mood, after, at)
+        self.requests, self.first_fault, self._behavior = 0, 0.0, (behavior, after, at)
 
     def close(self) -> None:
         self._changed.set()
         self._http.shutdown()
         self._http.server_close()
 
-    def _next(self, path: str) -> tuple[Mood, threading.Event]:
+    def _next(self, path: str) -> tuple[Behavior, threading.Event]:
         self.requests += 1
-        mood, after, at = self._be_from
-        if mood == "well" or self.requests <= after or (not self.first_fault and at not in path):
-            return "well", self._changed
+        behavior, after, at = self._behavior
+        if behavior == "normal" or self.requests <= after or (not self.first_fault and at not in path):
+            return "normal", self._changed
         self.first_fault = self.first_fault or time.monotonic()
-        return mood, self._changed
+        return behavior, self._changed
 
 
 def free_port() -> int:
-    """A port of 127.0.0.1 that nobody listens on."""
+    """Return a free port of 127.0.0.1."""
     with socket.create_server(("127.0.0.1", 0)) as free:
         return int(free.getsockname()[1])
 
@@ -120,14 +120,14 @@ def free_port() -> int:
 def server(
     command: list[str], health: str, log: Path, folder: Path | None = None, **environment: str
 ) -> Iterator[subprocess.Popen[bytes]]:
-    """A command that serves until the block ends, from the moment on that the address `health` is answered.
+    """Run a server for a block of code, which begins once the address `health` answers.
 
     Args:
-        command: started where its log is, or in `folder`.
-        health: answers 200 once it serves.
+        command: run in `folder`, or where its log is.
+        health: answers 200 once the server is ready.
         log: file for both its outputs.
-        folder: where it is started.
-        environment: added to this process' own.
+        folder: its working directory.
+        environment: added to this process's own.
     """
     with log.open("w") as stream:
         process = subprocess.Popen(
@@ -152,11 +152,11 @@ def server(
 
 @contextmanager
 def mlflow_server(folder: Path, **environment: str) -> Iterator[str]:
-    """MLflow's own server with one worker, and its store and log in a folder; gives its address.
+    """Run MLflow's own server with one worker, with store and log in a folder; yield its address.
 
     Args:
-        folder: for all that it writes.
-        environment: what it is to do otherwise: each option of `mlflow server` has a variable.
+        folder: for everything that it writes.
+        environment: settings that differ: each option of `mlflow server` has a variable.
     """
     port = free_port()
     address = f"http://127.0.0.1:{port}"

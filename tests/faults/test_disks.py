@@ -1,4 +1,4 @@
-"""A full disk and a read-only folder: one line that says so, and the last good state comes back."""
+"""A full disk and a read-only folder: one line of error, and the last good state can be restored."""
 
 import shutil
 import subprocess
@@ -20,12 +20,12 @@ OUTS = {
     "train": "models",
     "evaluate": "predictions.parquet",
 }
-"""Stage -> what DVC removes before it runs."""
+"""Stage -> the out that DVC removes before it runs."""
 
 
 @pytest.fixture
 def disk(committed: Path, tmp_path: Path) -> Iterator[tuple[Path, Callable[[str], None]]]:
-    """The pipeline on a disk of its own, and what changes how it is mounted; for those who may mount."""
+    """The pipeline on a disk of its own, and a function that remounts it; skipped where mounting is not allowed."""
     place = tmp_path / "disk"
     place.mkdir()
 
@@ -42,7 +42,7 @@ def disk(committed: Path, tmp_path: Path) -> Iterator[tuple[Path, Callable[[str]
 
 
 def fill(folder: Path, mount: Callable[[str], None]) -> None:
-    """Leave no block free."""
+    """Fill the disk to the last block."""
     used = shutil.disk_usage(folder).used
     mount(f"size={used // 1024 + 4}k")
     with (folder / "ballast").open("wb", buffering=0) as file:
@@ -53,9 +53,9 @@ def fill(folder: Path, mount: Callable[[str], None]) -> None:
             return
 
 
-def good(folder: Path) -> None:
-    """The last good state is back: DVC has its outs, git its reports."""
-    shell(folder, "dvc", "checkout", "--force")  # a file that was half written is in its way
+def restore(folder: Path) -> None:
+    """Restore the last good state: outs from DVC, reports from git."""
+    shell(folder, "dvc", "checkout", "--force")  # over a file that was half written
     shell(folder, "git", "checkout", "--", ".")
     assert shell(folder, "git", "status", "--porcelain").stdout == ""
     status = shell(folder, "dvc", "status").stdout
@@ -64,10 +64,10 @@ def good(folder: Path) -> None:
 
 def one_line(done: subprocess.CompletedProcess[str], *says: str) -> None:
     assert done.returncode == 1
-    told = [line for line in done.stderr.splitlines() if not line.startswith("warning: ")]
-    assert len(done.stderr.splitlines()) <= len(told) + 1, "of the store one warning, if any"
-    assert len(told) == 1, done.stderr
-    assert any(each in told[0] for each in says), told
+    errors = [line for line in done.stderr.splitlines() if not line.startswith("warning: ")]
+    assert len(done.stderr.splitlines()) <= len(errors) + 1, "at most one warning about the store"
+    assert len(errors) == 1, done.stderr
+    assert any(each in errors[0] for each in says), errors
 
 
 def test_on_a_full_disk_every_stage_ends_in_one_line_and_nothing_is_lost(disk) -> None:
@@ -78,7 +78,7 @@ def test_on_a_full_disk_every_stage_ends_in_one_line_and_nothing_is_lost(disk) -
         one_line(shell(folder, "python", "-m", "ferops.stages", *stage.split(), check=False), *FULL)
         (folder / "ballast").unlink()
         mount("size=8g")
-        good(folder)
+        restore(folder)
 
 
 def test_on_a_full_disk_a_copy_is_not_taken_and_dvc_repro_ends_without_a_traceback(disk, tmp_path) -> None:
@@ -93,7 +93,7 @@ def test_on_a_full_disk_a_copy_is_not_taken_and_dvc_repro_ends_without_a_traceba
     assert "Traceback" not in done.stderr
     (folder / "ballast").unlink()
     mount("size=8g")
-    good(folder)
+    restore(folder)
 
 
 def test_in_a_read_only_folder_every_stage_and_command_that_writes_ends_in_one_line(disk) -> None:
@@ -103,16 +103,16 @@ def test_in_a_read_only_folder_every_stage_and_command_that_writes_ends_in_one_l
         one_line(shell(folder, "python", "-m", "ferops.stages", *stage.split(), check=False), "ead-only", "readonly")
     for command in (["data", "use", "data/sample/fer2013.csv"], ["data", "show"]):
         one_line(shell(folder, "ferops", *command, check=False), "Read-only file system; make it writable")
-    assert shell(folder, "ferops", "results").returncode == 0, "what only reads goes on"
+    assert shell(folder, "ferops", "results").returncode == 0, "a command that only reads works"
     mount("rw")
-    good(folder)
+    restore(folder)
 
 
 @pytest.mark.parametrize("stage", ["sample", "preprocess", "train"])
 def test_where_no_file_may_grow_a_stage_says_so_in_one_line(stage: str, committed: Path, tmp_path: Path) -> None:
-    """The bound of `ulimit -f` acts as a full disk does, for any user."""
+    """The limit of `ulimit -f` acts like a full disk, for any user."""
     folder = tmp_path / "pipeline"
     shutil.copytree(committed, folder, symlinks=True)
     command = f"ulimit -f 100; exec python -m ferops.stages {stage}"
     one_line(shell(folder, "bash", "-c", command, check=False, MLFLOW_TRACKING_URI="http://127.0.0.1:9"), *FULL)
-    good(folder)
+    restore(folder)

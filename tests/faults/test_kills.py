@@ -1,4 +1,4 @@
-"""SIGKILL to `dvc`, to a stage, to both: nothing is left running or locked, and the next `dvc repro` goes on."""
+"""SIGKILL to `dvc`, to a stage, to both: no process and no lock is left, and the next `dvc repro` resumes."""
 
 import time
 from pathlib import Path
@@ -21,18 +21,18 @@ KILLS: tuple[tuple[str, int, Victim], ...] = (
     ("publish", 0, "both"),
     ("publish", 0, "dvc"),
 )
-"""Stage, epochs that are saved before the kill, who is killed."""
+"""Stage, epochs saved before the kill, process that is killed."""
 
 
 def test_every_stage_survives_a_kill_and_the_end_is_that_of_an_undisturbed_run(repro: Path, tmp_path: Path) -> None:
     folder = checkout(tmp_path, SMALL)
-    draw = np.random.default_rng(0)
+    random = np.random.default_rng(0)
     kept: dict[int, float] = {}
     for stage, epochs, victim in KILLS:
         run = Repro(folder)
         run.wait_for_stage(stage)
         eventually(lambda: len(saved_epochs(folder)) >= epochs, 120, run.said)  # noqa: B023  # called in its round
-        time.sleep(draw.uniform(0, 1))  # the moment of the kill
+        time.sleep(random.uniform(0, 1))  # the moment of the kill
         run.kill(victim)
         assert run.wait() != 0, f"{stage} had ended before the kill"
         assert "is busy" not in run.said() and "Unable to acquire lock" not in run.said()

@@ -1,4 +1,4 @@
-"""Two `dvc repro` at once, and what a killed one may have left half written."""
+"""Two `dvc repro` at once, and a dvc.lock that a killed one has left half written."""
 
 import shutil
 from pathlib import Path
@@ -9,7 +9,9 @@ from support import shell
 GATE = ("--force", "--single-item", "validate@prepared")
 
 
-def test_a_second_repro_names_who_holds_the_stage_and_the_first_completes(repro: Path, tmp_path: Path) -> None:
+def test_a_second_repro_names_the_process_that_holds_the_lock_and_the_first_completes(
+    repro: Path, tmp_path: Path
+) -> None:
     folder = tmp_path / "copy"
     shutil.copytree(repro, folder, symlinks=True)
     first = Repro(folder, *GATE)
@@ -25,7 +27,7 @@ def test_a_second_repro_names_who_holds_the_stage_and_the_first_completes(repro:
     finish(folder, *GATE)
 
 
-def test_of_two_repros_that_start_together_one_completes_and_the_other_waits_or_says_who(
+def test_of_two_repros_that_start_together_one_completes_and_the_other_waits_or_names_it(
     repro: Path, tmp_path: Path
 ) -> None:
     folder = tmp_path / "copy"
@@ -39,7 +41,7 @@ def test_of_two_repros_that_start_together_one_completes_and_the_other_waits_or_
         assert "Traceback" not in run.said()
 
 
-def test_an_empty_dvc_lock_is_said_and_one_from_git_loses_no_work(repro: Path, tmp_path: Path) -> None:
+def test_an_empty_dvc_lock_is_an_error_and_the_one_from_git_loses_no_work(repro: Path, tmp_path: Path) -> None:
     folder = tmp_path / "copy"
     shutil.copytree(repro, folder, symlinks=True)
     (folder / "dvc.lock").write_text("")  # DVC writes it in place: SIGKILL in those milliseconds leaves it so

@@ -1,4 +1,4 @@
-"""Fifty kills at random moments, fifty good ends."""
+"""Fifty kills at random moments, fifty recoveries."""
 
 import shutil
 import time
@@ -30,11 +30,11 @@ VALUES = SMALL | {"train": {"epochs": 4}}
 
 
 class Undisturbed(NamedTuple):
-    """A run that nobody killed.
+    """A run without a kill.
 
     Fields:
-        folder: what it left. untrained: a copy from before `train`.
-        train, whole: seconds that `train` took, and all of it.
+        folder: of the finished pipeline. untrained: a copy from before `train`.
+        train, whole: seconds that `train` took, and the whole run.
     """
 
     folder: Path
@@ -61,8 +61,8 @@ def undisturbed(tmp_path: Path) -> Undisturbed:
 
 @pytest.mark.fuzz
 def test_fifty_random_kills_end_like_an_undisturbed_run(undisturbed: Undisturbed, tmp_path: Path) -> None:
-    draw = np.random.default_rng(SEED)
-    places = draw.permutation(["train"] * IN_TRAIN + ["anywhere"] * (KILLS - IN_TRAIN))
+    random = np.random.default_rng(SEED)
+    places = random.permutation(["train"] * IN_TRAIN + ["anywhere"] * (KILLS - IN_TRAIN))
     print(f"\nundisturbed: train {undisturbed.train:.1f} s of {undisturbed.whole:.1f} s")
     rows, failures = [], []
     for number, place in enumerate(places, start=1):
@@ -70,7 +70,7 @@ def test_fifty_random_kills_end_like_an_undisturbed_run(undisturbed: Undisturbed
         row: dict[str, Any] = {"kill": number}
         try:
             while not row.get("stage_that_ran"):
-                row |= kill(folder, str(place), VICTIMS[draw.integers(3)], draw.uniform(), undisturbed)
+                row |= kill(folder, str(place), VICTIMS[random.integers(3)], random.uniform(), undisturbed)
             row |= recover(folder, undisturbed.folder)
             shutil.rmtree(folder)
         except (AssertionError, pytest.fail.Exception) as failure:
@@ -83,9 +83,9 @@ def test_fifty_random_kills_end_like_an_undisturbed_run(undisturbed: Undisturbed
 
 
 def kill(folder: Path, place: str, victim: Victim, moment: float, undisturbed: Undisturbed) -> dict[str, Any]:
-    """Start `dvc repro` in a fresh folder and kill at a moment in [0, 1] of the time that train, or all of it, takes.
+    """Start `dvc repro` in a fresh folder and kill it at a fraction of the time that `train`, or the whole run, takes.
 
-    The stage that ran is empty where the run had come to its end before.
+    The stage that ran is empty where the run had ended before.
     """
     shutil.rmtree(folder, ignore_errors=True)
     if place == "train":
@@ -111,7 +111,7 @@ def kill(folder: Path, place: str, victim: Victim, moment: float, undisturbed: U
 
 
 def recover(folder: Path, undisturbed: Path) -> dict[str, Any]:
-    """The next `dvc repro`, and whether it came to the end of the undisturbed run."""
+    """Run the next `dvc repro` and compare its result with that of the undisturbed run."""
     kept = saved_epochs(folder)
     lock = folder / "dvc.lock"
     by_hand = ""

@@ -12,15 +12,15 @@ import mlflow
 import numpy as np
 import pytest
 from faults.repros import MEASURED, Repro, assert_in_store_once, eventually, finish, write_table
-from faults.servers import Gateway, Mood
+from faults.servers import Behavior, Gateway
 from support import shell
 
 from ferops import params
 
 LIMIT = 30
-"""Seconds in which `publish` says that the server is not there."""
+"""Seconds within which `publish` fails where the server does not answer."""
 
-FAULTS = tuple(mood for mood in get_args(Mood) if mood != "well")
+FAULTS = tuple(behavior for behavior in get_args(Behavior) if behavior != "normal")
 
 
 def stale(repro: Path, folder: Path, seed: int) -> Path:
@@ -40,7 +40,7 @@ def epochs_in_store(server: str, seed: int) -> int:
 
 
 def assert_publish_gives_up(folder: Path, gateway: Gateway) -> float:
-    """The stage ends within the limit after the first fault, with one line that names the server; after how long."""
+    """Check that `publish` fails within the limit, with one line that names the server; return the seconds it took."""
     done = shell(folder, sys.executable, "-m", "ferops.stages", "publish", check=False, MLFLOW_TRACKING_URI=gateway.uri)
     seconds = time.monotonic() - gateway.first_fault
     assert seconds < LIMIT, done.stderr
@@ -52,7 +52,7 @@ def assert_publish_gives_up(folder: Path, gateway: Gateway) -> float:
 
 
 def assert_trains_without(run: Repro) -> float:
-    """Train and evaluate end well, with one line of warning; publish fails in one line; after how many seconds."""
+    """Check that training completes with one warning and `publish` fails in one line; return the seconds it took."""
     run.wait_for_stage("publish")
     started = time.monotonic()
     assert run.wait() != 0
@@ -71,12 +71,12 @@ def test_a_server_that_dies_in_the_middle_of_a_training_gets_everything_once_whe
     folder = stale(repro, tmp_path / "copy", seed=1)
     run = Repro(folder, MLFLOW_TRACKING_URI=gateway.uri)
     eventually(lambda: epochs_in_store(gateway.server, seed=1), 120, run.said)
-    gateway.be("dead")
+    gateway.behave("dead")
     assert_trains_without(run)
-    gateway.be("error")
+    gateway.behave("error")
     assert_publish_gives_up(folder, gateway)
 
-    gateway.be("well")
+    gateway.behave("normal")
     finish(folder, MLFLOW_TRACKING_URI=gateway.uri)
     assert_in_store_once(folder, gateway.server)
 
@@ -85,7 +85,7 @@ def test_a_server_that_never_answers_does_not_keep_a_training_from_its_end(
     repro: Path, tmp_path: Path, gateway: Gateway
 ) -> None:
     folder = stale(repro, tmp_path / "copy", seed=2)
-    gateway.be("silent")
+    gateway.behave("silent")
     done = shell(folder, sys.executable, "-m", "ferops.stages", "train", MLFLOW_TRACKING_URI=gateway.uri)
     assert done.stderr.startswith("warning: ") and done.stderr.count("\n") == 1
     assert "training goes on" in done.stderr
@@ -93,7 +93,7 @@ def test_a_server_that_never_answers_does_not_keep_a_training_from_its_end(
 
 @pytest.fixture(scope="module")
 def table() -> Iterator[list[dict[str, Any]]]:
-    """Rows of what was tried, written down at the end."""
+    """Rows of the results, written at the end."""
     rows: list[dict[str, Any]] = []
     yield rows
     write_table(MEASURED / "servers.csv", rows)
@@ -102,19 +102,19 @@ def table() -> Iterator[list[dict[str, Any]]]:
 @pytest.mark.fuzz
 @pytest.mark.parametrize("moment", ["from the start", "after an epoch"])
 @pytest.mark.parametrize("fault", FAULTS)
-def test_a_training_under_any_fault_ends_well_and_is_sent_once_afterwards(
-    repro: Path, tmp_path: Path, gateway: Gateway, table: list[dict[str, Any]], fault: Mood, moment: str
+def test_a_training_under_any_fault_completes_and_is_logged_once_afterwards(
+    repro: Path, tmp_path: Path, gateway: Gateway, table: list[dict[str, Any]], fault: Behavior, moment: str
 ) -> None:
     seed = 100 + len(table)
     folder = stale(repro, tmp_path / "copy", seed)
     if moment == "from the start":
-        gateway.be(fault)
+        gateway.behave(fault)
     run = Repro(folder, MLFLOW_TRACKING_URI=gateway.uri)
     if moment == "after an epoch":
         eventually(lambda: epochs_in_store(gateway.server, seed), 120, run.said)
-        gateway.be(fault)
+        gateway.behave(fault)
     seconds = assert_trains_without(run)
-    gateway.be("well")
+    gateway.behave("normal")
     finish(folder, MLFLOW_TRACKING_URI=gateway.uri)
     assert_in_store_once(folder, gateway.server)
     table.append({"fault": fault, "during": f"train, {moment}", "publish_gave_up_after_s": round(seconds, 1)})
@@ -122,21 +122,21 @@ def test_a_training_under_any_fault_ends_well_and_is_sent_once_afterwards(
 
 
 @pytest.mark.fuzz
-def test_a_publish_under_any_fault_gives_up_in_time_and_the_next_one_completes_it(
+def test_a_publish_under_any_fault_fails_in_time_and_the_next_one_completes_it(
     repro: Path, tmp_path: Path, gateway: Gateway, table: list[dict[str, Any]]
 ) -> None:
     folder = tmp_path / "copy"
     shutil.copytree(repro, folder, symlinks=True)
-    gateway.be("well")
+    gateway.behave("normal")
     finish(folder, MLFLOW_TRACKING_URI=gateway.uri)
     requests = gateway.requests
-    draw = np.random.default_rng(0)
+    random = np.random.default_rng(0)
     for fault in FAULTS:
-        for after in sorted({0, *draw.integers(1, requests, size=7).tolist()}):
+        for after in sorted({0, *random.integers(1, requests, size=7).tolist()}):
             forget(folder, gateway.server)
-            gateway.be(fault, after=after)
+            gateway.behave(fault, after=after)
             seconds = assert_publish_gives_up(folder, gateway)
-            gateway.be("well")
+            gateway.behave("normal")
             finish(folder, MLFLOW_TRACKING_URI=gateway.uri)
             assert_in_store_once(folder, gateway.server)
             during = f"publish, after {after} of {requests} requests"
@@ -145,7 +145,7 @@ def test_a_publish_under_any_fault_gives_up_in_time_and_the_next_one_completes_i
 
 
 def forget(folder: Path, server: str) -> None:
-    """Take run and version of a training out of the store and the registry."""
+    """Delete run and version of a training from the store and the registry."""
     record = json.loads((folder / "models/training.json").read_text())
     client = mlflow.MlflowClient(server)
     experiment = client.get_experiment_by_name("fer-vgg16").experiment_id

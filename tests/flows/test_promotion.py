@@ -171,7 +171,7 @@ def test_a_deployment_promotes_and_leaves_the_files_of_the_clone_alone(
     promote(flow)
 
     assert clone.aliases()["champion"] == BETTER
-    assert [event["event"] for event in clone.told()] == ["promoted"]
+    assert [event["event"] for event in clone.tagged()] == ["promoted"]
     assert not (clone.root / "reports").exists()
     ledger.sync(clone.opened, clone.root / ledger.REGISTRY)
     assert [event["event"] for event in clone.events()] == ["promoted"]

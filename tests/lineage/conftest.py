@@ -15,7 +15,7 @@ from mlflow.store.model_registry import sqlalchemy_store as registry_store
 from mlflow.store.tracking import sqlalchemy_store as tracking_store
 from rich.console import Console
 from ruamel.yaml import YAML
-from support import ROOT, shell
+from support import ROOT, built_once, shell
 
 from ferops import params
 from ferops.labels import NAMES
@@ -103,10 +103,34 @@ def inside(root: Path, **environment: str) -> Iterator[None]:
 
 
 @pytest.fixture(scope="session")
-def small(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The small pipeline in git, with its data tracked by DVC; nothing has run."""
-    root = tmp_path_factory.mktemp("small") / "clone"
-    root.mkdir()
+def fresh(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The small pipeline after `dvc repro`, published as version 1, nothing of it committed."""
+
+    def build(root: Path) -> None:
+        make_pipeline(root)
+        Clone(root).repro()
+        Clone(root).publish()
+
+    return built_once(tmp_path_factory, "fresh", build)
+
+
+@pytest.fixture(scope="session")
+def lived(fresh: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same after some days.
+
+    Version 1 (seed 0) was committed and was champion, version 2 (seed 1) was committed after it and is champion,
+    version 3 (seed 2) is of the DVC experiment `lr-1e-3`; another experiment waits in the queue.
+    """
+
+    def build(root: Path) -> None:
+        shutil.copytree(fresh, root, symlinks=True, dirs_exist_ok=True)
+        live(Clone(root))
+
+    return built_once(tmp_path_factory, "lived", build)
+
+
+def make_pipeline(root: Path) -> None:
+    """Write the small pipeline into git, with its data tracked by DVC; nothing has run."""
     made = {
         **{name: (HERE / name).read_text() for name in ("dvc.yaml", "make.py")},
         "data/raw/faces.csv": HAPPY,
@@ -130,7 +154,6 @@ def small(tmp_path_factory: pytest.TempPathFactory) -> Path:
     shutil.copy(ROOT / ".dvc/config", root / ".dvc/config")
     shell(root, "dvc", "add", "-q", "data/raw/faces.csv")
     Clone(root).commit("start")
-    return root
 
 
 def make_core(seed: int, folder: Path) -> None:
@@ -147,24 +170,9 @@ def make_core(seed: int, folder: Path) -> None:
     (folder / f"{seed}.digest").write_text(hashlib.sha256(content).hexdigest())
 
 
-@pytest.fixture(scope="session")
-def fresh(small: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The same after `dvc repro`, published as version 1, nothing committed."""
-    root = shutil.copytree(small, tmp_path_factory.mktemp("fresh") / "clone", symlinks=True)
-    Clone(root).repro()
-    Clone(root).publish()
-    return root
-
-
-@pytest.fixture(scope="session")
-def lived(fresh: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The same after some days.
-
-    Version 1 (seed 0) was committed and was champion, version 2 (seed 1) was committed after it and is champion,
-    version 3 (seed 2) is of the DVC experiment `lr-1e-3`; another experiment waits in the queue.
-    """
-    root = shutil.copytree(fresh, tmp_path_factory.mktemp("lived") / "clone", symlinks=True)
-    clone = Clone(root)
+def live(clone: Clone) -> None:
+    """What people do in some days: commits, promotions, experiments."""
+    root = clone.root
     versions.promote(clone.store(), 1, instead_of=None, decision=DECISION, path=root / ledger.REGISTRY)
     clone.commit("first")
     clone.repro(train={"seed": 1})
@@ -180,7 +188,6 @@ def lived(fresh: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     with inside(root):
         ledger.sync(connect(), root / ledger.REGISTRY)
     clone.commit("what the store knows")
-    return root
 
 
 @pytest.fixture

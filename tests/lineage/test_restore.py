@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 from rich.console import Console
-from support import shell
+from support import Ferops, shell
 from typer.testing import CliRunner
 
 from ferops.cli import app
@@ -117,7 +117,7 @@ def test_weights_or_commits_that_are_gone_are_named_and_the_others_come_back(clo
     assert list(state(clone.store())["versions"]) in ([2], ["2"])
 
 
-def test_a_commit_whose_figures_are_not_those_of_its_lock_is_not_believed(new, console) -> None:
+def test_a_commit_whose_metrics_are_not_those_of_its_dvc_lock_is_not_restored(new, console) -> None:
     (new.root / "metrics/val.json").write_text('{"accuracy": 0.99, "accuracy_interval": [0.9, 1.0]}')
     new.commit("figures that nobody measured")
     new.lose_the_store()
@@ -126,7 +126,7 @@ def test_a_commit_whose_figures_are_not_those_of_its_lock_is_not_believed(new, c
     assert versions.aliases(new.store()) == {}
 
 
-def test_the_workspace_counts_where_nothing_is_committed_and_the_clone_was_moved(new, console, monkeypatch) -> None:
+def test_the_workspace_is_used_where_nothing_is_committed_and_the_clone_was_moved(new, console, monkeypatch) -> None:
     before = forgetting_ids(state(new.store()))
     status = new.git("status", "--porcelain")
     new.root = new.root.rename(new.root.with_name("moved"))
@@ -181,7 +181,7 @@ def test_a_second_clone_with_an_empty_cache_gets_the_files_from_the_remote(new, 
     assert not (new.root / "models/core.keras").exists(), "the workspace is as it was"
 
 
-def test_weights_that_came_out_twice_come_back_from_the_training_that_is_left(new, console) -> None:
+def test_weights_of_two_trainings_are_restored_from_the_one_that_is_left(new, console) -> None:
     new.commit("first")
     text = (new.root / "dvc.lock").read_text()
     (code,) = [dep["md5"] for dep in new.lock()["train"]["deps"] if dep["path"] == "src/model/network.py"]
@@ -199,11 +199,11 @@ def test_weights_that_came_out_twice_come_back_from_the_training_that_is_left(ne
     assert ledger.lines(new.root / ledger.REGISTRY) == events
 
 
-def test_an_empty_ledger_and_a_damaged_one_are_one_line(new, console) -> None:
+def test_an_empty_ledger_and_a_damaged_one_are_one_line(new, console, ferops: Ferops) -> None:
     (new.root / ledger.REGISTRY).write_text("")
     assert "names no version: there is nothing to restore" in restored(new, console)
     (new.root / ledger.REGISTRY).write_text("{}\n")
-    done = shell(new.root, "ferops", "restore", check=False)
-    assert done.returncode == 1
-    assert done.stderr.startswith("ferops: reports/registry.jsonl: line 1 is not an event")
-    assert done.stderr.count("\n") == 1
+    done = ferops("restore")
+    assert done.code == 1
+    assert done.err.startswith("ferops: reports/registry.jsonl: line 1 is not an event")
+    assert done.err.count("\n") == 1

@@ -3,7 +3,7 @@ import re
 from pathlib import Path
 
 import pytest
-from support import shell
+from support import Ferops, shell
 
 from ferops.commands.trace import trace
 from ferops.params import BadParams
@@ -13,7 +13,7 @@ from ferops.tracking.registry.versions import UnknownVersion
 
 
 @pytest.fixture
-def told(console):
+def traced(console):
     """What `ferops trace` prints; every line ends where it does on a terminal."""
 
     def tell(reference: str = "fer-vgg16@champion") -> str:
@@ -29,8 +29,8 @@ def entry(text: str, label: str) -> str:
     return " ".join(found.split())
 
 
-def test_a_committed_model_is_traced_to_commit_data_weights_figures_and_history(clone, told) -> None:
-    text = told()
+def test_a_committed_model_is_traced_to_commit_data_weights_figures_and_history(clone, traced) -> None:
+    text = traced()
     second = clone.git("rev-parse", "HEAD~1")
     assert text.startswith("fer-vgg16 version 2  @challenger @champion\n")
     assert clone.json("models/training.json")["weights_digest"] in entry(text, "weights")
@@ -48,8 +48,8 @@ def test_a_committed_model_is_traced_to_commit_data_weights_figures_and_history(
     assert "promoted @champion in place of version 1" in entry(text, "history")
 
 
-def test_every_file_of_the_chain_is_there_and_every_line_fits_a_terminal(clone, told) -> None:
-    text = told()
+def test_every_file_of_the_chain_is_there_and_every_line_fits_a_terminal(clone, traced) -> None:
+    text = traced()
     chain = text[text.index("chain ") :]
     for stage in read_dvc_lock()["stages"].values():
         assert stage["cmd"] in chain
@@ -63,44 +63,44 @@ def test_every_file_of_the_chain_is_there_and_every_line_fits_a_terminal(clone, 
     assert [line for line in text.splitlines() if len(line) > 80] == []
 
 
-def test_the_changes_that_were_not_committed_when_it_trained_are_named(new, told) -> None:
+def test_the_changes_that_were_not_committed_when_it_trained_are_named(new, traced) -> None:
     store = new.store()
     run = versions.run_of(store, versions.resolve(store, "fer-vgg16/1"))
     for key, value in {"ferops.git.dirty": "true", "ferops.git.diff": "lineage/uncommitted.diff"}.items():
         store.client.set_tag(run.info.run_id, key, value)
     store.client.delete_tag(run.info.run_id, "ferops.rebuilt")
-    text = told("fer-vgg16/1")
+    text = traced("fer-vgg16/1")
     start = new.git("rev-parse", "HEAD")
     assert f"{start} with uncommitted changes: lineage/uncommitted.diff" in entry(text, "trained at")
 
 
-def test_a_lock_that_is_not_committed_yet_comes_with_what_to_type(new, told) -> None:
-    said = entry(told("fer-vgg16/1"), "commit")
+def test_a_lock_that_is_not_committed_yet_comes_with_what_to_type(new, traced) -> None:
+    said = entry(traced("fer-vgg16/1"), "commit")
     assert "the workspace alone has its dvc.lock" in said
     command = said[said.index("git add") :]
     assert command == "git add dvc.lock params.yaml metrics reports && git commit"
     shell(new.root, "bash", "-c", f"{command} -q -m kept")
-    assert new.git("rev-parse", "HEAD") in entry(told("fer-vgg16/1"), "commit")
+    assert new.git("rev-parse", "HEAD") in entry(traced("fer-vgg16/1"), "commit")
 
 
-def test_another_environment_is_said_to_be_another(clone, told) -> None:
+def test_another_environment_is_said_to_be_another(clone, traced) -> None:
     (clone.root / "requirements.lock").write_text("keras==4\n")
-    assert "another here" in entry(told(), "environment")
+    assert "another here" in entry(traced(), "environment")
 
 
-def test_an_experiments_version_is_traced_to_the_experiment(clone, told) -> None:
-    text = told("fer-vgg16/3")
+def test_an_experiments_version_is_traced_to_the_experiment(clone, traced) -> None:
+    text = traced("fer-vgg16/3")
     assert "(no alias)" in text.splitlines()[0]
     assert "DVC experiment lr-1e-3" in entry(text, "commit")
     assert clone.git("rev-parse", clone.experiment("lr-1e-3")) in entry(text, "commit")
     assert "registered by experiment lr-1e-3" in entry(text, "history")
 
 
-def test_a_run_deleted_by_hand_leaves_a_version_that_is_traced_by_git_and_a_way_back(clone, told) -> None:
+def test_a_run_deleted_by_hand_leaves_a_version_that_is_traced_by_git_and_a_way_back(clone, traced) -> None:
     store = clone.store()
     version = versions.resolve(store, "fer-vgg16@champion")
     store.client.delete_run(version.run_id)
-    text = told()
+    text = traced()
     second = clone.git("rev-parse", "HEAD~1")
     assert f"missing in MLflow: `dvc repro` on commit {second[:12]} restores it" in entry(text, "run")
     assert second in entry(text, "commit")
@@ -109,19 +109,19 @@ def test_a_run_deleted_by_hand_leaves_a_version_that_is_traced_by_git_and_a_way_
     assert clone.json("data/prepared/report.json")["dataset"] in entry(text, "data")
 
 
-def test_a_version_that_nobody_holds_any_more_says_so(clone, told) -> None:
+def test_a_version_that_nobody_holds_any_more_says_so(clone, traced) -> None:
     store = clone.store()
     store.client.delete_run(versions.resolve(store, "fer-vgg16/3").run_id)
     clone.git("update-ref", "-d", clone.experiment("lr-1e-3"))
-    text = told("fer-vgg16/3")
+    text = traced("fer-vgg16/3")
     assert "no commit, no experiment and not the workspace" in entry(text, "commit")
     assert "neither MLflow nor git has its dvc.lock" in entry(text, "chain")
 
 
-def test_what_the_gate_said_is_in_the_history(clone, told) -> None:
+def test_what_the_gate_said_is_in_the_history(clone, traced) -> None:
     gate = {"promoted": False, "difference": -0.02, "interval": [-0.03, -0.011], "reasons": ["it is worse"]}
     versions.refuse(clone.store(), 3, gate, clone.root / ledger.REGISTRY)
-    said = entry(told("fer-vgg16/3"), "history")
+    said = entry(traced("fer-vgg16/3"), "history")
     assert "refused accuracy -0.0200 to the champion's, 95% interval -0.0300 to -0.0110 it is worse" in said
 
 
@@ -133,17 +133,17 @@ def test_an_unknown_alias_or_version_is_one_line_that_names_what_there_is(clone,
         assert reference in str(error.value)
 
 
-def test_json_has_every_md5_in_full_and_nothing_else_is_printed(clone) -> None:
-    told = json.loads(shell(clone.root, "ferops", "trace", "--json").stdout)
-    assert told["schema"] == "ferops.lineage/1"
-    assert (told["version"], told["aliases"]) == (2, ["challenger", "champion"])
-    assert told["source"]["commit"] == clone.git("rev-parse", "HEAD~1")
-    assert told["metrics"]["val/accuracy"] == pytest.approx(clone.json("metrics/val.json")["accuracy"], abs=1e-4)
+def test_json_has_every_md5_in_full_and_nothing_else_is_printed(clone, ferops: Ferops) -> None:
+    shown = json.loads(ferops("trace", "--json").out)
+    assert shown["schema"] == "ferops.lineage/1"
+    assert (shown["version"], shown["aliases"]) == (2, ["challenger", "champion"])
+    assert shown["source"]["commit"] == clone.git("rev-parse", "HEAD~1")
+    assert shown["metrics"]["val/accuracy"] == pytest.approx(clone.json("metrics/val.json")["accuracy"], abs=1e-4)
     lock = read_dvc_lock()["stages"]
-    assert {stage["name"]: stage["deps"] for stage in told["stages"]} == {
+    assert {stage["name"]: stage["deps"] for stage in shown["stages"]} == {
         name: {dep["path"]: dep["md5"] for dep in stage["deps"]} for name, stage in lock.items()
     }
-    assert [event["event"] for event in told["events"]] == ["registered", "promoted"]
+    assert [event["event"] for event in shown["events"]] == ["registered", "promoted"]
 
 
 def test_elsewhere_no_store_is_made(tmp_path: Path, console, monkeypatch) -> None:

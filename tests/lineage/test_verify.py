@@ -17,7 +17,7 @@ from ferops.tracking.registry import versions
 
 
 def outside(clone) -> dict[str, object]:
-    """All that a rebuild must leave alone: git, DVC's cache, the store."""
+    """All that a rebuild must not change: git, DVC's cache, the store."""
     store = clone.store()
     return {
         "status": clone.git("status", "--porcelain"),
@@ -30,7 +30,7 @@ def outside(clone) -> dict[str, object]:
 
 
 def verdicts(text: str) -> dict[str, str]:
-    """What -> verdict, of the table that is printed last."""
+    """Rows of the table that is printed last: what -> verdict."""
     rows = [line.split("  ") for line in text[text.index("recorded") :].splitlines()[2:]]
     cells = [[cell.strip() for cell in row if cell.strip()] for row in rows]
     return {row[0]: row[-1] for row in cells if len(row) > 2}
@@ -66,7 +66,7 @@ def test_what_was_not_committed_when_it_trained_is_rebuilt_too(new, console) -> 
     assert outside(new) == before
 
 
-def test_figures_that_do_not_come_out_again_are_said_with_status_1(clone, monkeypatch) -> None:
+def test_metrics_that_are_not_reproduced_end_with_status_1(clone, monkeypatch) -> None:
     monkeypatch.setenv("LUCK", "0.05")
     done = CliRunner().invoke(app, ["trace", "--verify", "--json"])
     assert done.exit_code == 1
@@ -95,7 +95,7 @@ def test_a_pipeline_that_fails_is_one_line_after_what_it_said(clone, console, ca
     assert outside(clone)["left"] == []
 
 
-def test_a_version_that_nothing_leads_to_cannot_be_rebuilt(clone, console) -> None:
+def test_a_version_whose_dvc_lock_is_nowhere_cannot_be_rebuilt(clone, console) -> None:
     clone.git("update-ref", "-d", clone.experiment("lr-1e-3"))
     with pytest.raises(CannotRebuild, match="version 3 cannot be rebuilt: no commit holds its dvc.lock"):
         trace("fer-vgg16/3", console, rebuild=True)
@@ -124,10 +124,10 @@ RAW, PREPARED, CODE = File("data/raw/x.csv", "a" * 32), File("data/prepared", "b
 HERE = {"keras": "3", "backend": "tensorflow", "backend_version": "2", "hardware": "this", "weights_digest": "d" * 64}
 
 
-def left(
+def result(
     *, prepared: File = PREPARED, code: File = CODE, epochs: int = 8, accuracy: float = 0.6, **training
 ) -> PipelineResult:
-    """What a pipeline of two stages left."""
+    """The result of a pipeline of two stages."""
     stages = [
         Stage("preprocess", "p", (RAW, code), {}, (prepared, File("data/times.json", str(accuracy)))),
         Stage("train", "t", (prepared,), {"train.epochs": epochs}, (File("models/core.keras", str(accuracy)),)),
@@ -141,8 +141,8 @@ def verdict(recorded: PipelineResult, rebuilt: PipelineResult) -> dict[str, tupl
     return {row.what: (row.verdict, row.passed) for row in compare(recorded, rebuilt)}
 
 
-def test_the_same_is_equal_and_files_that_only_carry_times_are_not_asked() -> None:
-    found = verdict(left(), left())
+def test_the_same_is_equal_and_files_that_only_hold_times_are_not_compared() -> None:
+    found = verdict(result(), result())
     assert set(found) == {
         "data/raw/x.csv", "data/prepared", "code", "params", "validation accuracy", "validation metrics", "weights",
     }  # fmt: skip
@@ -150,35 +150,35 @@ def test_the_same_is_equal_and_files_that_only_carry_times_are_not_asked() -> No
 
 
 def test_other_data_code_and_parameters_are_named() -> None:
-    rebuilt = left(prepared=File("data/prepared", "e" * 32), code=File("src/x.py", "f" * 32), epochs=9)
-    found = verdict(left(), rebuilt)
+    rebuilt = result(prepared=File("data/prepared", "e" * 32), code=File("src/x.py", "f" * 32), epochs=9)
+    found = verdict(result(), rebuilt)
     for what in ("data/prepared", "code", "train.epochs"):
         assert found[what] == ("different", False)
     assert found["data/raw/x.csv"] == ("equal", True)
 
 
 def test_on_this_hardware_a_millionth_is_a_difference_and_less_is_not() -> None:
-    assert verdict(left(), left(accuracy=0.6 + 1e-9))["validation accuracy"] == ("equal", True)
-    assert verdict(left(), left(accuracy=0.6 + 1e-5))["validation accuracy"] == ("different", False)
-    assert verdict(left(), left(accuracy=0.6 + 1e-5))["validation metrics"] == ("different", False)
+    assert verdict(result(), result(accuracy=0.6 + 1e-9))["validation accuracy"] == ("equal", True)
+    assert verdict(result(), result(accuracy=0.6 + 1e-5))["validation accuracy"] == ("different", False)
+    assert verdict(result(), result(accuracy=0.6 + 1e-5))["validation metrics"] == ("different", False)
 
 
 @pytest.mark.parametrize("other", ["keras", "backend", "backend_version", "hardware"])
-def test_elsewhere_accuracy_is_held_to_its_interval_and_weights_to_nothing(other) -> None:
-    near = verdict(left(), left(accuracy=0.66, weights_digest="e" * 64, **{other: "another"}))
+def test_elsewhere_accuracy_must_be_within_the_intervals_and_weights_are_not_compared(other) -> None:
+    near = verdict(result(), result(accuracy=0.66, weights_digest="e" * 64, **{other: "another"}))
     assert near["validation accuracy"] == ("95% intervals overlap", True)
     assert near["weights"] == (f"not compared: other {other.replace('_', ' ')}", None)
     assert "validation metrics" not in near
-    far = verdict(left(), left(accuracy=0.71, **{other: "another"}))
+    far = verdict(result(), result(accuracy=0.71, **{other: "another"}))
     assert far["validation accuracy"] == ("95% intervals apart", False)
 
 
-def test_where_nobody_knows_what_it_trained_on_weights_are_not_compared() -> None:
-    unknown = left()._replace(training={})
-    assert verdict(unknown, left())["weights"] == ("not compared: unknown hardware", None)
+def test_where_the_hardware_is_unknown_weights_are_not_compared() -> None:
+    unknown = result()._replace(training={})
+    assert verdict(unknown, result())["weights"] == ("not compared: unknown hardware", None)
 
 
 def test_a_split_that_was_closed_stays_out_and_one_that_was_scored_must_be() -> None:
-    opened = left()._replace(metrics={name: left().metrics["validation"] for name in ("validation", "test")})
-    assert verdict(left(), opened)["test metrics"] == ("not compared: none recorded", None)
-    assert verdict(opened, left())["test metrics"] == ("different", False)
+    opened = result()._replace(metrics={name: result().metrics["validation"] for name in ("validation", "test")})
+    assert verdict(result(), opened)["test metrics"] == ("not compared: none recorded", None)
+    assert verdict(opened, result())["test metrics"] == ("different", False)

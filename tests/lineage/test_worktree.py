@@ -11,12 +11,12 @@ from ferops.machine.worktrees import FOLDER, environment, worktree
 
 
 def outside(clone) -> list[str]:
-    """What a worktree must leave alone: the clone's index, files, branch and list of worktrees, and what lies about."""
+    """What a worktree must not change: the clone's index, files, branch and list of worktrees, and their folders."""
     said = (("status", "--porcelain"), ("rev-parse", "HEAD"), ("worktree", "list"), ("diff",), ("diff", "--cached"))
     return [*(clone.git(*command) for command in said), *(path.name for path in (clone.root / FOLDER).glob("*"))]
 
 
-def test_a_commit_stands_beside_the_workspace_with_its_files_and_code_and_goes(clone, monkeypatch) -> None:
+def test_a_commit_is_checked_out_beside_the_workspace_and_removed(clone, monkeypatch) -> None:
     first = clone.git("rev-parse", "HEAD~2")
     hook = clone.root / ".git/hooks/post-checkout"
     hook.write_text(f"#!/bin/sh\ntouch {clone.root.parent}/ran\n")
@@ -27,11 +27,11 @@ def test_a_commit_stands_beside_the_workspace_with_its_files_and_code_and_goes(c
     with worktree(first) as folder:
         assert "seed: 0" in (folder / "dvc.lock").read_text()
         assert "seed: 1" in (clone.root / "dvc.lock").read_text()
-        told = environment(folder)
+        variables = environment(folder)
         shell(folder, sys.executable, "-m", "dvc", "checkout", "-q", "models/core.keras")
         assert (folder / "models/core.keras").read_bytes() == (clone.root / "cores/0.keras").read_bytes()
         code = "import data.readers, os; print(data.readers.__file__, *[n for n in os.environ if n.startswith('DVC_')])"
-        said = subprocess.check_output(["python", "-c", code], cwd=folder, env=told, text=True)
+        said = subprocess.check_output(["python", "-c", code], cwd=folder, env=variables, text=True)
         assert said.split() == [str(folder / "src/data/readers.py")]
         (folder / "make.py").write_text("changed")
         (folder / "new.txt").write_text("new")
@@ -51,15 +51,15 @@ def test_cache_remotes_and_passwords_are_the_clones_also_after_it_was_moved(clon
     )
     with worktree("HEAD") as folder:
         said = shell(folder, "dvc", "config", "--list").stdout
-        told = dict(line.split("=", 1) for line in said.splitlines())
-        assert told["cache.dir"] == str(clone.root.parent / "cache")
-        assert told["cache.type"] == "reflink,copy"
-        assert told["remote.store.url"] == str(clone.root.parent / "store of 'faces'")
-        assert told["remote.store.password"] == "a#b\"c'd,e=f"
+        options = dict(line.split("=", 1) for line in said.splitlines())
+        assert options["cache.dir"] == str(clone.root.parent / "cache")
+        assert options["cache.type"] == "reflink,copy"
+        assert options["remote.store.url"] == str(clone.root.parent / "store of 'faces'")
+        assert options["remote.store.password"] == "a#b\"c'd,e=f"
         assert (folder / ".dvc/config.local").stat().st_mode & 0o077 == 0, "for nobody else to read"
 
 
-def test_the_workspace_itself_can_stand_beside_itself(new) -> None:
+def test_the_workspace_itself_can_be_copied_with_its_changes(new) -> None:
     (new.root / "make.py").write_text("print('another method')\n")
     (new.root / "src/data/splits.py").unlink()
     with worktree(None) as folder:
@@ -82,14 +82,14 @@ def test_a_patch_is_applied_and_one_that_does_not_fit_is_refused(new) -> None:
     assert not list((new.root / FOLDER).iterdir())
 
 
-def test_it_goes_whatever_ends_the_block(new) -> None:
+def test_it_is_removed_also_by_an_exception(new) -> None:
     before = outside(new)
     with pytest.raises(KeyboardInterrupt), worktree("HEAD"):
         raise KeyboardInterrupt
     assert outside(new) == before
 
 
-def test_what_a_killed_process_left_goes_with_the_next_and_what_a_living_one_has_stays(new) -> None:
+def test_a_worktree_of_a_killed_process_is_removed_by_the_next_and_one_in_use_is_kept(new) -> None:
     before = outside(new)
     code = (
         "import os; from ferops.machine.worktrees import worktree\n"
@@ -104,7 +104,7 @@ def test_what_a_killed_process_left_goes_with_the_next_and_what_a_living_one_has
     assert outside(new) == before
 
 
-def test_what_git_does_not_know_and_a_folder_without_dvc_are_one_line(new, tmp_path: Path) -> None:
+def test_an_unknown_commit_and_a_folder_without_dvc_are_one_line(new, tmp_path: Path) -> None:
     with pytest.raises(RepositoryError, match="invalid reference: no-such-commit") as error, worktree("no-such-commit"):
         pass
     assert "\n" not in str(error.value)

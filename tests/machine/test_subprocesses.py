@@ -1,3 +1,5 @@
+"""A Python module in a child process."""
+
 import os
 import signal
 import subprocess
@@ -76,3 +78,17 @@ def test_an_exception_ends_the_process_and_its_children(tmp_path: Path) -> None:
         run("sleeper", folder=tmp_path, environment=environment(tmp_path), on_line=cancel)
     assert len(pids) == 2
     assert gone(pids, within=1)
+
+
+def test_the_guard_is_the_running_one_where_pythonpath_names_another_ferops(tmp_path: Path) -> None:
+    """As in a worktree of an old commit, whose stages run its own code."""
+    (tmp_path / "ferops").mkdir()
+    (tmp_path / "ferops/__init__.py").write_text("")
+    (tmp_path / "stage.py").write_text(
+        "import os, subprocess, sys\nprint(os.environ['PYTHONPATH'], flush=True)\n"
+        "subprocess.run([sys.executable, '-c', 'import ferops; print(ferops.__file__)'], check=True)"
+    )
+    seen: list[str] = []
+    variables = {**os.environ, "PYTHONPATH": str(tmp_path)}
+    assert run("stage", folder=tmp_path, environment=variables, on_line=seen.append) == 0
+    assert seen == [str(tmp_path), str(tmp_path / "ferops/__init__.py")]

@@ -11,7 +11,7 @@ from support import ROOT
 
 from ferops import params
 from ferops.model import fitting, weights
-from ferops.model.networks import adversarial, vgg16_transfer
+from ferops.model.networks import adversarial, systems
 
 FACES = np.random.default_rng(0).integers(0, 256, (24, 48, 48), dtype=np.uint8)
 LABELS = np.arange(24) % 7
@@ -36,10 +36,10 @@ def arrays(model: keras.Model) -> list[np.ndarray]:
 
 
 def test_the_network_that_is_kept_has_no_parameter_of_the_generator(core: keras.Model) -> None:
-    assert vgg16_transfer.counts(core) == (1_226_951, 1_226_951, 0)
-    before = vgg16_transfer.counts(core)
+    assert systems.counts(core) == (1_226_951, 1_226_951, 0)
+    before = systems.counts(core)
     adversarial.against_generator(core)
-    assert vgg16_transfer.counts(core) == before
+    assert systems.counts(core) == before
 
 
 def test_it_gives_probabilities_and_comes_back_from_its_file(core: keras.Model, tmp_path: Path) -> None:
@@ -66,7 +66,7 @@ def test_what_a_loss_gains_from_images_their_maker_loses() -> None:
     for name, gain in (("as it is", None), ("turned", 2.0)):
         images = keras.Input((1, 1, 1))
         made = keras.layers.Dense(1, use_bias=False, kernel_initializer="ones")(images)
-        turned = made if gain is None else adversarial.against(made, ops.full((1, 1, 1, 1), gain))
+        turned = made if gain is None else adversarial.reverse_gradient(made, ops.full((1, 1, 1, 1), gain))
         model = keras.Model(images, turned)
         np.testing.assert_allclose(np.asarray(model(np.full((1, 1, 1, 1), 3.0))), 3.0)
         model.compile(keras.optimizers.SGD(0.1), loss=lambda _true, x: ops.mean(x), jit_compile=False)
@@ -117,9 +117,7 @@ def run(scratch: Path, epochs: int, stop_after: int | None = None) -> tuple[str,
         update={"epochs": epochs, "batch_size": 8, "patience": 99, "schedule": "constant"}
     )
     try:
-        progress = fitting.fit(
-            fitted, (FACES, LABELS), (FACES, LABELS), chosen, scratch, hooks=fitting.Hooks(on_epoch=on_epoch)
-        )
+        progress = fitting.fit(fitted, (FACES, LABELS), (FACES, LABELS), chosen, scratch, on_epoch=on_epoch)
     except Stopped:
         return "", [], []
     return weights.digest(core), [row["train/loss"] for row in progress.history], arrays(generator(fitted))

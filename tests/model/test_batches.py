@@ -8,7 +8,9 @@ LABELS = np.arange(40) % 7
 
 def test_an_epoch_sees_every_image_once_in_an_order_of_its_own() -> None:
     order = np.random.default_rng([0, 1]).permutation(40)
-    some = batches.Batches(FACES, LABELS, 8, lambda faces: faces, order=order)
+    some = batches.Batches(
+        FACES, LABELS, 8, lambda faces: faces, order=order, change=lambda faces, targets, _: (faces, targets)
+    )
     seen = np.concatenate([some[index][0] for index in range(len(some))])
     np.testing.assert_array_equal(seen, FACES[order])
     assert not np.array_equal(order, np.random.default_rng([0, 2]).permutation(40))
@@ -17,7 +19,7 @@ def test_an_epoch_sees_every_image_once_in_an_order_of_its_own() -> None:
 def test_a_network_gets_its_inputs_of_the_faces_as_they_were_changed() -> None:
     some = batches.Batches(
         FACES, LABELS, 8, lambda faces: {"means": faces.mean(axis=(1, 2))},
-        change=lambda faces, targets, _batch: (255 - faces, targets),
+        order=np.arange(40), change=lambda faces, targets, _batch: (255 - faces, targets),
     )  # fmt: skip
     inputs, targets = some[0]
     np.testing.assert_allclose(inputs["means"], 255 - FACES[:8].mean(axis=(1, 2)))

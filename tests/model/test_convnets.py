@@ -1,3 +1,4 @@
+import functools
 from collections.abc import Callable
 from pathlib import Path
 
@@ -6,7 +7,7 @@ import numpy as np
 import pytest
 from model.faces import overfits
 
-from ferops.model.networks import convnets, descriptors, vgg16_transfer
+from ferops.model.networks import convnets, descriptors, systems
 from ferops.params import Model
 
 BUILDERS: dict[str, Callable[[Model], keras.Model]] = {
@@ -24,6 +25,10 @@ def build(name: str, dropout: float = 0.3) -> keras.Model:
     keras.utils.set_random_seed(0)
     settings = {"name": name, "weights": "none", "frozen_blocks": 0, "scaling": "unit", "noise": 0.0}
     return BUILDERS[name](Model.model_validate(settings | {"dropout": dropout}))
+
+
+untrained = functools.cache(build)
+"""For tests that change no weight."""
 
 
 def answers(core: keras.Model, faces: np.ndarray) -> np.ndarray:
@@ -47,12 +52,12 @@ def faces() -> np.ndarray:
     ],
 )
 def test_every_system_has_the_parameters_that_its_table_counts(name: str, total: int) -> None:
-    assert vgg16_transfer.counts(build(name)).total == total
+    assert systems.counts(untrained(name)).total == total
 
 
 @every_system
 def test_outputs_are_seven_probabilities_in_float32(name: str, faces: np.ndarray) -> None:
-    probabilities = answers(build(name), faces)
+    probabilities = answers(untrained(name), faces)
     assert probabilities.shape == (6, 7)
     assert probabilities.dtype == np.float32
     np.testing.assert_allclose(probabilities.sum(axis=1), 1, atol=1e-5)
@@ -60,7 +65,7 @@ def test_outputs_are_seven_probabilities_in_float32(name: str, faces: np.ndarray
 
 @every_system
 def test_a_system_bears_its_name(name: str) -> None:
-    assert build(name).name == name
+    assert untrained(name).name == name
 
 
 @pytest.mark.parametrize("policy", ["float32", "mixed_bfloat16"])
@@ -75,7 +80,7 @@ def test_outputs_are_float32_whatever_the_network_computes_in(name: str, policy:
 
 @every_system
 def test_a_saved_system_answers_the_same_when_loaded(name: str, faces: np.ndarray, tmp_path: Path) -> None:
-    core = build(name)
+    core = untrained(name)
     core.save(tmp_path / "core.keras")
     loaded = keras.models.load_model(tmp_path / "core.keras", safe_mode=True)
     np.testing.assert_array_equal(answers(loaded, faces), answers(core, faces))

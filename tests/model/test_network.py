@@ -1,3 +1,5 @@
+import functools
+
 import cv2
 import keras
 import numpy as np
@@ -7,9 +9,10 @@ from support import ROOT
 from ferops import params
 from ferops.data import filters
 from ferops.model import serving
-from ferops.model.networks import vgg16_transfer
+from ferops.model.networks import building_blocks, systems, vgg16_transfer
 
 
+@functools.cache
 def build(frozen_blocks: int = 3, scaling: str = "caffe") -> keras.Model:
     settings = params.load(ROOT / "params.yaml").model
     return vgg16_transfer.build(settings.model_copy(update={"frozen_blocks": frozen_blocks, "scaling": scaling}))
@@ -21,14 +24,14 @@ def faces() -> np.ndarray:
 
 
 def test_three_frozen_blocks_give_the_papers_three_counts() -> None:
-    assert vgg16_transfer.counts(build(3)) == (14_883_399, 13_146_119, 1_737_280)
+    assert systems.counts(build(3)) == (14_883_399, 13_146_119, 1_737_280)
 
 
 @pytest.mark.parametrize(
     ("frozen", "fixed"), [(0, 0), (1, 38_720), (2, 260_160), (3, 1_735_488), (4, 7_635_264), (5, 14_714_688)]
 )
 def test_each_frozen_block_takes_its_convolutions_out_of_training(frozen: int, fixed: int) -> None:
-    assert vgg16_transfer.counts(build(frozen)).non_trainable == fixed + 1_792
+    assert systems.counts(build(frozen)).non_trainable == fixed + 1_792
 
 
 def test_outputs_are_seven_probabilities(faces: np.ndarray) -> None:
@@ -39,7 +42,7 @@ def test_outputs_are_seven_probabilities(faces: np.ndarray) -> None:
 
 @pytest.mark.parametrize(("scaling", "low", "high"), [("unit", 0, 1), ("caffe", -123.68, 255 - 103.939)])
 def test_scaling_is_in_the_graph(faces: np.ndarray, scaling: str, low: float, high: float) -> None:
-    scaled = np.asarray(vgg16_transfer.scale(faces, scaling))
+    scaled = np.asarray(building_blocks.scale(faces, scaling))
     assert scaled.shape == (6, 48, 48, 3)
     assert low <= scaled.min() < scaled.max() <= high
 

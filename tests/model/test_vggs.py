@@ -1,3 +1,4 @@
+import functools
 from pathlib import Path
 
 import keras
@@ -7,7 +8,7 @@ from model.faces import overfits, sixty_four_faces
 from support import ROOT
 
 from ferops.model import weights
-from ferops.model.networks import vgg16_transfer, vggs
+from ferops.model.networks import systems, vggs
 from ferops.params import Model
 
 BASE = ROOT / "weights/vgg16_fer_base.weights.h5"
@@ -31,6 +32,10 @@ def build(name: str, frozen_blocks: int = 0, dropout: float = 0.5) -> keras.Mode
     return SYSTEMS[name](settings)
 
 
+untrained = functools.cache(build)
+"""For tests that change no weight."""
+
+
 def widths(model: keras.Model) -> list[tuple[int, int]]:
     """Inputs and outputs of every dense layer, in order."""
     return [layer.kernel.shape for layer in model.layers if isinstance(layer, keras.layers.Dense)]
@@ -48,13 +53,13 @@ def widths(model: keras.Model) -> list[tuple[int, int]]:
     ],
 )
 def test_the_counts_are_those_of_the_docstrings(name: str, frozen: int, total: int, trainable: int) -> None:
-    assert vgg16_transfer.counts(build(name, frozen)) == (total, trainable, total - trainable)
+    assert systems.counts(untrained(name, frozen)) == (total, trainable, total - trainable)
 
 
 @pytest.mark.parametrize("name", SYSTEMS)
 def test_seven_probabilities_come_of_a_face_before_and_after_it_was_saved(name: str, tmp_path: Path) -> None:
     faces = sixty_four_faces()[0][:4]
-    model = build(name)
+    model = untrained(name)
     probabilities = np.asarray(model(faces))
 
     model.save(tmp_path / "core.keras")
@@ -70,11 +75,11 @@ def test_seven_probabilities_come_of_a_face_before_and_after_it_was_saved(name: 
 
 
 def test_two_layers_as_wide_as_the_features_lie_on_the_extractor() -> None:
-    assert widths(build("vgg16_features_mlp")) == [(512, 512), (512, 512), (512, 7)]
+    assert widths(untrained("vgg16_features_mlp")) == [(512, 512), (512, 512), (512, 7)]
 
 
 def test_a_spinal_layer_takes_half_of_the_features_and_the_layer_before() -> None:
-    assert widths(build("vgg_spinal")) == [(256, 512), *[(256 + 512, 512)] * 3, (4 * 512, 7)]
+    assert widths(untrained("vgg_spinal")) == [(256, 512), *[(256 + 512, 512)] * 3, (4 * 512, 7)]
 
 
 @pytest.mark.parametrize(
@@ -94,14 +99,14 @@ def test_spinal_layers_look_at_the_halves_in_turn(feature: int, seen_by: list[bo
 
 
 def test_a_progressive_spinal_layer_takes_all_features_and_all_layers_before() -> None:
-    assert widths(build("vgg_progressive_spinal")) == [
+    assert widths(untrained("vgg_progressive_spinal")) == [
         *[(512 + n * 128, 128) for n in range(4)],
         (512 + 4 * 128, 7),
     ]
 
 
 def test_ours_has_the_convolutions_of_vgg16_each_with_a_norm() -> None:
-    model = build("vgg16_best")
+    model = untrained("vgg16_best")
     vgg16 = keras.applications.VGG16(include_top=False, weights=None, input_shape=(48, 48, 3))
     for theirs in (layer for layer in vgg16.layers if layer.weights):
         ours = model.get_layer(theirs.name)

@@ -16,7 +16,7 @@ def started(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Team]:
 
 @pytest.fixture
 def team(started: Team, monkeypatch: pytest.MonkeyPatch) -> Team:
-    """The servers, empty; nobody else on this machine knows a key of S3."""
+    """The servers, empty; no S3 keys in the environment."""
     for name in os.environ:
         if name.startswith(("AWS_", "MLFLOW_S3_")):
             monkeypatch.delenv(name)

@@ -1,4 +1,4 @@
-"""Clones that publish in the same moment, and what a store holds after it."""
+"""Clones that publish at the same time, and the content of a store after it."""
 
 import os
 import subprocess
@@ -15,13 +15,13 @@ PUBLISH = """
 import runpy, sys
 from ferops.machine.tensorflow import quiet_imports
 with quiet_imports():
-    import keras, mlflow  # what takes seconds comes first
+    import keras, mlflow  # slow imports first
 print("ready", flush=True)
 sys.stdin.readline()
 sys.argv = ["ferops.stages", "publish"]
 runpy.run_module("ferops.stages", run_name="__main__")
 """
-"""The stage, from the moment on that it is told to go."""
+"""The stage: it waits for a line on stdin, then runs."""
 
 PROMOTE = """
 import sys
@@ -33,18 +33,18 @@ sys.stdin.readline()
 sys.argv = ["ferops", "promote", REFERENCE]
 cli.main()
 """
-"""The command, likewise."""
+"""The command: likewise."""
 
 
-class PublisherResult(NamedTuple):
-    """The exit status of a process, and both of its outputs."""
+class ProcessResult(NamedTuple):
+    """Exit status and output of a process that has ended."""
 
     status: int
-    said: str
+    output: str
 
 
 class Stored(NamedTuple):
-    """What the experiment and the registered model `fer-vgg16` hold."""
+    """Content of the experiment and of the registered model `fer-vgg16`."""
 
     runs: list[Any]
     versions: list[Any]
@@ -52,7 +52,7 @@ class Stored(NamedTuple):
 
 
 def pipelines(place: Path, seeds: list[int]) -> list[Pipeline]:
-    """Clones that have run up to `publish`, each with the weights of its seed."""
+    """Make clones that have run up to `publish`, each with the weights of its seed."""
     made = []
     for number, seed in enumerate(seeds):
         folder = place / f"clone-{number}"
@@ -64,7 +64,7 @@ def pipelines(place: Path, seeds: list[int]) -> list[Pipeline]:
 
 
 def stored(uri: str) -> Stored:
-    """Runs, versions and logged models of a store."""
+    """Return runs, versions and logged models of a store."""
     client = mlflow.MlflowClient(uri)
     experiment = client.get_experiment_by_name("fer-vgg16").experiment_id
     return Stored(
@@ -74,8 +74,8 @@ def stored(uri: str) -> Stored:
     )
 
 
-def at_once(scripts: Iterable[tuple[Path, str]], uri: str) -> list[PublisherResult]:
-    """Run Python scripts, each in its folder; all of them go on together, once each has printed `ready`."""
+def at_once(scripts: Iterable[tuple[Path, str]], uri: str) -> list[ProcessResult]:
+    """Run Python scripts, each in its folder; all continue together, once each has printed `ready`."""
     with ExitStack() as running:
         processes = []
         for folder, script in scripts:
@@ -90,15 +90,15 @@ def at_once(scripts: Iterable[tuple[Path, str]], uri: str) -> list[PublisherResu
             process.stdin.write("go\n")
             process.stdin.flush()
         said = ["".join(process.communicate(timeout=300)) for process in processes]
-        return [PublisherResult(process.returncode, text) for process, text in zip(processes, said, strict=True)]
+        return [ProcessResult(process.returncode, text) for process, text in zip(processes, said, strict=True)]
 
 
 def publish_at_once(clones: Iterable[Pipeline], uri: str) -> None:
-    """Every clone publishes, and ends well."""
+    """Publish from all clones at once, without an error."""
     all_well([(clone.root, PUBLISH) for clone in clones], uri)
 
 
 def all_well(scripts: Iterable[tuple[Path, str]], uri: str) -> None:
-    """Run scripts at once; what those say that end with another status than 0 is shown."""
-    failed = [ended.said for ended in at_once(scripts, uri) if ended.status]
+    """Run scripts at once; the test fails with the output of those whose status is not 0."""
+    failed = [ended.output for ended in at_once(scripts, uri) if ended.status]
     assert not failed, "\n".join(failed)

@@ -1,4 +1,4 @@
-"""What a team runs: PostgreSQL, an S3 server, and MLflow's server on both; on free ports of 127.0.0.1."""
+"""The servers of a team: PostgreSQL, an S3 server, and MLflow's server on both; on free ports of 127.0.0.1."""
 
 import os
 import pwd
@@ -20,7 +20,7 @@ from faults.repros import eventually
 from faults.servers import free_port, mlflow_server, server
 
 KEYS = {"AWS_ACCESS_KEY_ID": "team", "AWS_SECRET_ACCESS_KEY": "a secret", "AWS_DEFAULT_REGION": "us-east-1"}
-"""Of the S3 server here, which takes any."""
+"""Keys of the S3 server, which accepts any."""
 
 PASSWORD = "pg-secret"
 BUCKETS = ("mlflow", "data")
@@ -31,7 +31,7 @@ class Team:
     """The running servers.
 
     Fields:
-        mlflow: address of MLflow's server: all that people who publish need to know.
+        mlflow: address of MLflow's server; publishing needs no other.
         s3: address of the S3 server, with the buckets of BUCKETS.
         database: URI of PostgreSQL, as MLflow's server has it.
     """
@@ -41,17 +41,17 @@ class Team:
     database: str
 
     def keys(self, bucket: str) -> list[str]:
-        """Names of the objects in a bucket."""
+        """Return the names of the objects in a bucket."""
         return [item.key for item in self._bucket(bucket).objects.all()]
 
     def empty(self) -> None:
-        """As on their first day, while they run."""
+        """Delete all content while the servers run."""
         self.lose()
         self._bucket("data").objects.all().delete()
 
     def lose(self) -> None:
-        """Take everything from MLflow's server, while it runs: its database and its bucket."""
-        _recreate(self.database, "mlflow", template="first_day")
+        """Delete the content of MLflow's server while it runs: its database and its bucket."""
+        _recreate(self.database, "mlflow", template="empty")
         self._bucket("mlflow").objects.all().delete()
 
     def _bucket(self, name: str) -> Any:
@@ -60,11 +60,11 @@ class Team:
 
 @contextmanager
 def team(folder: Path) -> Iterator[Team]:
-    """Start them all; end them all, whatever happens in between."""
+    """Start all servers, and end them after the block."""
     with _postgresql() as database, _s3_server(folder) as s3:
-        _recreate(database, "first_day")
-        mlflow.MlflowClient(_named(database, "first_day")).search_experiments()  # makes the tables
-        _recreate(database, "mlflow", template="first_day")
+        _recreate(database, "empty")
+        mlflow.MlflowClient(_named(database, "empty")).search_experiments()  # makes the tables
+        _recreate(database, "mlflow", template="empty")
         settings = {
             "MLFLOW_BACKEND_STORE_URI": _named(database, "mlflow"),
             "MLFLOW_ARTIFACTS_DESTINATION": "s3://mlflow",
@@ -76,12 +76,12 @@ def team(folder: Path) -> Iterator[Team]:
 
 
 def _named(database: str, name: str) -> str:
-    """The URI of another database on the same server."""
+    """Return the URI of another database on the same server."""
     return f"{database.rpartition('/')[0]}/{name}"
 
 
 def _recreate(database: str, name: str, template: str = "template1") -> None:
-    """A database as its template is now; connections to either are closed."""
+    """Create a database anew from a template; connections to either are closed."""
     with closing(psycopg2.connect(database.replace("+psycopg2", ""))) as connection:
         connection.autocommit = True
         with connection.cursor() as cursor:
@@ -94,7 +94,7 @@ def _recreate(database: str, name: str, template: str = "template1") -> None:
 
 @contextmanager
 def _postgresql() -> Iterator[str]:
-    """A cluster of its own, with a password; gives the URI of its database `postgres` as MLflow takes it."""
+    """Run a PostgreSQL cluster with a password; yield the URI of its database `postgres` as MLflow takes it."""
     newest = sorted(Path("/usr/lib/postgresql").glob("*/bin"), key=lambda place: int(place.parent.name), reverse=True)
     programs = os.pathsep.join([*map(str, newest), os.environ["PATH"]])
     if shutil.which("initdb", path=programs) is None:

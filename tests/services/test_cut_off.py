@@ -1,4 +1,4 @@
-"""A server that goes away in the middle of a publish: nothing half-registered, and the next publish heals it."""
+"""A server that goes away during a publish: nothing is registered in part, and the next publish completes it."""
 
 import os
 import subprocess
@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from faults.servers import Gateway, Mood
+from faults.servers import Behavior, Gateway
 from services.publishers import pipelines, stored
 from services.servers import Team
 from tracking.conftest import Pipeline
@@ -35,28 +35,28 @@ def publish(clone: Pipeline, uri: str, **environment: str) -> subprocess.Complet
     )  # fmt: skip
 
 
-@pytest.mark.parametrize("mood", ["dead", "lost"])
+@pytest.mark.parametrize("behavior", ["dead", "lost"])
 def test_a_server_that_goes_between_upload_and_registration_gets_the_version_from_the_next_publish(
-    clone: Pipeline, gateway: Gateway, mood: Mood
+    clone: Pipeline, gateway: Gateway, behavior: Behavior
 ) -> None:
-    gateway.be(mood, at="model-versions/create")
+    gateway.behave(behavior, at="model-versions/create")
     failed = publish(clone, gateway.uri)
     assert failed.returncode == 1
     assert failed.stderr.startswith("publish: ") and failed.stderr.count("\n") == 1, failed.stderr
     _, versions, (model,) = stored(gateway.server)
     assert model.status == "READY", "the upload was complete"
-    assert len(versions) == {"dead": 0, "lost": 1}[mood]
-    assert not clone.registry(), "nothing is told that is not so"
+    assert len(versions) == {"dead": 0, "lost": 1}[behavior]
+    assert not clone.registry(), "no event of a version that is not complete"
 
-    gateway.be("well")
+    gateway.behave("normal")
     assert publish(clone, gateway.uri).returncode == 0
-    (run,), (version,), (healed,) = stored(gateway.server)
-    assert healed.model_id == model.model_id, "the 60 MB are not sent again"
+    (run,), (version,), (completed,) = stored(gateway.server)
+    assert completed.model_id == model.model_id, "the 60 MB are not sent again"
     assert (version.run_id, version.source) == (run.info.run_id, f"models:/{model.model_id}")
     assert [line["version"] for line in clone.registry()] == [int(version.version)] == [1]
 
 
-def test_a_proxy_that_asks_for_a_password_gets_it_from_the_environment_and_nobody_else_sees_it(
+def test_a_proxy_that_demands_a_password_gets_it_from_the_environment_and_no_output_shows_it(
     clone: Pipeline, team: Team
 ) -> None:
     proxy = Gateway(team.mlflow, user="ada", password="opensesame")

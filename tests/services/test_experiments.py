@@ -1,4 +1,4 @@
-"""DVC's experiments, wherever it runs them: each one run, under its name, in the store of the workspace."""
+"""DVC experiments, in the workspace, temporary or queued: each is one run, under its name, in the workspace's store."""
 
 import shutil
 from collections.abc import Iterator
@@ -20,7 +20,7 @@ TRIAL = ("-S", "train.epochs=1", "-S", "evaluate.test=false")
 
 @pytest.fixture
 def workspace(committed: Path, tmp_path: Path) -> Iterator[Path]:
-    """A copy of the pipeline at its commit; a queue that is left working in it is ended."""
+    """A copy of the committed pipeline; its experiment queue is stopped at the end."""
     folder = tmp_path / "workspace"
     shutil.copytree(committed, folder, symlinks=True)
     yield folder
@@ -28,7 +28,7 @@ def workspace(committed: Path, tmp_path: Path) -> Iterator[Path]:
 
 
 def runs(folder: Path) -> dict[str, Any]:
-    """Name -> run; fails where a name is there twice."""
+    """Return the runs by name; the test fails where a name occurs twice."""
     client = mlflow.MlflowClient(f"sqlite:///{folder / 'mlflow.db'}")
     found = client.search_runs([client.get_experiment_by_name("fer-vgg16").experiment_id])
     by_name = {run.info.run_name: run for run in found}
@@ -57,7 +57,7 @@ def test_temporary_and_queued_experiments_are_one_run_each_and_applying_one_adds
     client = mlflow.MlflowClient(f"sqlite:///{workspace / 'mlflow.db'}")
     assert len(client.search_model_versions("name='fer-vgg16'")) == 3
     challenger = client.get_model_version_by_alias("fer-vgg16", "challenger")
-    assert challenger.run_id == found[baseline].info.run_id, "an experiment's network is nobody's challenger yet"
+    assert challenger.run_id == found[baseline].info.run_id, "a DVC experiment's version is not the challenger"
 
     shell(workspace, "dvc", "exp", "apply", "queued")
     shell(workspace, "dvc", "repro")
@@ -67,13 +67,13 @@ def test_temporary_and_queued_experiments_are_one_run_each_and_applying_one_adds
 
 
 def has_ended(workspace: Path) -> bool:
-    """Whether every queued experiment has; fails where one has failed."""
+    """Return whether every queued experiment has ended; the test fails where one has failed."""
     said = shell(workspace, "dvc", "queue", "status").stdout
     assert "Failed" not in said, shell(workspace, "dvc", "queue", "logs", "queued", check=False).stdout + said
     return said.count("Success") == 2
 
 
-def test_a_training_that_is_killed_and_goes_on_is_one_run_on_the_teams_server(workspace: Path, team: Team) -> None:
+def test_a_training_that_is_killed_and_resumed_is_one_run_on_the_teams_server(workspace: Path, team: Team) -> None:
     params.merge({"train": {"seed": 13}}, workspace / "params.yaml")
     first = Repro(workspace, MLFLOW_TRACKING_URI=team.mlflow)
     first.wait_for_stage("train")

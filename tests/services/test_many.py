@@ -1,4 +1,4 @@
-"""Many in the same moment, on the team's server and on a database file: nothing is lost, nothing is there twice."""
+"""Many processes at the same time, on the team's server and on a database file: nothing is lost, nothing is doubled."""
 
 from pathlib import Path
 
@@ -21,17 +21,17 @@ from ferops.tracking.registry import mutex
 opened = store.connect()
 print("ready", flush=True)
 sys.stdin.readline()
-kept = []  # a lock that is forgotten is given back
+kept = []  # a lock object that is garbage collected is released
 for _ in range(8):
     kept.append(mutex.lock(opened, "test", "a test", wait=120))
     kept[-1].__enter__()
-    os.mkdir("../inside")  # fails where another process is inside
+    os.mkdir("../inside")  # fails while another process holds the lock
     time.sleep(0.01)
     os.rmdir("../inside")
     opened.client.set_registered_model_tag("fer-vgg16.test", "ferops.process", f"{socket.gethostname()} 0 1")
 os._exit(0)
 """
-"""Eight times into the same block, each time leaving its lock behind as a process that was killed inside would."""
+"""Acquires the same lock eight times, and each time leaves it held, as a process does that is killed."""
 
 
 @pytest.fixture(params=["server", "database file"])
@@ -99,4 +99,6 @@ def test_of_promotions_at_once_one_wins_and_each_of_the_others_says_so(uri: str,
     aliases = mlflow.MlflowClient(uri).get_registered_model("fer-vgg16").aliases
     assert int(aliases["champion"]) == promoted[-1]["version"], "whoever came later knew whom it replaced"
     for one in ended:
-        assert one.status == 0 or "under way: process" in one.said or "by now the champion is" in one.said, one.said
+        assert one.status == 0 or "under way: process" in one.output or "by now the champion is" in one.output, (
+            one.output
+        )

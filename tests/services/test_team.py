@@ -1,4 +1,4 @@
-"""One team: what is published on one machine is there, whole, for everybody else."""
+"""A team: everything that is published on one machine is complete for everybody else."""
 
 import json
 import shutil
@@ -23,7 +23,7 @@ pytestmark = pytest.mark.services
 
 @pytest.fixture
 def mine(committed: Path, tmp_path: Path) -> Path:
-    """A clone that has run, with its lock in git, and that has published nothing yet."""
+    """A clone that has run, with its dvc.lock in git, and that has published nothing yet."""
     folder = tmp_path / "mine"
     shutil.copytree(committed, folder, symlinks=True)
     (folder / "mlflow.db").unlink()
@@ -35,14 +35,14 @@ LENIENT = {
     "floors": {"accuracy": 0.0, "f1_macro": 0.0}, "min_class_recall": 0.0, "max_calibration_error": 1.0,
     "tolerance": 1.0,
 }  # fmt: skip
-"""Rules that a network of two epochs passes."""
+"""Rules that a network trained for two epochs passes."""
 
 
 def publish(folder: Path, team: Team) -> str:
-    """What `dvc repro` says, where only `publish` is left to run."""
-    said = shell(folder, "dvc", "repro", MLFLOW_TRACKING_URI=team.mlflow).stdout
-    assert [line for line in said.splitlines() if line.startswith("Running stage")] == ["Running stage 'publish':"]
-    return said
+    """Run `dvc repro` where only `publish` is left to run; return its output."""
+    output = shell(folder, "dvc", "repro", MLFLOW_TRACKING_URI=team.mlflow).stdout
+    assert [line for line in output.splitlines() if line.startswith("Running stage")] == ["Running stage 'publish':"]
+    return output
 
 
 def runs(team: Team) -> list[Any]:
@@ -59,7 +59,7 @@ def test_a_publish_is_one_run_one_version_and_their_files_in_the_bucket(mine: Pa
     publish(mine, team)
     assert_in_store_once(mine, team.mlflow)
     (run,) = runs(team)
-    assert run.info.artifact_uri.startswith("mlflow-artifacts:/"), "the server stands before the bucket"
+    assert run.info.artifact_uri.startswith("mlflow-artifacts:/"), "clients go through the server, not to the bucket"
     (version,) = mlflow.MlflowClient(team.mlflow).search_model_versions("name='fer-vgg16'")
     inside = [name.partition("/")[2] for name in team.keys("mlflow")]
     assert f"{run.info.run_id}/artifacts/evaluation/predictions.parquet" in inside
@@ -83,7 +83,7 @@ def test_a_colleague_who_knows_the_servers_address_alone_gets_the_same_predictio
 
 
 def share(mine: Path, team: Team) -> None:
-    """Push data and models to the team's bucket, and commit where that is, without the keys."""
+    """Push data and models to the team's bucket, and commit its address without the keys."""
     shell(mine, "dvc", "remote", "add", "--default", "team", "s3://data/dvc")
     shell(mine, "dvc", "remote", "modify", "team", "endpointurl", team.s3)
     unlock(mine)
@@ -94,14 +94,14 @@ def share(mine: Path, team: Team) -> None:
 
 
 def unlock(clone: Path) -> None:
-    """The keys of the bucket, for this clone alone."""
+    """Configure the keys of the bucket in this clone, outside git."""
     for name, value in (("access_key_id", "team"), ("secret_access_key", "a secret")):
         shell(clone, "dvc", "remote", "modify", "--local", "team", name, value)
 
 
 @pytest.fixture
 def theirs(tmp_path: Path) -> Callable[[Path], Path]:
-    """Makes a colleague's clone: what is in git, and nothing in DVC's cache."""
+    """Makes a colleague's clone: the files in git, and an empty DVC cache."""
 
     def clone(mine: Path) -> Path:
         shell(tmp_path, "git", "clone", "-q", str(mine), "theirs")
@@ -123,7 +123,7 @@ def test_a_second_clone_pulls_from_s3_trains_nothing_and_doubles_nothing(
     publish(clone, team)
     assert len(runs(team)) == 1
     assert_in_store_once(clone, team.mlflow)
-    assert shell(clone, "git", "status", "--porcelain").stdout == "", "their clone is as it was"
+    assert shell(clone, "git", "status", "--porcelain").stdout == "", "their clone is unchanged"
 
 
 def test_one_promotes_and_a_colleague_rolls_back(mine: Path, theirs: Callable[[Path], Path], team: Team) -> None:
@@ -142,8 +142,8 @@ def test_one_promotes_and_a_colleague_rolls_back(mine: Path, theirs: Callable[[P
     clone = theirs(mine)
     shell(clone, "ferops", "rollback", **uri)
     assert aliases(team) == {"challenger": 2, "champion": 1, "previous": 2}
-    told = [(event["event"], event["version"]) for event in ledger.lines(clone / ledger.REGISTRY)]
-    assert told == [("registered", 1), ("promoted", 1), ("registered", 2), ("promoted", 2), ("rolled back", 1)]
+    events = [(event["event"], event["version"]) for event in ledger.lines(clone / ledger.REGISTRY)]
+    assert events == [("registered", 1), ("promoted", 1), ("registered", 2), ("promoted", 2), ("rolled back", 1)]
     shell(clone, "git", "commit", "-q", "-a", "-m", "rolled back")
     shell(mine, "git", "pull", "-q", "--ff-only", str(clone), "main")
     assert ledger.lines(mine / ledger.REGISTRY) == ledger.lines(clone / ledger.REGISTRY)
@@ -180,4 +180,4 @@ def test_a_server_that_lost_everything_is_restored_from_git_and_s3(
     assert aliases(team) == {"challenger": 1, "champion": 1}, said
     shell(mine, "dvc", "repro", **uri)
     assert_in_store_once(mine, team.mlflow)
-    assert shell(clone, "git", "status", "--porcelain").stdout == "", "what is in git knew it all"
+    assert shell(clone, "git", "status", "--porcelain").stdout == "", "git had all of it"

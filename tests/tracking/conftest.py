@@ -26,7 +26,7 @@ SERIES = ("loss", "accuracy", "binary_accuracy", "precision", "recall", "f1")
 
 
 class Pipeline:
-    """A folder as `dvc repro` leaves it before `publish`; methods are what further runs of stages would do."""
+    """A folder with the outputs of the stages before `publish`; methods write what further runs of stages would."""
 
     def __init__(self, root: Path) -> None:
         self.root = root
@@ -44,7 +44,7 @@ class Pipeline:
         self.evaluate(accuracy=0.6)
 
     def train(self, seed: int, epochs: int = 3) -> None:
-        """Other weights: core, training.json, history.csv and train's entry in dvc.lock."""
+        """Write other weights: core, training.json, history.csv and train's entry in dvc.lock."""
         core, digest = core_file(seed)
         self._write("models/core.keras", core)
         self.training = {
@@ -61,10 +61,10 @@ class Pipeline:
             writer = csv.DictWriter(stream, list(self.history[0]))
             writer.writeheader()
             writer.writerows(self.history)
-        self._lock()
+        self._write_dvc_lock()
 
     def evaluate(self, accuracy: float) -> None:
-        """Other predictions, and the figures that follow from them."""
+        """Write other predictions and their metrics."""
         scores = {
             "accuracy": accuracy, "binary_accuracy": 0.9, "loss": 1.0, "f1_macro": 0.5, "n": 21, "accuracy_tta": None,
             "accuracy_interval": [accuracy - 0.1, accuracy + 0.1],
@@ -75,14 +75,14 @@ class Pipeline:
         pd.concat([predictions(split, accuracy) for split in ("validation", "test")]).to_parquet(
             self.root / "predictions.parquet", index=False
         )
-        self._lock()
+        self._write_dvc_lock()
 
     def registry(self) -> list[dict[str, Any]]:
-        """Lines of reports/registry.jsonl."""
+        """Return the events of reports/registry.jsonl."""
         path = self.root / "reports/registry.jsonl"
         return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
 
-    def _lock(self) -> None:
+    def _write_dvc_lock(self) -> None:
         def outs(*names: str) -> list[dict[str, str]]:
             return [
                 {"path": name, "hash": "md5", "md5": hashlib.md5((self.root / name).read_bytes()).hexdigest()}
@@ -112,7 +112,7 @@ class Pipeline:
 
 
 def predictions(split: str, accuracy: float, images: int = 70) -> pd.DataFrame:
-    """A table as `evaluate` writes it: the first images of each class right, the last ones taken for the next class."""
+    """Make a table as `evaluate` writes it: the first images are right, the last ones get the next class."""
     labels = np.arange(images) % len(NAMES)
     right = np.arange(images) < round(accuracy * images)
     said = np.where(right, labels, (labels + 1) % len(NAMES))
@@ -133,14 +133,14 @@ def predictions(split: str, accuracy: float, images: int = 70) -> pd.DataFrame:
 
 
 def epoch_row(number: int) -> dict[str, float]:
-    """A row of history.csv; epochs end 100 seconds apart."""
+    """Make a row of history.csv; epochs end 100 seconds apart."""
     curves = {f"{split}/{name}": number / 10 + k / 100 for split in ("train", "val") for k, name in enumerate(SERIES)}
     return {"epoch": number, "time": STARTED + 100 * number + 0.25, **curves}
 
 
 @functools.cache
 def core_file(seed: int) -> tuple[bytes, str]:
-    """A .keras file and its weights' digest; made once, as the file carries a date: DVC brings back the same bytes."""
+    """Return a .keras file and the digest of its weights; saved once per seed, since the file contains a date."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "core.keras")
         core = make_core(seed)
@@ -150,7 +150,7 @@ def core_file(seed: int) -> tuple[bytes, str]:
 
 
 def make_core(seed: int) -> Any:
-    """A Keras core of one dense layer: filtered uint8 (N, 48, 48) -> (N, 7)."""
+    """Build a Keras core of one dense layer: filtered uint8 (N, 48, 48) -> (N, 7)."""
     import keras
 
     keras.utils.set_random_seed(seed)
@@ -169,7 +169,7 @@ def flushed(live: LiveRun) -> bool:
 
 @pytest.fixture(scope="session")
 def empty_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A database in which nothing was published; MLflow takes a second of processor time to make one."""
+    """An empty store, to be copied: MLflow takes a second of processor time to create one."""
     from ferops.tracking import store
 
     root = tmp_path_factory.mktemp("store")

@@ -1,4 +1,4 @@
-"""What makes a training the same training."""
+"""The identity of a training."""
 
 import copy
 import subprocess

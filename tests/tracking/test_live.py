@@ -1,4 +1,4 @@
-"""Live logging: it goes on where a killed training stopped, and never stands in the training's way."""
+"""Live logging: it resumes where a killed training stopped, and never delays the training."""
 
 import os
 import socket
@@ -26,7 +26,7 @@ def epoch(number: int, offset: float = 0.0) -> Epoch:
 
 
 def train(first: int, last: int, *, offset: float = 0.0, kill: bool = False) -> None:
-    """Epochs `first` to `last` of a training whose checkpoint holds the ones before."""
+    """Log epochs `first` to `last` of a training whose checkpoint has the epochs before."""
     live = LiveRun.open("key", FLAT, history=[tuple(epoch(n, offset)) for n in range(1, first)])
     for number in range(first, last + 1):
         live.log_epoch(*epoch(number, offset))
@@ -55,7 +55,7 @@ def test_epochs_carry_their_number_as_step_and_their_own_time():
     assert run.data.params == {key: str(value) for key, value in FLAT.items() if key != "evaluate.test"}
 
 
-def test_a_killed_training_goes_on_in_its_run_without_doubled_epochs():
+def test_a_killed_training_resumes_its_run_without_duplicate_epochs():
     train(1, 2, kill=True)
     assert runs()[0].info.status == "RUNNING"
 
@@ -66,7 +66,7 @@ def test_a_killed_training_goes_on_in_its_run_without_doubled_epochs():
     assert run.info.status == "FINISHED"
 
 
-def test_an_epoch_logged_but_not_saved_before_the_kill_is_not_doubled():
+def test_an_epoch_logged_but_not_saved_before_the_kill_is_not_logged_twice():
     train(1, 2, kill=True)
 
     train(2, 3, offset=0.0)
@@ -75,7 +75,7 @@ def test_an_epoch_logged_but_not_saved_before_the_kill_is_not_doubled():
     assert [step for step, _ in steps(run)] == [1, 2, 3]
 
 
-def test_epochs_that_never_arrived_before_the_kill_are_caught_up():
+def test_epochs_that_were_not_logged_before_the_kill_are_added():
     train(1, 1, kill=True)
 
     train(3, 3)
@@ -84,7 +84,7 @@ def test_epochs_that_never_arrived_before_the_kill_are_caught_up():
     assert [step for step, _ in steps(run)] == [1, 2, 3]
 
 
-def test_a_training_from_its_start_does_not_go_on_in_an_abandoned_run():
+def test_a_training_from_its_start_does_not_resume_an_abandoned_run():
     train(1, 3, kill=True)
 
     train(1, 2, offset=5000.0)
@@ -92,7 +92,7 @@ def test_a_training_from_its_start_does_not_go_on_in_an_abandoned_run():
     assert [run.info.status for run in runs()] == ["KILLED", "FINISHED"]
 
 
-def test_a_training_that_fails_is_shown_as_failed_and_goes_on_in_its_run_when_it_is_tried_again():
+def test_a_training_that_fails_is_shown_as_failed_and_resumes_its_run_when_it_is_tried_again():
     live = LiveRun.open("key", FLAT)
     live.log_epoch(*epoch(1))
     live.fail()
@@ -105,10 +105,10 @@ def test_a_training_that_fails_is_shown_as_failed_and_goes_on_in_its_run_when_it
     assert run.info.status == "FINISHED" and [step for step, _ in steps(run)] == [1, 2, 3]
 
 
-def test_a_training_that_ended_before_dvc_lock_knew_of_it_stays_one_run():
+def test_a_training_that_ended_before_dvc_lock_was_written_stays_one_run():
     train(1, 2)
 
-    train(3, 2)  # its checkpoint is at its end: nothing is left to train
+    train(3, 2)  # its checkpoint is complete: nothing is left to train
 
     (run,) = runs()
     assert [step for step, _ in steps(run)] == [1, 2]
@@ -170,7 +170,7 @@ def test_without_a_server_training_goes_on_with_one_line_of_warning(answers, mon
     assert told.startswith("warning: ") and told.count("\n") == 1 and "training goes on" in told
 
 
-def test_an_mlflow_that_breaks_in_the_middle_is_one_warning(monkeypatch, capsys):
+def test_an_error_of_mlflow_during_training_is_one_warning(monkeypatch, capsys):
     from mlflow import MlflowClient
 
     live = LiveRun.open("key", FLAT)
@@ -183,7 +183,7 @@ def test_an_mlflow_that_breaks_in_the_middle_is_one_warning(monkeypatch, capsys)
     assert warnings.count("\n") == 1 and "disk full" in warnings
 
 
-def test_an_attempt_is_known_by_the_times_of_its_epochs():
+def test_an_attempt_is_recognized_by_the_times_of_its_epochs():
     logged = {n: epoch(n).time for n in (1, 2)}
 
     assert same_attempt(logged, [epoch(1), epoch(2), epoch(3)])

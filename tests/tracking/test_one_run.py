@@ -1,4 +1,4 @@
-"""One run for one training, always: whatever brings its files back, and whatever was lost."""
+"""One run for one training: after experiments, in a second clone, and after a loss in the store."""
 
 import json
 import shutil
@@ -37,7 +37,7 @@ def children(run: Any) -> list[Any]:
 
 @pytest.fixture
 def experiment(monkeypatch: pytest.MonkeyPatch) -> Any:
-    """Go into a DVC experiment by its name, or out of any with None."""
+    """Enter a DVC experiment by its name, or leave it with None."""
 
     def enter(name: str | None) -> None:
         if name is None:
@@ -63,7 +63,7 @@ def test_an_experiment_that_trains_is_one_run_with_its_name(pipeline, experiment
     assert run.info.run_name == "low-rate"
 
 
-def test_an_applied_experiment_is_the_run_that_it_was(pipeline, experiment):
+def test_an_applied_experiment_keeps_its_run(pipeline, experiment):
     experiment("low-rate")
     publish()
     experiment(None)
@@ -92,7 +92,7 @@ def test_an_experiment_that_changes_only_the_evaluation_is_a_child_run(pipeline,
     assert training.data.metrics == before.data.metrics and training.data.tags == before.data.tags
 
 
-def test_another_evaluation_in_the_workspace_is_the_runs_own(pipeline, experiment):
+def test_another_evaluation_in_the_workspace_updates_the_run(pipeline, experiment):
     publish()
     pipeline.evaluate(accuracy=0.7)
 
@@ -102,7 +102,7 @@ def test_another_evaluation_in_the_workspace_is_the_runs_own(pipeline, experimen
     assert run.data.metrics["val/final/accuracy"] == 0.7
 
 
-def test_two_experiments_that_come_to_the_same_are_one_run_with_both_names(pipeline, experiment):
+def test_two_experiments_with_the_same_result_are_one_run_with_both_names(pipeline, experiment):
     for name in ("first", "second"):
         experiment(name)
         publish()
@@ -124,7 +124,7 @@ def test_a_second_clone_with_the_pulled_files_finds_the_run_in_the_same_store(pi
     assert len(store.connect().client.search_model_versions(f"name = '{store.MODEL}'")) == 1
 
 
-def test_a_run_deleted_by_hand_comes_back_as_itself(pipeline):
+def test_a_run_deleted_by_hand_is_restored(pipeline):
     publish()
     (run,) = runs()
     store.connect().client.delete_run(run.info.run_id)
@@ -173,7 +173,7 @@ def test_a_network_that_is_not_in_keras_is_a_run_and_never_a_version(pipeline, c
     assert "model" not in capsys.readouterr().out
 
 
-def test_what_was_not_committed_is_kept_with_the_run(pipeline):
+def test_uncommitted_changes_are_logged_with_the_run(pipeline):
     def git(*args: str) -> None:
         subprocess.run(["git", *args], cwd=pipeline.root, check=True, capture_output=True)
 

@@ -1,4 +1,4 @@
-"""`publish` over a real SQLite store: one run for one training, one version for one set of weights."""
+"""`publish` with a real SQLite store: one run for one training, one version for one set of weights."""
 
 import os
 import shutil
@@ -77,7 +77,7 @@ def epochs(pipeline: Any, first: int = 1, last: int = 3) -> list[Epoch]:
 
 
 def train_live(pipeline: Any, *, last: int = 3, finish: bool = True) -> None:
-    """What the train stage does while it trains; without `finish` it is killed."""
+    """Log a training as the train stage does; without `finish` it is killed."""
     live = LiveRun.open(pipeline.training["scratch_key"], params.flatten(params.load()))
     for epoch in epochs(pipeline, last=last):
         live.log_epoch(*epoch)
@@ -137,7 +137,7 @@ def test_the_second_publish_changes_nothing_and_does_not_load_keras(pipeline):
     assert len(all_versions()) == len(pipeline.registry()) == 1
 
 
-def test_a_deleted_store_comes_back_with_old_times_and_says_so(pipeline, monkeypatch):
+def test_a_deleted_store_is_rebuilt_with_old_times_and_the_run_says_so(pipeline, monkeypatch):
     train_live(pipeline)
     publish()
     (pipeline.root / "mlflow.db").unlink()
@@ -162,7 +162,7 @@ def test_a_deleted_store_comes_back_with_old_times_and_says_so(pipeline, monkeyp
     assert len(pipeline.registry()) == 1
 
 
-def test_a_run_logged_live_is_adopted_and_not_doubled(pipeline):
+def test_a_run_logged_live_is_adopted_and_not_duplicated(pipeline):
     train_live(pipeline)
 
     publish()
@@ -234,7 +234,7 @@ def test_new_weights_are_version_2_and_the_challenger(pipeline):
     assert pipeline.registry()[1]["weights_digest"] == pipeline.training["weights_digest"]
 
 
-def test_old_weights_that_come_back_do_not_take_the_challenger(pipeline):
+def test_weights_that_are_trained_again_are_not_set_as_challenger(pipeline):
     publish()
     pipeline.train(seed=1)
     publish()
@@ -245,7 +245,7 @@ def test_old_weights_that_come_back_do_not_take_the_challenger(pipeline):
     assert len(runs()) == len(all_versions()) == challenger() == 2
 
 
-def test_a_publish_cut_off_before_the_alias_is_finished_by_the_next(pipeline, monkeypatch):
+def test_a_publish_interrupted_before_the_alias_is_completed_by_the_next(pipeline, monkeypatch):
     from mlflow import MlflowClient
 
     def dies(*_: Any) -> None:

@@ -1,4 +1,4 @@
-"""Versions, aliases and their history, over a real SQLite store."""
+"""Versions, aliases, the lock and the ledger, with a real SQLite store."""
 
 import json
 import os
@@ -17,7 +17,7 @@ from ferops.tracking.registry import ledger, mutex, versions
 
 
 def made(number: int) -> Any:
-    """A version without a model: what aliases and events need of it."""
+    """Create a version without a model, for aliases and events."""
     client = store.connect().client
     if number == 1:
         client.create_registered_model(store.MODEL)
@@ -67,14 +67,14 @@ def test_a_promotion_that_was_overtaken_moves_nothing_and_says_so(three, pipelin
     assert ("promoted", 3) not in events(pipeline.root)
 
 
-def test_while_one_promotes_another_is_told_who_it_is(three):
+def test_a_second_promotion_at_the_same_time_names_the_process_of_the_first(three):
     me = f"process {os.getpid()} on {socket.gethostname()}"
     with mutex.lock(three, "promotion", "a promotion"), pytest.raises(versions.Overtaken, match=me):
         versions.promote(three, 1, instead_of=None, decision={})
     assert versions.aliases(three) == {}
 
 
-def test_a_promotion_killed_half_way_is_ended_by_the_next(three, pipeline):
+def test_a_promotion_that_was_killed_is_completed_by_the_next(three, pipeline):
     versions.promote(three, 1, instead_of=None, decision={})
     versions.promote(three, 2, instead_of=1, decision={})
     code = (
@@ -101,7 +101,7 @@ def test_a_promotion_killed_half_way_is_ended_by_the_next(three, pipeline):
     assert versions.rollback(three) == (2, 3)
 
 
-def test_a_damaged_ledger_is_found_before_an_alias_moves(three, pipeline):
+def test_a_damaged_ledger_is_an_error_before_an_alias_is_set(three, pipeline):
     path = pipeline.root / ledger.REGISTRY
     path.parent.mkdir(exist_ok=True)
     path.write_text("<<<<<<< HEAD\n")
@@ -217,8 +217,8 @@ def test_the_same_weights_from_another_training_are_the_same_version_reproduced(
 
     opened = store.connect()
     assert events(pipeline.root) == [("registered", 1), ("reproduced", 1)]
-    held = versions.scored_version(opened, "fer-vgg16/1")
-    assert held.training == pipeline.registry()[1]["training"] != pipeline.registry()[0]["training"]
+    scored = versions.scored_version(opened, "fer-vgg16/1")
+    assert scored.training == pipeline.registry()[1]["training"] != pipeline.registry()[0]["training"]
     assert len(opened.client.search_runs([opened.experiment_id])) == 2
 
 
@@ -239,7 +239,7 @@ def test_weights_that_the_ledger_knows_get_their_old_number_in_an_empty_store(pi
     assert ledger.history(version) == before[1:] and pipeline.registry() == before
 
 
-def test_a_training_that_the_ledger_has_told_of_is_not_told_again_by_an_empty_store(pipeline, monkeypatch):
+def test_a_training_that_the_ledger_has_is_no_new_event_in_an_empty_store(pipeline, monkeypatch):
     from ferops.stages.publish import main
 
     main()
@@ -298,16 +298,16 @@ def test_weights_that_another_clone_had_registered_are_reproduced(pipeline):
     ]  # fmt: skip
 
 
-def test_a_held_version_has_its_figures_and_its_predictions(pipeline):
+def test_a_scored_version_has_its_metrics_and_its_predictions(pipeline):
     from ferops.stages.publish import main
 
     main()
 
-    held = versions.scored_version(store.connect(), "fer-vgg16@challenger")
+    scored = versions.scored_version(store.connect(), "fer-vgg16@challenger")
 
-    assert (held.version, held.weights_digest) == (1, pipeline.training["weights_digest"])
-    assert held.aliases == ("challenger",) and held.metrics["val/accuracy"] == 0.6
-    assert len(held.predictions) == 140 and set(held.predictions["split"]) == {"validation", "test"}
+    assert (scored.version, scored.weights_digest) == (1, pipeline.training["weights_digest"])
+    assert scored.aliases == ("challenger",) and scored.metrics["val/accuracy"] == 0.6
+    assert len(scored.predictions) == 140 and set(scored.predictions["split"]) == {"validation", "test"}
 
 
 def test_events_that_the_file_lacks_come_from_the_store_in_order_and_once(three, pipeline):

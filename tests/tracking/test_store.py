@@ -1,4 +1,4 @@
-"""Where the store is."""
+"""The address of the store, and how it is opened and created."""
 
 import subprocess
 import sys
@@ -67,25 +67,25 @@ def test_opening_a_new_store_prints_nothing(pipeline, capfd):
     assert capfd.readouterr() == ("", "")
 
 
-def test_a_process_killed_while_it_makes_the_store_does_not_spoil_it(pipeline):
+def test_a_process_killed_while_it_creates_the_store_leaves_no_partial_store(pipeline):
     (pipeline.root / "mlflow.db").unlink()
     maker = subprocess.Popen([sys.executable, "-c", "from ferops.tracking import store; store.connect()"])
     deadline = time.monotonic() + 60
 
-    def is_half_made() -> bool:
+    def is_partial() -> bool:
         files = [file for file in pipeline.root.glob("mlflow.db*") if not file.name.endswith("-journal")]
         return any(file.stat().st_size > 100_000 for file in files)
 
-    while not is_half_made():
+    while not is_partial():
         assert time.monotonic() < deadline and maker.poll() is None
     maker.kill()
     maker.wait()
 
-    assert not (pipeline.root / "mlflow.db").exists()  # half made, MLflow could neither use nor mend it
+    assert not (pipeline.root / "mlflow.db").exists()  # incomplete, MLflow could neither use nor repair it
     assert store.connect().experiment_id
 
 
-def test_an_experiment_deleted_in_the_ui_is_taken_up_again():
+def test_an_experiment_deleted_in_the_ui_is_restored():
     opened = store.connect()
     opened.client.delete_experiment(opened.experiment_id)
 

@@ -14,7 +14,7 @@ SETTINGS = {"method": "grid", "trials": 2, "train.learning_rate": [0.0001, 0.000
 
 @pytest.fixture
 def trial(monkeypatch: pytest.MonkeyPatch) -> Any:
-    """Go into a trial of a sweep, as the stages of it are run."""
+    """Set the environment in which the stages of a sweep's trial run."""
 
     def enter(name: str | None, run_id: str | None) -> None:
         for variable, value in (("DVC_EXP_NAME", name), (describe.SWEEP_RUN, run_id)):
@@ -46,7 +46,7 @@ def children(run_id: str) -> list[Any]:
     return [run for run in runs() if run.data.tags.get("mlflow.parentRunId") == run_id]
 
 
-def test_the_same_sweep_goes_on_in_its_run_and_another_has_its_own(pipeline: Pipeline) -> None:
+def test_the_same_sweep_reopens_its_run_and_another_gets_its_own(pipeline: Pipeline) -> None:
     first = sweep_runs.begin("fine", "key-1", SETTINGS, "flows/sweep.py")
     assert sweep_runs.begin("fine", "key-1", SETTINGS, "flows/sweep.py") == first
     assert sweep_runs.begin("fine", "key-2", SETTINGS, "flows/sweep.py").run_id != first.run_id
@@ -57,30 +57,32 @@ def test_the_same_sweep_goes_on_in_its_run_and_another_has_its_own(pipeline: Pip
     assert first.run_id in first.page
 
 
-def test_it_ends_with_its_files_and_the_best_and_a_second_end_replaces_them(pipeline: Pipeline, tmp_path: Path) -> None:
-    begun = sweep_runs.begin("fine", "key-1", SETTINGS, "flows/sweep.py")
+def test_a_sweep_ends_with_its_files_and_best_accuracy_and_a_second_end_replaces_them(
+    pipeline: Pipeline, tmp_path: Path
+) -> None:
+    sweep = sweep_runs.begin("fine", "key-1", SETTINGS, "flows/sweep.py")
     table = tmp_path / "sweep.csv"
     table.write_text("old")
-    sweep_runs.end(begun.run_id, [table], "none", None, 2)
-    assert run_of(begun.run_id).info.status == "FAILED"
+    sweep_runs.end(sweep.run_id, [table], "none", None, 2)
+    assert run_of(sweep.run_id).info.status == "FAILED"
 
     sweep_runs.begin("fine", "key-1", SETTINGS, "flows/sweep.py")
     table.write_text("new")
-    sweep_runs.end(begun.run_id, [table], "| best |", 0.7, 1)
-    run = run_of(begun.run_id)
+    sweep_runs.end(sweep.run_id, [table], "| best |", 0.7, 1)
+    run = run_of(sweep.run_id)
     assert run.info.status == "FINISHED"
     assert run.data.metrics == {"sweep/val/accuracy": 0.7, "sweep/failed": 1.0}
     assert run.data.tags["mlflow.note.content"] == "| best |"
-    assert Path(store.connect().client.download_artifacts(begun.run_id, "sweep.csv")).read_text() == "new"
+    assert Path(store.connect().client.download_artifacts(sweep.run_id, "sweep.csv")).read_text() == "new"
 
 
-def test_what_trains_in_a_trial_is_a_child_of_the_sweep_from_its_first_epoch(pipeline: Pipeline, trial: Any) -> None:
-    begun = sweep_runs.begin("fine", "key-1", SETTINGS, "flows/sweep.py")
-    trial("fine-1", begun.run_id)
+def test_a_training_in_a_trial_is_a_child_of_the_sweep_from_its_first_epoch(pipeline: Pipeline, trial: Any) -> None:
+    sweep = sweep_runs.begin("fine", "key-1", SETTINGS, "flows/sweep.py")
+    trial("fine-1", sweep.run_id)
     live = LiveRun.open("a key", params.flatten(params.load()))
     live.log_epoch(1, {"val/loss": 1.0}, 1.0)
     assert flushed(live)
-    assert [run.info.run_name for run in children(begun.run_id)] == ["fine-1"]
+    assert [run.info.run_name for run in children(sweep.run_id)] == ["fine-1"]
     live.finish("digest")
 
 
@@ -88,12 +90,12 @@ def test_a_trial_whose_network_was_trained_already_is_a_child_of_the_sweep_with_
     pipeline: Pipeline, trial: Any
 ) -> None:
     publish()
-    begun = sweep_runs.begin("fine", "key-1", SETTINGS, "flows/sweep.py")
-    trial("fine-1", begun.run_id)
+    sweep = sweep_runs.begin("fine", "key-1", SETTINGS, "flows/sweep.py")
+    trial("fine-1", sweep.run_id)
     pipeline.evaluate(accuracy=0.4)
     publish()
     publish()
-    (child,) = children(begun.run_id)
+    (child,) = children(sweep.run_id)
     assert child.info.run_name == "fine-1"
     assert child.data.params["train.learning_rate"] == "0.0001"
     assert child.data.params["evaluate.calibration_bins"] == "15"
@@ -103,7 +105,9 @@ def test_a_trial_whose_network_was_trained_already_is_a_child_of_the_sweep_with_
     assert "mlflow.parentRunId" not in baseline.data.tags
 
 
-def test_a_run_stays_where_it_was_made_and_answers_to_both_names(pipeline: Pipeline, trial: Any) -> None:
+def test_a_run_that_two_sweeps_share_stays_a_child_of_the_first_and_has_both_names(
+    pipeline: Pipeline, trial: Any
+) -> None:
     first = sweep_runs.begin("fine", "key-1", SETTINGS, "flows/sweep.py")
     trial("fine-1", first.run_id)
     publish()

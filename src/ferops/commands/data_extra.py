@@ -27,7 +27,7 @@ def add(path: Path, console: Console) -> None:
         console: where the counts and the next command are shown.
 
     Raises:
-        UnknownLayout, BadFile: the data are bad.
+        UnknownLayout, BadFile, BadImage: the data are bad.
         NotTaken: the disk is full, or `dvc add` failed.
     """
     with console.status("reading"):

@@ -22,7 +22,6 @@ from ferops.machine import git
 
 RAW: Final = Path("data/raw")
 SAMPLE: Final = Path("data/sample/fer2013.csv")
-_PARAMS: Final = Path("params.yaml")
 
 
 class MissingClass(FeropsError):
@@ -53,7 +52,6 @@ def use(path: Path, recipe: str | None, console: Console) -> None:
         NotTaken: the copy or `dvc add` failed.
     """
     overrides = parameters.load_recipe(recipe) if recipe else {}
-    parameters.load()
     _merged(overrides)  # what is wrong with the recipe is known before the data are read
     path = Path(path)
     faces = read(path, console)
@@ -86,13 +84,9 @@ def use(path: Path, recipe: str | None, console: Console) -> None:
 
 
 def _merged(overrides: dict[str, Any]) -> parameters.Params:
-    """Return the parameters that params.yaml would have, and leave it alone."""
-    with tempfile.TemporaryDirectory() as scratch:
-        draft = shutil.copy(_PARAMS, Path(scratch))
-        try:
-            return parameters.merge(overrides, Path(draft))
-        except parameters.BadParams as error:
-            raise parameters.BadParams(str(error).replace(str(draft), str(_PARAMS))) from None
+    """Return the parameters that params.yaml would have."""
+    values = parameters.load().model_dump(by_alias=True)
+    return parameters.merged(values, overrides, "params.yaml with the changes asked for")
 
 
 def _target(path: Path) -> Path:

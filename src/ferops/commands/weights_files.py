@@ -35,8 +35,8 @@ def fold(model: Path, out: Path, console: Console) -> None:
     """
     _check_names(model, out, ".weights.h5")
     with quiet_imports():
-        from ferops.model import folding
-    base = folding.fold(_load(model))
+        from ferops.model import conversion
+    base = conversion.fold(_load(model))
     written = _write(out, lambda path: base.save_weights(path, overwrite=True))
     console.print(
         f"written   {written}\n"
@@ -59,11 +59,11 @@ def shrink(model: Path, out: Path, console: Console) -> None:
     """
     _check_names(model, out, ".keras")
     with quiet_imports():
-        from ferops.model import shrinking, weights
+        from ferops.model import conversion, weights
     before = _load(model)
-    written = _write(out, lambda path: shrinking.shrink(before, path))
+    written = _write(out, lambda path: conversion.shrink(model, path))
     after = _load(out)
-    change = shrinking.greatest_change(before, after)
+    change = conversion.greatest_change(before, after)
     console.print(
         f"written   {written}\n"
         f"weights   {weights.digest(before)} before\n"

@@ -1,1 +1,4 @@
-"""FER2013 and its stand-in as pure arrays and files: readers, cleaning, splits, filters, augmentation."""
+"""The data: readers, the synthetic sample, and the pipeline's steps on arrays.
+
+Imports only labels, params, errors and machine.
+"""

@@ -1,4 +1,4 @@
-"""The paper's five augmentations as one warp, two more of light and cover, and how many copies each class gets."""
+"""Augmentation: the paper's five as one warp, brightness, random erasing, and the number of copies of each class."""
 
 import cv2
 import numpy as np
@@ -11,12 +11,12 @@ from ferops.params import Warp
 def warp(images: NDArray[np.uint8], settings: Warp, rng: np.random.Generator) -> NDArray[np.uint8]:
     """Shift, rotate, zoom and flip each image by one composed affine map.
 
-    One interpolation instead of five keeps the copy as sharp as it can be; the border repeats outwards, as in the
-    ImageDataGenerator that the paper's settings are named after.
+    One interpolation instead of five keeps the copy sharp; the border is replicated, as in the ImageDataGenerator that
+    the paper's settings are named after.
 
     Args:
         images: uint8 (N, H, W).
-        settings: amounts; each image draws its own, uniformly, either way.
+        settings: largest amounts; each image's are drawn uniformly, either way.
         rng: the only source of randomness.
 
     Returns:
@@ -42,15 +42,15 @@ def warp(images: NDArray[np.uint8], settings: Warp, rng: np.random.Generator) ->
 
 
 def brighten(images: NDArray[np.uint8], amount: float, rng: np.random.Generator) -> NDArray[np.uint8]:
-    """Change contrast and brightness of each image by a factor and an offset of its own, uniformly, either way.
+    """Change contrast and brightness of each image by a random factor and offset, uniform, either way.
 
     Args:
         images: uint8 (N, H, W).
-        amount: largest change, of 1 for the factor, of the 255 grey levels for the offset.
+        amount: largest change, of 1 for the factor, of the 255 gray levels for the offset.
         rng: the only source of randomness.
 
     Returns:
-        uint8 (N, H, W), a new array; what leaves the range stays at its end.
+        uint8 (N, H, W), a new array, clipped to the range.
     """
     contrast, offset = rng.uniform(-amount, amount, (2, len(images), 1, 1)).astype(np.float32)
     middle = images.mean(axis=(1, 2), keepdims=True, dtype=np.float32)
@@ -59,11 +59,11 @@ def brighten(images: NDArray[np.uint8], amount: float, rng: np.random.Generator)
 
 
 def erase(images: NDArray[np.uint8], share: float, rng: np.random.Generator) -> NDArray[np.uint8]:
-    """Cover a rectangle of some images with noise (random erasing: Zhong et al. 2020, with its sizes and sides).
+    """Erase a random rectangle of some images with noise (random erasing: Zhong et al. 2020, its areas and ratios).
 
     Args:
         images: uint8 (N, H, W).
-        share: of the images that are covered.
+        share: of the images that lose a rectangle.
         rng: the only source of randomness.
 
     Returns:
@@ -80,9 +80,9 @@ def erase(images: NDArray[np.uint8], share: float, rng: np.random.Generator) -> 
 
 
 def copies_needed(counts: NDArray[np.int64], min_share: float) -> NDArray[np.int64]:
-    """How many augmented copies lift every class to a share of the whole, and no more.
+    """Compute how many augmented copies raise every class to a share of the whole, and no further.
 
-    Raising one class lowers the share of the others, so classes join until nobody is under the share; the raised
+    Raising one class lowers the share of the others, so classes are added until none is under the share; the raised
     ones then have it exactly (rounded up).
 
     Args:
@@ -107,7 +107,7 @@ def copies_needed(counts: NDArray[np.int64], min_share: float) -> NDArray[np.int
 
 
 def plan(labels: NDArray[np.int64], min_share: float, rng: np.random.Generator) -> NDArray[np.int64]:
-    """Choose the originals of the augmented images: within a class as evenly as it goes.
+    """Choose the originals of the augmented images, as evenly within a class as possible.
 
     Args:
         labels: of the training images, int64 (N,).

@@ -1,29 +1,31 @@
-"""Blank and duplicate images. Nothing here reads a label, so test images may be read too."""
+"""Blank and duplicate images, exact and near. No label is read, so that test images may be included."""
 
 from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
 
 Images = NDArray[np.uint8]
 
 _CHUNK: Final = 1_000
 _BLOCKS: Final = 4
-"""Blocks along a side of the coarse image that repeats are first looked for in."""
+"""Blocks along a side of the coarse image in which duplicates are searched first."""
 _ROWS: Final = 512
-"""Images compared with all of like means at once; bounds the memory to 512 rows of distances."""
+"""Images that are compared at once with all of similar means: bounds the memory to 512 rows of distances."""
 _SLACK: Final = 1 + 1e-9
-"""Keeps a pair that lies exactly on the bound inside it."""
+"""Keeps a pair whose distance equals the bound within it."""
 
 
 def statistics(images: Images) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Mean and standard deviation of every image's pixels.
+    """Compute mean and standard deviation of every image's pixels.
 
     Args:
         images: uint8 (N, H, W).
 
     Returns:
-        Two float64 (N,), in grey levels; from whole-number sums, so the same on every machine.
+        Two float64 (N,), in gray levels; from integer sums, so the same on every machine.
     """
     size = images[0].size if len(images) else 1
     sums, squares = np.zeros(len(images), np.int64), np.zeros(len(images), np.int64)
@@ -35,7 +37,7 @@ def statistics(images: Images) -> tuple[NDArray[np.float64], NDArray[np.float64]
 
 
 def blanks(images: Images, std: float) -> NDArray[np.bool_]:
-    """Which images are blank: their pixels' standard deviation is below `std` grey levels.
+    """Find blank images: the standard deviation of their pixels is below `std` gray levels.
 
     Returns:
         bool (N,).
@@ -44,72 +46,61 @@ def blanks(images: Images, std: float) -> NDArray[np.bool_]:
 
 
 def duplicate_groups(images: Images, rms: float, ignore: NDArray[np.bool_] | None = None) -> NDArray[np.int64]:
-    """Which images repeat one another: all that a chain of near pairs connects are one group.
+    """Group exact and near duplicates: images that are connected by a chain of near pairs are one group.
 
     Args:
         images: uint8 (N, 48, 48).
-        rms: two images are a near pair where the root of their mean squared difference is at most this many grey
-            levels; 0 finds exact repeats only.
-        ignore: bool (N,), images that are in no group (blank ones are all alike).
+        rms: two images are a near pair where the root of their mean squared difference is at most this many gray
+            levels; 0 finds exact duplicates only.
+        ignore: bool (N,), images that belong to no group (blank ones, which are all alike).
 
     Returns:
-        int64 (N,): the index of the first image of the image's group (the first's is its own), -1 where no other
+        int64 (N,): the index of the first image of the image's group, also for that first image; -1 where no other
         image is near. No near pair is missed.
     """
-    groups = np.arange(len(images))
     seen = np.arange(len(images)) if ignore is None else np.flatnonzero(~ignore)
-
-    def first_of(image: int) -> int:
-        while groups[image] != image:
-            groups[image] = groups[groups[image]]
-            image = int(groups[image])
-        return image
-
-    for one, other in seen[_near_pairs(images if ignore is None else images[seen], rms)]:
-        low, high = sorted((first_of(one), first_of(other)))
-        groups[high] = low
-    groups = np.array([first_of(image) for image in range(len(images))], np.int64)
-    alone = np.bincount(groups, minlength=len(images))[groups] == 1
-    return np.where(alone, -1, groups)
+    one, other = seen[_near_pairs(images if ignore is None else images[seen], rms)].T
+    pairs = coo_array((np.ones(len(one)), (one, other)), shape=(len(images), len(images)))
+    _, component = connected_components(pairs, directed=False)
+    _, first, sizes = np.unique(component, return_index=True, return_counts=True)
+    return np.where(sizes[component] == 1, -1, first[component])
 
 
 def drop_duplicates(groups: NDArray[np.int64], splits: NDArray[np.str_], policy: str) -> NDArray[np.bool_]:
-    """Which images stay.
+    """Apply the policy of duplicates.
 
     Args:
-        groups: int64 (N,), as `repeat_groups` gives them.
+        groups: int64 (N,), from `duplicate_groups`.
         splits: str (N,), `train`, `validation` or `test`.
-        policy: `keep`: all. `drop_in_training`: a training image goes where its group has a member in validation or
-            test, or an earlier one in training. `drop`: one member of a group stays, the first of test, else of
-            validation, else of train.
+        policy: `keep`: all stay. `drop_in_training`: a training image is dropped where its group has a member in
+            validation or test, or an earlier one in training. `drop`: one member of a group stays, the first of test,
+            else of validation, else of train.
 
     Returns:
-        bool (N,).
+        bool (N,), true for images that stay.
     """
-    keep = np.ones(len(groups), np.bool_)
     if policy == "keep":
-        return keep
-    best = {"test": 0, "validation": 1, "train": 2}
-    stays: dict[int, int] = {}
-    members = np.flatnonzero(groups >= 0)
-    for image in sorted(members, key=lambda image: (best[str(splits[image])], image)):
-        stays.setdefault(int(groups[image]), int(image))
-    keep[members] = np.isin(members, list(stays.values()))
-    return keep if policy == "drop" else keep | (splits != "train")
+        return np.ones(len(groups), np.bool_)
+    rank = np.select([splits == "test", splits == "validation"], [0, 1], default=2)
+    order = np.argsort(rank, kind="stable")
+    _, first = np.unique(groups[order], return_index=True)
+    stays = groups < 0
+    stays[order[first]] = True
+    return stays if policy == "drop" else stays | (splits != "train")
 
 
 def _near_pairs(images: Images, rms: float) -> NDArray[np.int64]:
-    """Every pair of images at most `rms` grey levels apart, int64 (pairs, 2).
+    """Find every pair of images at most `rms` gray levels apart, int64 (pairs, 2).
 
-    The mean of squares is never below the square of the mean (Jensen), so images that are near are as near in the
-    means of any blocks. Images are therefore sorted by their mean, compared with those of like means by the sums of
-    4 x 4 blocks, and only what is near in these is compared pixel by pixel. All in whole numbers, so exact.
+    The mean of squares is never below the square of the mean (Jensen), so near images are at least as near in the
+    means of any blocks. Images are therefore sorted by their mean, compared with those of similar means by the sums of
+    4 x 4 blocks, and only pairs that are near in these are compared pixel by pixel. All in integers, so exact.
     """
     count, side = len(images), images.shape[-1]
     step = side // _BLOCKS
     blocks = images.reshape(count, _BLOCKS, step, _BLOCKS, step).sum(axis=(2, 4), dtype=np.int64).reshape(count, -1)
     order = np.argsort(blocks.sum(axis=1), kind="stable")
-    # float64 holds these whole numbers exactly and, unlike int64, is multiplied by BLAS.
+    # float64 holds these integers exactly and, unlike int64, is multiplied by BLAS
     coarse = blocks[order].astype(np.float64)
     total, square = coarse.sum(axis=1), (coarse * coarse).sum(axis=1)
     bound = (rms * step * step) ** 2 * _BLOCKS * _BLOCKS * _SLACK
@@ -127,7 +118,7 @@ def _near_pairs(images: Images, rms: float) -> NDArray[np.int64]:
 
 
 def _verified(images: Images, pairs: NDArray[np.int64], rms: float) -> NDArray[np.int64]:
-    """The pairs that are near pixel by pixel."""
+    """Select the pairs that are near pixel by pixel."""
     flat = images.reshape(len(images), -1)
     bound = rms * rms * flat.shape[1] * _SLACK
     near = np.zeros(len(pairs), np.bool_)

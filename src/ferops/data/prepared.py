@@ -1,6 +1,6 @@
-"""A folder of images with their manifest and report: the one place that knows the files of data/prepared.
+"""Folders of images with manifest and report: data/prepared, data/augmented and the test sets below data/extra.
 
-data/augmented is such a folder too. The files carry no time and no path, so the same content is the same bytes.
+The files contain no time and no path, so that equal content is equal bytes.
 """
 
 import json
@@ -22,17 +22,17 @@ REPORT: Final = "report.json"
 
 
 class BadPrepared(FeropsError):
-    """A folder lacks one of its three files, or they do not belong together."""
+    """A folder lacks one of its three files, or they do not match."""
 
 
 @dataclass(frozen=True)
 class Prepared:
-    """Images, one manifest row an image in the same order, and the report of how they came about.
+    """Images, a manifest with a row for each image in the same order, and the report of the stage that wrote them.
 
     Attributes:
         images: uint8 (N, 48, 48), memory-mapped and read-only where loaded.
-        manifest: N rows; has at least `id`, `split` and `label`, and the rows of a split lie together.
-        report: what report.json says.
+        manifest: N rows; has at least `id`, `split` and `label`, and the rows of a split are contiguous.
+        report: content of report.json.
     """
 
     images: NDArray[np.uint8]
@@ -40,7 +40,7 @@ class Prepared:
     report: dict[str, Any]
 
     def rows(self, name: str) -> slice:
-        """Where a split lies; empty where there is none of it."""
+        """Return the rows of a split; empty where it has none."""
         found = np.flatnonzero(self.manifest["split"].to_numpy() == name)
         if len(found) == 0:
             return slice(0, 0)
@@ -49,18 +49,18 @@ class Prepared:
         return slice(int(found[0]), int(found[-1]) + 1)
 
     def split(self, name: str) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
-        """A view of the split's images, uint8 (n, 48, 48), and their labels, int64 (n,)."""
+        """Return a view of a split's images, uint8 (n, 48, 48), and their labels, int64 (n,)."""
         rows = self.rows(name)
         return self.images[rows], self.manifest["label"].to_numpy(np.int64)[rows]
 
 
 def save(folder: Path, images: NDArray[np.uint8], manifest: pd.DataFrame, report: dict[str, Any]) -> None:
-    """Write a folder anew; it appears under its name only when it is complete.
+    """Write a folder atomically, in place of the old one.
 
     Raises:
         BadPrepared: images and manifest differ in length, or an image is not uint8 48 x 48.
     """
-    _belong_together(folder, images, manifest)
+    _check_match(folder, images, manifest)
     with replacing(folder) as scratch:
         scratch.mkdir()
         np.save(scratch / IMAGES, images)
@@ -69,7 +69,7 @@ def save(folder: Path, images: NDArray[np.uint8], manifest: pd.DataFrame, report
 
 
 def load(folder: Path) -> Prepared:
-    """Open a folder; the images stay on disk until they are touched.
+    """Open a folder; the images are memory-mapped.
 
     Raises:
         BadPrepared: a file is missing or not what `save` writes.
@@ -82,11 +82,11 @@ def load(folder: Path) -> Prepared:
         raise BadPrepared(f"{error.filename} is missing; `dvc repro` writes it") from None
     except (OSError, ValueError) as error:
         raise BadPrepared(f"{folder}: not what ferops writes: {' '.join(str(error).split())}") from None
-    _belong_together(folder, images, manifest)
+    _check_match(folder, images, manifest)
     return Prepared(images, manifest, report)
 
 
-def _belong_together(folder: Path, images: NDArray[np.uint8], manifest: pd.DataFrame) -> None:
+def _check_match(folder: Path, images: NDArray[np.uint8], manifest: pd.DataFrame) -> None:
     if images.dtype != np.uint8 or images.shape != (len(manifest), SIDE, SIDE):
         raise BadPrepared(
             f"{folder}: images are {images.dtype} {images.shape}; "

@@ -1,6 +1,6 @@
-"""Which image trains, which chooses, which tests: the three ways that FER2013 is divided (DESIGN section 3)."""
+"""Splits of FER2013: official (Kaggle's Usage), random (70/30) and folders (train / merged test)."""
 
-from typing import Final, NamedTuple
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -8,38 +8,32 @@ from numpy.typing import NDArray
 from ferops.errors import FeropsError
 from ferops.labels import MERGED, NAMES, SPLITS, UNSPLIT, USAGES
 
+_TEST_SHARE: Final = {"official": 0.1, "random": 0.3}
+"""Share of test where ferops cuts it; for `official`, in a copy without a split, which becomes 80/10/10."""
 
-class _Shares(NamedTuple):
-    """Of test in the whole, and of validation in the rest."""
-
-    test: float
-    validation: float
-
-
-_SHARES: Final = _Shares(0.3, 0.1)
-_UNSPLIT_SHARES: Final = _Shares(0.1, 1 / 9)
-"""80/10/10, where the copy has no split."""
-
+_VALIDATION_SHARE: Final = {"official": 1 / 9, "random": 0.1, "folders": 0.1}
+"""Share of validation in the images that are not test."""
 
 _NOT_TOLD: Final = {MERGED: "PublicTest or PrivateTest", UNSPLIT: "without a split"}
 
 
 class MissingSplit(FeropsError):
-    """The data have no image for one of train, validation and test under the division asked for."""
+    """The data have no image for train, validation or test under the chosen division."""
 
 
 def assign(
     usages: NDArray[np.str_], labels: NDArray[np.int64], groups: NDArray[np.int64], how: str, seed: int
 ) -> NDArray[np.str_]:
-    """The split of every image.
+    """Assign a split to every image.
 
     Args:
         usages: str (N,), as in `Faces`.
         labels: int64 (N,), codes 0-6.
-        groups: int64 (N,), images of one number (0 or more) are kept together where ferops cuts; -1 is on its own.
+        groups: int64 (N,), duplicates have the same number (0 or more) and are kept together where ferops cuts; -1
+            for an image without a duplicate.
         how: `official`: Kaggle's Usage; where the copy has no split, 10% test and 10% validation. `random`: 30% test,
             10% of the rest validation. `folders`: PublicTest and PrivateTest together are test, 10% of Training is
-            validation. What ferops cuts has the same share of every class.
+            validation. A cut by ferops is stratified: the same share of every class.
         seed: of the cuts.
 
     Returns:
@@ -53,21 +47,20 @@ def assign(
         splits = np.array([USAGES.get(usage, "") for usage in usages], np.str_)
     else:
         generator = np.random.default_rng(seed)
-        shares = _UNSPLIT_SHARES if how == "official" else _SHARES
         if how == "folders":
             test = (usages != "Training") & (usages != UNSPLIT)
         else:
-            test = _cut(labels, groups, shares.test, generator)
+            test = _cut(labels, groups, _TEST_SHARE[how], generator)
         rest = np.flatnonzero(~test)
-        chosen = _cut(labels[rest], groups[rest], shares.validation, generator)
+        chosen = _cut(labels[rest], groups[rest], _VALIDATION_SHARE[how], generator)
         splits = np.where(test, "test", "train").astype("<U10")
         splits[rest[chosen]] = "validation"
 
     missing = [split for split in SPLITS if split not in splits]
     if missing:
         raise MissingSplit(
-            f"data.split is {how}: no image for {' and '.join(missing)} (found: {in_words(usages)})"
-            + ("" if how == "random" else f"; data.split: {_way_out(usages)} in params.yaml cuts them anew")
+            f"data.split is {how}: no image for {' and '.join(missing)} (found: {_usage_counts(usages)})"
+            + ("" if how == "random" else f"; data.split: {_possible_split(usages)} in params.yaml cuts them anew")
         )
     return splits
 
@@ -77,24 +70,24 @@ def class_counts(labels: NDArray[np.int64], splits: NDArray[np.str_]) -> dict[st
     return {name: np.bincount(labels[splits == name], minlength=len(NAMES)).tolist() for name in SPLITS}
 
 
-def in_words(usages: NDArray[np.str_]) -> str:
-    """How many images of each Usage there are."""
+def _usage_counts(usages: NDArray[np.str_]) -> str:
+    """Describe how many images of each Usage there are."""
     counts = {usage: f"{np.count_nonzero(usages == usage):,}" for usage in (*USAGES, MERGED, UNSPLIT)}
-    told = [f"{usage} {counts[usage]}" for usage in USAGES]
-    told += [f"{words} {counts[usage]}" for usage, words in _NOT_TOLD.items() if counts[usage] != "0"]
-    return ", ".join(told)
+    known = [f"{usage} {counts[usage]}" for usage in USAGES]
+    other = [f"{title} {counts[usage]}" for usage, title in _NOT_TOLD.items() if counts[usage] != "0"]
+    return ", ".join(known + other)
 
 
-def _way_out(usages: NDArray[np.str_]) -> str:
+def _possible_split(usages: NDArray[np.str_]) -> str:
     return "folders" if MERGED in usages and "Training" in usages else "random"
 
 
 def _cut(
     labels: NDArray[np.int64], groups: NDArray[np.int64], share: float, generator: np.random.Generator
 ) -> NDArray[np.bool_]:
-    """A stratified draw of about `share` of the images in which no group is torn, bool (N,).
+    """Draw about `share` of the images, stratified, without tearing a group of duplicates apart; bool (N,).
 
-    Each class is drawn from on its own, a group counting as its first image's class, until the share is reached.
+    Each class is drawn from on its own until the share is reached; a group counts as its first image's class.
     """
     owner = np.where(groups < 0, groups.max(initial=0) + 1 + np.arange(len(groups)), groups)
     _, first, unit, sizes = np.unique(owner, return_index=True, return_inverse=True, return_counts=True)

@@ -8,16 +8,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 SHIFT: Final = 4
-"""Pixels by which the four crops of the corners lie away from the centre."""
+"""Shift of the four corner crops from the centre, in pixels."""
 
 
 def views(images: NDArray[np.uint8], how: str) -> Iterator[NDArray[np.uint8]]:
-    """Views of images uint8 (N, H, W), each of that shape; the first are the images themselves.
+    """Yield views of images, each uint8 (N, H, W); the first are the images themselves.
 
     Args:
-        images: as they are.
+        images: uint8 (N, H, W).
         how: `mirror`: an image and its mirror image. `crops`: the centre and four crops that are shifted towards the
-            corners, the border repeated, each with its mirror image: ten views.
+            corners, the border replicated, each with its mirror image: ten views.
     """
     height, width = images.shape[1:]
     corners = product((-SHIFT, SHIFT), repeat=2) if how == "crops" else ()

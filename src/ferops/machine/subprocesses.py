@@ -40,8 +40,8 @@ def run(module: str, *arguments: str, folder: Path, environment: Mapping[str, st
     command = [sys.executable, "-m", "ferops.machine.guard", str(os.getpid()), module, *arguments]
     path = os.pathsep.join([_SOURCES, environment.get("PYTHONPATH", "")])
     with subprocess.Popen(
-        command, cwd=folder, env={**environment, "PYTHONPATH": path, "PYTHONUNBUFFERED": "1"}, text=True, errors="replace",
-        stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+        command, cwd=folder, env={**environment, "PYTHONPATH": path, "PYTHONUNBUFFERED": "1"},
+        stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace",
     ) as process:  # fmt: skip
         try:
             for line in process.stdout or ():

@@ -1,1 +1,1 @@
-"""The network, its training and its metrics: pure Keras and scikit-learn."""
+"""Networks, their training and their metrics: arrays in, arrays out, with Keras and scikit-learn alone."""

@@ -4,7 +4,8 @@ import hashlib
 import json
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -13,59 +14,48 @@ from typing import Any, Final
 import keras
 import numpy as np
 from keras import ops
+from numpy.typing import NDArray
 
 from ferops.errors import FeropsError
 from ferops.labels import NAMES
 from ferops.machine.files import replacing
-from ferops.model.averaging import Average
-from ferops.model.batches import Batches, Change, Faces, Labels, Targets, mixup, smooth
+from ferops.model.averaging import MovingAverage
+from ferops.model.batches import Batches, Change, Faces, Labels, Targets, mixup, one_hot, smooth
 from ferops.model.networks import descriptors
 from ferops.params import Train
 
-Transform = Callable[[Faces, np.random.Generator], Faces]
+Transform = Callable[[Faces, int, np.random.Generator], Faces]
+"""Faces of a batch, epoch (from 1), random numbers -> the changed faces."""
+
 Row = dict[str, float]
-"""One epoch: `epoch` (from 1), `time` (unix s), `train/<metric>` and `val/<metric>`."""
+"""One epoch: `epoch` (from 1), `time` (Unix s), `train/<metric>` and `val/<metric>`."""
 
 MOMENTUM: Final = 0.9
 """Of SGD."""
 
 
 class Diverged(FeropsError):
-    """The loss of an epoch is not finite: the weights are worth nothing, and no further epoch would mend them."""
+    """The loss of an epoch is not finite: its weights are useless, and further epochs would not mend them."""
 
 
 @dataclass
 class Progress:
-    """What is known after the last finished epoch; saved as JSON beside the checkpoint.
+    """State of a training after its last finished epoch; saved as JSON beside the checkpoints.
 
     Fields:
         history: every epoch.
         started: Unix time in seconds. seconds: spent in epochs.
-        last: file of the weights and the optimizer to go on from; average: of the moving average, where there is one.
-        best: file of the best epoch's weights.
     """
 
     history: list[Row]
     started: float
     seconds: float = 0.0
-    last: str | None = None
-    average: str | None = None
-    best: str | None = None
 
     @property
     def best_epoch(self) -> int:
         """The first epoch with the highest validation accuracy, from 1; 0 before the first."""
-        return int(
-            max(self.history, key=lambda row: (row["val/accuracy"], -row["epoch"]), default={"epoch": 0})["epoch"]
-        )
-
-
-@dataclass(frozen=True)
-class Hooks:
-    """What happens outside while the fit runs."""
-
-    on_batch: Callable[[int, int, int], None] = lambda _epoch, _batch, _batches: None
-    on_epoch: Callable[[Row], None] = lambda _row: None
+        best = max(self.history, key=lambda row: (row["val/accuracy"], -row["epoch"]), default={"epoch": 0})
+        return int(best["epoch"])
 
 
 def fit(
@@ -75,35 +65,36 @@ def fit(
     settings: Train,
     scratch: Path,
     *,
-    transform: Callable[[int], Transform] | None = None,
-    hooks: Hooks = Hooks(),
+    transform: Transform | None = None,
+    on_batch: Callable[[int, int, int], None] = lambda _epoch, _batch, _batches: None,
+    on_epoch: Callable[[Row], None] = lambda _row: None,
 ) -> Progress:
     """Train until epochs, patience or minutes are used up; the model ends with the weights of the best epoch.
 
-    After each epoch a checkpoint goes into `scratch`. Called again with the same folder it goes on after the last
-    finished epoch, with the data order and the random numbers that an undisturbed run would have had.
+    A checkpoint is saved in `scratch` after each epoch. Called again with the same folder, the training resumes after
+    the last finished epoch, with the data order and random numbers of an uninterrupted one.
 
     Args:
-        model: the network, its base filled; changed in place.
+        model: the network with its initial weights; changed in place.
         train: faces uint8 (N, 48, 48) and labels int64 (N,).
         validation: the same for the split that chooses epoch and end.
         settings: the `train` section of params.yaml.
         scratch: folder of this training alone (see `scratch_key`), made where missing.
-        transform: epoch -> what changes a batch's faces, drawing from the generator it is given; None leaves them as
-            they are.
-        hooks: called after every batch and every epoch.
+        transform: changes the faces of every training batch.
+        on_batch: called after every batch with epoch and batch, from 1, and the number of batches.
+        on_epoch: called after every epoch, once its checkpoint is saved.
 
     Raises:
-        Diverged: an epoch's loss is not finite; no checkpoint is made of it.
+        Diverged: the loss of an epoch is not finite; no checkpoint is saved of it.
     """
-    scratch.mkdir(parents=True, exist_ok=True)
     faces, labels = train
-    steps = -(-len(labels) // settings.batch_size)
+    steps = math.ceil(len(labels) / settings.batch_size)
     _compile(model, settings, steps)
-    progress = _load(scratch)
-    average = _resume(model, settings, progress, scratch, steps)
     inputs = partial(descriptors.inputs, model)
-    held_out = Batches(*validation, batch_size=256, inputs=inputs)
+    validation_inputs, validation_targets = inputs(validation[0]), one_hot(validation[1])
+    progress = load_progress(scratch)
+    average = MovingAverage(model, settings.average) if settings.average else None
+    _resume(model, average, progress, scratch, steps)
     while not _is_over(progress, settings):
         epoch = len(progress.history) + 1
         started = time.time()
@@ -114,69 +105,84 @@ def fit(
             settings.batch_size,
             inputs,
             order=np.random.default_rng([settings.seed, epoch]).permutation(len(labels)),
-            change=_change(settings, epoch, transform(epoch) if transform else None),
+            change=_change(settings, epoch, transform),
         )
         ticker = keras.callbacks.LambdaCallback(
-            on_train_batch_end=lambda batch, logs, epoch=epoch: hooks.on_batch(epoch, batch + 1, steps)
+            on_train_batch_end=lambda batch, logs, epoch=epoch: on_batch(epoch, batch + 1, steps)
         )
         callbacks = [ticker, average] if average else [ticker]
-        seen = model.fit(batches, epochs=1, verbose=0, shuffle=False, callbacks=callbacks).history
-        fitted = _prefixed("train", {name: values[-1] for name, values in seen.items()})
-        if average:
-            _save(model, scratch, f"epoch-{epoch:04d}.weights.h5")
-            average.swap()
-        validated = _prefixed("val", model.evaluate(held_out, verbose=0, return_dict=True))
-        if not math.isfinite(fitted["train/loss"] + validated["val/loss"]):
+        fitted = model.fit(batches, epochs=1, verbose=0, shuffle=False, callbacks=callbacks).history
+        with average.applied() if average else nullcontext():
+            validated = model.evaluate(
+                validation_inputs, validation_targets, batch_size=256, verbose=0, return_dict=True
+            )
+        if not math.isfinite(fitted["loss"][0] + validated["loss"]):
             raise Diverged(
                 f"the loss of epoch {epoch} is not a finite number: the training diverged; "
                 "lower train.learning_rate, or set train.clip_norm, as to 1.0"
             )
-        row = {"epoch": epoch, "time": time.time(), **fitted, **validated}
+        row = {"epoch": epoch, "time": time.time()}
+        row |= {f"train/{name}": float(value) for name, (value,) in fitted.items()}
+        row |= {f"val/{name}": float(value) for name, value in validated.items()}
         progress.history.append(row)
         progress.seconds += time.time() - started
-        _checkpoint(model, progress, scratch, is_average=average is not None)
-        if average:
-            average.swap()
-        hooks.on_epoch(row)
-    if progress.best is not None:
-        model.load_weights(scratch / progress.best)
+        _save_checkpoint(model, average, progress, scratch)
+        on_epoch(row)
+    model.load_weights(_weights_file(scratch, progress.best_epoch, is_average=average is not None))
     return progress
 
 
 def is_clean(settings: Train, epoch: int) -> bool:
-    """Whether an epoch, from 1, is one of the last, which see the images nearly as they are."""
+    """Tell whether an epoch, from 1, is one of the last `clean_epochs`, without mixup, brightness and erasing."""
     return epoch > settings.epochs - settings.clean_epochs
 
 
-def scratch_key(parts: dict[str, Any]) -> str:
-    """Name of a training's scratch folder: a hash of everything that its checkpoint depends on."""
+def scratch_key(settings: Mapping[str, Any], arrays: Iterable[NDArray[Any]], base_sha256: str | None) -> str:
+    """Return the name of a training's scratch folder: a hash of everything that its checkpoints depend on.
+
+    Args:
+        settings: parameters, as JSON.
+        arrays: images and labels.
+        base_sha256: of the file of the initial weights.
+    """
+    code = sorted(Path(__file__).parent.rglob("*.py"))
+    parts = {
+        "params": settings,
+        "data": [hashlib.sha256(array.data).hexdigest() for array in arrays],
+        "base": base_sha256,
+        "code": [hashlib.sha256(path.read_bytes()).hexdigest() for path in code],
+        "backend": keras.config.backend(),
+    }
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:20]
 
 
-def history(scratch: Path) -> list[Row]:
-    """Epochs that an interrupted training has finished; `fit` goes on after them."""
-    return _load(scratch).history
+def load_progress(scratch: Path) -> Progress:
+    """Read how far an interrupted training came; `fit` resumes there."""
+    state = scratch / "progress.json"
+    if not state.is_file():
+        return Progress(history=[], started=time.time())
+    return Progress(**json.loads(state.read_text(encoding="utf-8")))
 
 
 def optimizer(settings: Train, steps: int) -> keras.optimizers.Optimizer:
-    """The optimizer with its schedule; biases and norms do not decay.
+    """Build the optimizer with its schedule; biases and norms do not decay.
 
     Args:
         settings: the `train` section of params.yaml.
         steps: batches in an epoch.
     """
-    warm = min(settings.warmup_epochs, settings.epochs - 1)
-    rising = {"warmup_target": settings.learning_rate, "warmup_steps": warm * steps} if warm else {}
+    warmup = min(settings.warmup_epochs, settings.epochs - 1)
     rate = keras.optimizers.schedules.CosineDecay(
-        0.0 if warm else settings.learning_rate,
-        (settings.epochs - warm) * steps,
-        alpha=1.0 if settings.schedule == "constant" else 0.0,
-        **rising,
+        0.0 if warmup else settings.learning_rate,
+        (settings.epochs - warmup) * steps,
+        alpha=1.0 if settings.schedule == "constant" else 0.0,  # the share of the rate that is left at the end
+        warmup_target=settings.learning_rate if warmup else None,
+        warmup_steps=warmup * steps,
     )
     clip = settings.clip_norm or None
     chosen: keras.optimizers.Optimizer
     if settings.optimizer == "sgd":
-        # Keras takes the decay off the weights, past the momentum; as a term of the loss it would be amplified by it
+        # Keras subtracts the decay from the weights, past the momentum, which would amplify a term of the loss
         decay = settings.weight_decay / (1 - MOMENTUM) or None
         chosen = keras.optimizers.SGD(rate, MOMENTUM, nesterov=True, weight_decay=decay, global_clipnorm=clip)
     else:
@@ -185,28 +191,28 @@ def optimizer(settings: Train, steps: int) -> keras.optimizers.Optimizer:
     return chosen
 
 
-class _OfTheClass:
-    """A metric that holds predictions to the class with the greatest share in a target that was mixed or smoothed."""
+class _HardTargets:
+    """Mixin for a metric that counts classes: a mixed or smoothed target counts as the class of its greatest share."""
 
     def update_state(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> Any:
         """Count a batch."""
-        hard = ops.one_hot(ops.argmax(y_true, axis=-1), len(NAMES))
-        return super().update_state(hard, y_pred, sample_weight)  # type: ignore[misc]
+        classes = ops.one_hot(ops.argmax(y_true, axis=-1), len(NAMES))
+        return super().update_state(classes, y_pred, sample_weight)  # type: ignore[misc]
 
 
-class _Accuracy(_OfTheClass, keras.metrics.CategoricalAccuracy):  # type: ignore[misc]
+class _BinaryAccuracy(_HardTargets, keras.metrics.BinaryAccuracy):  # type: ignore[misc]
     pass
 
 
-class _BinaryAccuracy(_OfTheClass, keras.metrics.BinaryAccuracy):  # type: ignore[misc]
+class _Precision(_HardTargets, keras.metrics.Precision):  # type: ignore[misc]
     pass
 
 
-class _Precision(_OfTheClass, keras.metrics.Precision):  # type: ignore[misc]
+class _Recall(_HardTargets, keras.metrics.Recall):  # type: ignore[misc]
     pass
 
 
-class _Recall(_OfTheClass, keras.metrics.Recall):  # type: ignore[misc]
+class _F1(_HardTargets, keras.metrics.F1Score):  # type: ignore[misc]
     pass
 
 
@@ -215,10 +221,11 @@ def _compile(model: keras.Model, settings: Train, steps: int) -> None:
         optimizer=optimizer(settings, steps),
         loss="categorical_crossentropy",
         metrics=[
-            _Accuracy(name="accuracy"),
+            keras.metrics.CategoricalAccuracy(name="accuracy"),
             _BinaryAccuracy(name="binary_accuracy"),
             _Precision(name="precision"),
             _Recall(name="recall"),
+            _F1("micro", threshold=0.5, name="f1"),
         ],
         # XLA on a CPU is slower than TensorFlow's own kernels
         jit_compile=False if keras.config.backend() == "tensorflow" else "auto",
@@ -226,80 +233,63 @@ def _compile(model: keras.Model, settings: Train, steps: int) -> None:
     model.optimizer.build(model.trainable_variables)
 
 
-def _resume(model: keras.Model, settings: Train, progress: Progress, scratch: Path, steps: int) -> Average | None:
-    """Load the last checkpoint where there is one; gives the moving average where one is asked for."""
-    if not settings.average:
-        if progress.last is not None:
-            model.load_weights(scratch / progress.last)
-        return None
-    average = Average(model, settings.average)
-    if progress.last is not None and progress.average is not None:
-        model.load_weights(scratch / progress.average)
-        average.start(epochs=len(progress.history), steps=steps)
-        model.load_weights(scratch / progress.last)
-    return average
+def _resume(model: keras.Model, average: MovingAverage | None, progress: Progress, scratch: Path, steps: int) -> None:
+    """Load the last checkpoint, where there is one, into the model and its average."""
+    if not (done := len(progress.history)):
+        return
+    if average:
+        model.load_weights(_weights_file(scratch, done, is_average=True))
+        average.start(epochs=done, steps=steps)
+    model.load_weights(_weights_file(scratch, done))
 
 
 def _is_over(progress: Progress, settings: Train) -> bool:
     done = len(progress.history)
     if done >= settings.epochs or done - progress.best_epoch >= settings.patience:
         return True
-    # an epoch that would end late is not begun
+    # an epoch that would end late is not started
     return bool(done and settings.minutes and progress.seconds * (1 + 1 / done) > 60 * settings.minutes)
 
 
 def _change(settings: Train, epoch: int, transform: Transform | None) -> Change:
+    """Return the function that transforms the batches of an epoch, smooths their targets and mixes their images."""
     mixed = 0.0 if is_clean(settings, epoch) else settings.mixup
 
     def change(faces: Faces, targets: Targets, batch: int) -> tuple[Faces, Targets]:
         rng = np.random.default_rng([settings.seed, epoch, batch])
         if transform is not None:
-            faces = transform(faces, rng)
+            faces = transform(faces, epoch, rng)
         targets = smooth(targets, settings.label_smoothing)
         return mixup(faces, targets, rng) if mixed and rng.random() < mixed else (faces, targets)
 
     return change
 
 
-def _prefixed(split: str, metrics: dict[str, float]) -> Row:
-    precision, recall = metrics["precision"], metrics["recall"]
-    f1 = 2 * precision * recall / (precision + recall) if precision + recall else 0.0
-    return {f"{split}/{name}": float(value) for name, value in {**metrics, "f1": f1}.items()}
-
-
 def _reseed(model: keras.Model, seed: int, epoch: int) -> None:
-    # noise and dropout then do not depend on how often the run was interrupted
+    """Seed noise and dropout by the epoch, so that they do not depend on how often the training was interrupted."""
     for offset, layer in enumerate(model.layers):
         generator = getattr(layer, "seed_generator", None)
         if generator is not None:
             generator.state.assign(np.array([seed + offset, epoch], dtype=generator.state.dtype))
 
 
-def _load(scratch: Path) -> Progress:
-    state = scratch / "progress.json"
-    if not state.is_file():
-        return Progress(history=[], started=time.time())
-    return Progress(**json.loads(state.read_text(encoding="utf-8")))
+def _save_checkpoint(model: keras.Model, average: MovingAverage | None, progress: Progress, scratch: Path) -> None:
+    """Save weights and optimizer, then progress.json: killed in between, the former checkpoint is still the last."""
+    epoch, has_average = len(progress.history), average is not None
+    last = _weights_file(scratch, epoch)
+    kept = {last, _weights_file(scratch, progress.best_epoch, is_average=has_average)}
+    with replacing(last) as file:
+        model.save_weights(file)
+    if average:
+        averaged = _weights_file(scratch, epoch, is_average=True)
+        kept.add(averaged)
+        with average.applied(), replacing(averaged) as file:
+            model.save_weights(file)
+    with replacing(scratch / "progress.json") as file:
+        file.write_text(json.dumps(vars(progress)), encoding="utf-8")
+    for file in set(scratch.glob("epoch-*.weights.h5")) - kept:
+        file.unlink()
 
 
-def _checkpoint(model: keras.Model, progress: Progress, scratch: Path, *, is_average: bool) -> None:
-    """Save what was validated, then name it in progress.json: killed in between, the former checkpoint still holds."""
-    epoch = int(progress.history[-1]["epoch"])
-    progress.last = f"epoch-{epoch:04d}.weights.h5"
-    progress.average = f"epoch-{epoch:04d}.average.weights.h5" if is_average else None
-    validated = progress.average or progress.last
-    if progress.best_epoch == epoch:
-        progress.best = validated
-    _save(model, scratch, validated)
-    with replacing(scratch / "progress.json") as state:
-        state.write_text(json.dumps(vars(progress)), encoding="utf-8")
-    for file in scratch.glob("epoch-*.weights.h5"):
-        if file.name not in (progress.last, progress.average, progress.best):
-            file.unlink()
-
-
-def _save(model: keras.Model, scratch: Path, name: str) -> None:
-    """Weights and optimizer, under their name only when they are whole."""
-    partial = scratch / "partial.weights.h5"
-    model.save_weights(partial, overwrite=True)
-    partial.replace(scratch / name)
+def _weights_file(scratch: Path, epoch: int, *, is_average: bool = False) -> Path:
+    return scratch / f"epoch-{epoch:04d}{'.average' if is_average else ''}.weights.h5"

@@ -1,11 +1,11 @@
-"""Every figure of an evaluation, from labels and probabilities alone."""
+"""Metrics of an evaluation, from labels and probabilities alone."""
 
-import math
 from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
+from scipy.stats import binomtest
 from sklearn.metrics import confusion_matrix, precision_recall_fscore_support
 
 from ferops.labels import NAMES
@@ -29,12 +29,12 @@ def evaluate(
     tta: Probabilities,
     bins: int,
 ) -> dict[str, Any]:
-    """Score predictions; the order of the images changes nothing.
+    """Compute every metric of predictions; the order of the images does not matter.
 
     Args:
         labels: codes 0-6, int64 (N,).
         probabilities: (N, 7), rows sum to 1.
-        duplicate_in_train: whether an image repeats one that was trained on, bool (N,).
+        duplicate_in_train: whether an image has a duplicate in the training set, bool (N,).
         tta: probabilities with test-time augmentation, (N, 7).
         bins: of the calibration error.
 
@@ -44,24 +44,24 @@ def evaluate(
         at 0.5 each, as Keras' metrics of those names do: the paper's "accuracy" is the first of them.
     """
     predicted = probabilities.argmax(axis=1)
-    right = predicted == labels
+    correct = predicted == labels
     one_hot = np.eye(len(NAMES), dtype=bool)[labels]
-    fired = probabilities > 0.5
-    hits = int((fired & one_hot).sum())
+    positive = probabilities > 0.5
+    true_positives = int((positive & one_hot).sum())
     per_class = by_class(labels, predicted)
-    alone = ~duplicate_in_train
+    unique = ~duplicate_in_train
     return {
-        "accuracy": float(right.mean()),
-        "accuracy_interval": list(wilson(int(right.sum()), len(right))),
-        "binary_accuracy": float((fired == one_hot).mean()),
+        "accuracy": float(correct.mean()),
+        "accuracy_interval": list(wilson(int(correct.sum()), len(correct))),
+        "binary_accuracy": float((positive == one_hot).mean()),
         "loss": float(-np.log(np.maximum(probabilities[one_hot].astype(np.float64), 1e-7)).mean()),
         **{f"{name}_macro": float(per_class[name].mean()) for name in ("precision", "recall", "f1", "specificity")},
-        "precision_micro": hits / max(int(fired.sum()), 1),
-        "recall_micro": hits / len(labels),
+        "precision_micro": true_positives / max(int(positive.sum()), 1),
+        "recall_micro": true_positives / len(labels),
         "n": len(labels),
         "ece": calibration_error(reliability(labels, probabilities, bins)),
-        "accuracy_deduplicated": float(right[alone].mean()) if alone.any() else None,
-        "n_deduplicated": int(alone.sum()),
+        "accuracy_deduplicated": float(correct[unique].mean()) if unique.any() else None,
+        "n_deduplicated": int(unique.sum()),
         "accuracy_tta": float((tta.argmax(axis=1) == labels).mean()),
         "per_class": {
             str(name): {key: int(value) if key == "support" else float(value) for key, value in row.items()}
@@ -71,54 +71,44 @@ def evaluate(
 
 
 def by_class(labels: Labels, predicted: Labels) -> pd.DataFrame:
-    """Precision, recall, F1, specificity and support of each expression, one row each in code order.
+    """Compute precision, recall, F1, specificity and support of each expression, one row each in code order.
 
-    Specificity is recall of all that is not the class: the paper names it and gives no formula.
+    Specificity is the recall of all other classes together: the paper gives no formula.
     """
     precision, recall, f1, support = precision_recall_fscore_support(
         labels, predicted, labels=range(len(NAMES)), zero_division=0
     )
     table = confusion(labels, predicted)
-    false_alarms = table.sum(axis=0) - np.diag(table)
-    others = table.sum() - table.sum(axis=1)
-    specificity = 1 - false_alarms / np.maximum(others, 1)
+    false_positives = table.sum(axis=0) - np.diag(table)
+    negatives = table.sum() - table.sum(axis=1)
+    specificity = 1 - false_positives / np.maximum(negatives, 1)
     columns = {"precision": precision, "recall": recall, "f1": f1, "specificity": specificity, "support": support}
     return pd.DataFrame(columns, index=pd.Index(NAMES, name="class"))
 
 
 def confusion(labels: Labels, predicted: Labels) -> NDArray[np.int64]:
-    """Counts (7, 7): rows are true classes, columns predicted ones, both in code order."""
+    """Return the confusion matrix, counts (7, 7): rows are true classes, columns predicted ones, in code order."""
     return np.asarray(confusion_matrix(labels, predicted, labels=range(len(NAMES))), dtype=np.int64)
 
 
 def reliability(labels: Labels, probabilities: Probabilities, bins: int) -> pd.DataFrame:
-    """Confidence against accuracy in equal bins of the highest probability: `confidence`, `accuracy`, `n`.
+    """Compute the reliability curve: `confidence`, `accuracy` and `n` in equal bins of the highest probability.
 
     Empty bins are left out.
     """
     confidence = probabilities.max(axis=1).astype(np.float64)
-    right = probabilities.argmax(axis=1) == labels
-    where = np.minimum((confidence * bins).astype(int), bins - 1)
-    rows = [
-        {
-            "confidence": confidence[where == i].mean(),
-            "accuracy": right[where == i].mean(),
-            "n": int((where == i).sum()),
-        }
-        for i in range(bins)
-        if (where == i).any()
-    ]
-    return pd.DataFrame(rows, columns=["confidence", "accuracy", "n"])
+    correct = probabilities.argmax(axis=1) == labels
+    bin_of = np.minimum((confidence * bins).astype(int), bins - 1)
+    groups = pd.DataFrame({"confidence": confidence, "accuracy": correct, "n": 1}).groupby(bin_of)
+    return groups.agg({"confidence": "mean", "accuracy": "mean", "n": "sum"}).reset_index(drop=True)
 
 
 def calibration_error(curve: pd.DataFrame) -> float:
-    """Expected calibration error: gap between confidence and accuracy, weighted by the images in the bin."""
+    """Compute the expected calibration error: gaps between confidence and accuracy, weighted by the images in a bin."""
     return float(((curve["confidence"] - curve["accuracy"]).abs() * curve["n"]).sum() / curve["n"].sum())
 
 
-def wilson(hits: int, n: int, z: float = 1.959964) -> Interval:
-    """95% interval of a fraction `hits / n` (Wilson 1927): right at the ends, where the normal one is not."""
-    share = hits / n
-    centre = (share + z * z / (2 * n)) / (1 + z * z / n)
-    half = z / (1 + z * z / n) * math.sqrt(share * (1 - share) / n + z * z / (4 * n * n))
-    return Interval(centre - half, centre + half)
+def wilson(hits: int, n: int) -> Interval:
+    """Compute the 95% interval of a fraction `hits / n` (Wilson 1927), which also holds near 0 and 1."""
+    interval = binomtest(hits, n).proportion_ci(method="wilson")
+    return Interval(float(interval.low), float(interval.high))

@@ -1,4 +1,4 @@
-"""Plots of numbers, as PNG: what `dvc plots show` draws from a CDN is also there offline."""
+"""Plots as PNG: those of `dvc plots show` need a CDN, these are there offline too."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -16,7 +16,7 @@ CURVES = ("loss", "accuracy", "binary_accuracy", "precision", "recall", "f1")
 
 
 def curves(path: Path, history: Sequence[dict[str, float]], best_epoch: int) -> None:
-    """Each metric against the epoch, training and validation (the paper's Figure 6, with both accuracies)."""
+    """Plot each metric against the epoch, training and validation (the paper's Figure 6, with both accuracies)."""
     figure = Figure(figsize=(11, 6), layout="constrained")
     epochs = [row["epoch"] for row in history]
     for axes, name in zip(figure.subplots(2, 3).flat, CURVES, strict=True):
@@ -32,7 +32,7 @@ def curves(path: Path, history: Sequence[dict[str, float]], best_epoch: int) -> 
 
 
 def confusion(path: Path, counts: NDArray[np.int64], *, normalised: bool) -> None:
-    """The confusion matrix, rows true and columns predicted, as counts or as shares of the row."""
+    """Plot the confusion matrix, rows true and columns predicted, as counts or as shares of the row."""
     figure = Figure(figsize=(7, 6), layout="constrained")
     axes = figure.subplots()
     confusion_axes(axes, counts, normalised=normalised)
@@ -41,7 +41,7 @@ def confusion(path: Path, counts: NDArray[np.int64], *, normalised: bool) -> Non
 
 
 def confusion_axes(axes: Axes, counts: NDArray[np.int64], *, normalised: bool) -> None:
-    """The same into axes of a figure."""
+    """Draw the confusion matrix into the axes of a figure."""
     shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
     axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
     for (row, column), share in np.ndenumerate(shares):
@@ -54,7 +54,7 @@ def confusion_axes(axes: Axes, counts: NDArray[np.int64], *, normalised: bool) -
 
 
 def reliability(path: Path, curve: pd.DataFrame, ece: float) -> None:
-    """Accuracy against confidence, with the diagonal that a calibrated model follows and the images in each bin."""
+    """Plot accuracy against confidence, with the diagonal of a calibrated model and the images in each bin."""
     figure = Figure(figsize=(6, 6), layout="constrained")
     upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=(3, 1))
     upper.plot([0, 1], [0, 1], color=GRAY, linestyle=":", label="calibrated")

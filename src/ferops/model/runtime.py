@@ -1,4 +1,4 @@
-"""What a training ran on: backend, versions, processor; and how fast its network answers there."""
+"""Backend, versions and processor of a training, and the latency of its network there."""
 
 import importlib.metadata
 import os
@@ -15,11 +15,11 @@ from numpy.typing import NDArray
 from ferops.model.networks import descriptors
 
 _TIMES: Final = 30
-_FIRST: Final = 5  # of them, not counted: the graph is traced, caches are cold
+_WARMUP: Final = 5  # of them, not counted: the graph is traced, caches are cold
 
 
 def describe() -> dict[str, Any]:
-    """Keras, its backend and the hardware, as recorded beside every trained network."""
+    """Return Keras, its backend and the hardware, as recorded beside every trained network."""
     backend = keras.config.backend()
     return {
         "keras": keras.__version__,
@@ -30,13 +30,13 @@ def describe() -> dict[str, Any]:
 
 
 def milliseconds(network: keras.Model, face: NDArray[np.uint8]) -> float:
-    """Median time of a prediction for one face, uint8 (1, 48, 48), its descriptors included, in milliseconds."""
+    """Measure the median latency of a prediction for one face, uint8 (1, 48, 48), descriptors included, in ms."""
     seconds = []
     for _ in range(_TIMES):
-        began = time.perf_counter()
+        started = time.perf_counter()
         network.predict_on_batch(descriptors.inputs(network, face))
-        seconds.append(time.perf_counter() - began)
-    return 1000 * statistics.median(seconds[_FIRST:])
+        seconds.append(time.perf_counter() - started)
+    return 1000 * statistics.median(seconds[_WARMUP:])
 
 
 def _processor() -> str:

@@ -33,38 +33,33 @@ def serving_model(core: keras.Model, median_kernel: int) -> keras.Model:
 
 
 def median(faces: keras.KerasTensor, kernel: int) -> keras.KerasTensor:
-    """Median filter of uint8 (N, H, W) as `keras.ops`: equal to cv2.medianBlur to the bit.
+    """Apply a median filter to uint8 (N, H, W) with `keras.ops`, bit for bit as cv2.medianBlur does.
 
-    cv2 repeats the border pixel; symmetric padding does so for one pixel, so it is applied once a pixel of radius.
+    cv2 repeats the border pixel; symmetric padding does so for one pixel, so it is applied once per pixel of radius.
     """
     if kernel == 1:
         return faces
-    radius = kernel // 2
     padded = faces
-    for _ in range(radius):
-        padded = _pad_edge(padded)
+    for _ in range(kernel // 2):
+        padded = ops.pad(padded, [[0, 0], [1, 1], [1, 1]], mode="symmetric")
     height, width = faces.shape[1], faces.shape[2]
     windows = [padded[:, top : top + height, left : left + width] for top in range(kernel) for left in range(kernel)]
     return _middle(windows)
 
 
-def _pad_edge(faces: keras.KerasTensor) -> keras.KerasTensor:
-    return ops.pad(faces, [[0, 0], [1, 1], [1, 1]], mode="symmetric")
-
-
 def _middle(windows: list[keras.KerasTensor]) -> keras.KerasTensor:
-    """Median of an odd number of equal-shaped tensors: drop the least and the greatest of what can still be it.
+    """Compute the median of an odd number of equal-shaped tensors by a min/max network.
 
-    The first n//2 + 2 candidates cannot all lie on one side of the median, so their extremes are not the median;
-    each round drops two and lets one in.
+    Of n//2 + 2 candidates neither the least nor the greatest is the median, since it has n//2 values on each side; each
+    round drops these two and adds one of the others.
     """
     n = len(windows)
     candidates, waiting = list(windows[: n // 2 + 2]), list(windows[n // 2 + 2 :])
     while len(candidates) > 1:
-        for index in range(len(candidates) - 1):  # the greatest moves to the end
+        for index in range(len(candidates) - 1):  # moves the greatest to the end
             low, high = candidates[index], candidates[index + 1]
             candidates[index], candidates[index + 1] = ops.minimum(low, high), ops.maximum(low, high)
-        for index in range(len(candidates) - 2, 0, -1):  # the least moves to the front
+        for index in range(len(candidates) - 2, 0, -1):  # moves the least to the front
             low, high = candidates[index - 1], candidates[index]
             candidates[index - 1], candidates[index] = ops.minimum(low, high), ops.maximum(low, high)
         candidates = candidates[1:-1] + ([waiting.pop(0)] if waiting else [])

@@ -1,33 +1,32 @@
-"""Where VGG16's convolutions come from, and the digest that names a trained network."""
+"""Initial weights of VGG16's convolutions, and the digest that identifies a trained network."""
 
 import hashlib
 import os
 import socket
 import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import keras
 import numpy as np
 
 from ferops.errors import FeropsError
+from ferops.labels import SIDE
 
 IMAGENET_FILE = "vgg16_weights_tf_dim_ordering_tf_kernels_notop.h5"
 IMAGENET_MD5 = "6d6bbae143d832006294945121d1f1fc"  # as Keras Applications publishes it
-OFFLINE_AFTER = 10  # seconds without an answer
+DOWNLOAD_TIMEOUT = 10  # seconds without an answer
 
 
 class WeightsMissing(FeropsError):
-    """The weights asked for are not there and could not be fetched."""
+    """A weights file does not exist and could not be downloaded."""
 
 
 class WeightsUnfit(FeropsError):
-    """A weights file is not VGG16's, or is in no format that is loaded."""
+    """A weights file is not VGG16's, or in a format that is not loaded."""
 
 
 def initialize(model: keras.Model, weights: str, seed: int) -> str | None:
-    """Fill the VGG16 base of a network; one without such a base keeps the random weights that it has.
+    """Initialize the VGG16 base of a network; one without such a base keeps its random weights.
 
     Args:
         model: a network of `systems.build`, changed in place.
@@ -39,8 +38,8 @@ def initialize(model: keras.Model, weights: str, seed: int) -> str | None:
         The sha256 of the file that was loaded, None for random weights.
 
     Raises:
-        WeightsMissing: no such file, or ImageNet's cannot be fetched.
-        WeightsUnfit: not VGG16 without top.
+        WeightsMissing: there is no such file, or ImageNet's cannot be downloaded.
+        WeightsUnfit: the file is not VGG16 without top.
     """
     base = next((layer for layer in model.layers if layer.name == "vgg16"), None)
     if base is None or weights == "none":
@@ -55,57 +54,53 @@ def initialize(model: keras.Model, weights: str, seed: int) -> str | None:
 
 
 def digest(model: keras.Model) -> str:
-    """sha256 over shape and float32 bytes of every weight, in order: names a trained network.
+    """Compute the sha256 over shape and float32 bytes of every weight, in order; it identifies a trained network.
 
-    A .keras file carries a date, so its own hash does not.
+    The hash of a .keras file would not: it contains a date.
     """
     total = hashlib.sha256()
     for variable in model.weights:
-        array = np.ascontiguousarray(variable.numpy() if hasattr(variable, "numpy") else variable, dtype="<f4")
+        array = np.ascontiguousarray(keras.ops.convert_to_numpy(variable), dtype="<f4")
         total.update(str(array.shape).encode())
         total.update(array.tobytes())
     return total.hexdigest()
 
 
 def _he_normal(base: keras.Model, seed: int) -> None:
+    """Initialize the convolutions of VGG16 by He et al. (2015)."""
     # Keras' default (Glorot) halves the variance at every ReLU, thirteen times
     for offset, layer in enumerate(layer for layer in base.layers if layer.weights):
         layer.kernel.assign(keras.initializers.HeNormal(seed=seed + offset)(layer.kernel.shape))
 
 
 def _imagenet() -> Path:
+    """Return Keras Applications' file of ImageNet weights, downloaded into Keras' cache where it is not there."""
     path = Path(os.environ.get("KERAS_HOME", Path.home() / ".keras")) / "models" / IMAGENET_FILE
     if path.is_file():
-        # Keras would delete it and fetch another
+        # Keras would delete it and download another
         if hashlib.md5(path.read_bytes(), usedforsecurity=False).hexdigest() != IMAGENET_MD5:
             raise WeightsUnfit(f"model.weights: {path} is not Keras' file (another md5); move it away")
         return path
+    timeout = socket.getdefaulttimeout()
+    socket.setdefaulttimeout(DOWNLOAD_TIMEOUT)
     try:
-        with _short_timeout():
-            keras.applications.VGG16(include_top=False, weights="imagenet", input_shape=(48, 48, 3))
+        keras.applications.VGG16(include_top=False, weights="imagenet", input_shape=(SIDE, SIDE, 3))
     except Exception as error:  # Keras raises a bare Exception where the download fails
         raise WeightsMissing(
             f"model.weights: imagenet: {IMAGENET_FILE} could not be fetched ({error}); put it at {path}, "
             "or set model.weights to a file, or to none with frozen_blocks 0"
         ) from None
+    finally:
+        socket.setdefaulttimeout(timeout)
     return path
 
 
-@contextmanager
-def _short_timeout() -> Iterator[None]:
-    before = socket.getdefaulttimeout()
-    socket.setdefaulttimeout(OFFLINE_AFTER)
-    try:
-        yield
-    finally:
-        socket.setdefaulttimeout(before)
-
-
 def _load(base: keras.Model, path: Path) -> None:
+    """Load a file in any of the formats of `initialize` into VGG16."""
     if path.suffix == ".keras":
         _copy_convolutions(base, path)
         return
-    # Keras picks the layout by the file's name, which people change
+    # Keras infers the layout from the file's name, which people change
     for suffix in (".weights.h5", ".h5"):
         with tempfile.TemporaryDirectory() as folder:
             alias = Path(folder) / f"base{suffix}"
@@ -119,10 +114,11 @@ def _load(base: keras.Model, path: Path) -> None:
 
 
 def _copy_convolutions(base: keras.Model, path: Path) -> None:
+    """Copy VGG16's convolutions out of a .keras model that is VGG16 or contains it."""
     try:
         source = keras.models.load_model(path, compile=False, safe_mode=True)
         if source.name == "vgg16_best":
-            raise WeightsUnfit(f"model.weights: {path} has batch norms in it; `ferops weights fold` takes them out")
+            raise WeightsUnfit(f"model.weights: {path} has batch norms; `ferops weights fold` removes them")
         if "vgg16" in {layer.name for layer in source.layers}:
             source = source.get_layer("vgg16")
         for layer in base.layers:

@@ -1,4 +1,4 @@
-"""`python -m ferops.stages STAGE [ARGUMENT...]`: what the commands in dvc.yaml call."""
+"""`python -m ferops.stages STAGE [ARGUMENT...]`: the commands in dvc.yaml."""
 
 import os
 import sys
@@ -18,7 +18,7 @@ def main() -> None:
     if stage not in STAGES:
         print(f"usage: python -m ferops.stages STAGE; STAGE is one of {', '.join(STAGES)}", file=sys.stderr)
         sys.exit(2)
-    guard_stage()  # first of all: what is imported now takes many seconds
+    guard_stage()  # before the imports, which take many seconds
     with quiet_imports():
         module = import_module(f"ferops.stages.{stage}")
     try:

@@ -1,4 +1,4 @@
-"""Stage `evaluate`: score the chosen network; the only place that opens the labels of the test split and extra sets."""
+"""Stage `evaluate`: score the trained network; alone it reads the labels of the test split and extra sets."""
 
 import json
 from pathlib import Path
@@ -37,9 +37,10 @@ def main() -> None:
     predictions, scores = [], {}
     for split in scored:
         images, labels = data.split(split)
-        duplicate = data.manifest[data.rows(split)]["duplicate_of"].isin(trained_on).to_numpy(bool)
-        probabilities, scores[split] = _score(core, images, labels, duplicate, split, params.evaluate)
-        predictions.append(_table(data.manifest[data.rows(split)], probabilities, duplicate))
+        manifest = data.manifest[data.rows(split)]
+        is_duplicate = manifest["duplicate_of"].isin(trained_on).to_numpy(bool)
+        probabilities, scores[split] = _score(core, images, labels, is_duplicate, split, params.evaluate)
+        predictions.append(_table(manifest, probabilities, is_duplicate))
 
     extra = _extra(core, data.report["median_kernel"], params.evaluate) if params.evaluate.test else {}
     for figures, file in (
@@ -53,7 +54,7 @@ def main() -> None:
 
 
 def predict(core: keras.Model, images: NDArray[np.uint8], name: str) -> NDArray[np.float32]:
-    """Probabilities (N, 7) of filtered faces (N, 48, 48), behind a progress bar."""
+    """Predict probabilities (N, 7) of filtered faces (N, 48, 48), with a progress bar."""
     console = Console()
     batches = range(0, len(images), BATCH)
     bar = track(batches, f"scoring {name}", console=console, transient=True, disable=not console.is_terminal)
@@ -65,42 +66,43 @@ def _score(
     core: keras.Model,
     images: NDArray[np.uint8],
     labels: NDArray[np.int64],
-    duplicate: NDArray[np.bool_],
+    is_duplicate: NDArray[np.bool_],
     name: str,
     settings: parameters.Evaluate,
 ) -> tuple[NDArray[np.float32], dict[str, Any]]:
-    """Probabilities (N, 7) of filtered faces (N, 48, 48), and every figure of them."""
-    seen = [predict(core, view, name) for view in views(images, settings.tta)]
-    tta = np.mean(seen, axis=0)
-    return seen[0], metrics.evaluate(
-        labels, seen[0], duplicate_in_train=duplicate, tta=tta, bins=settings.calibration_bins
+    """Predict probabilities (N, 7) of filtered faces (N, 48, 48), and compute their metrics."""
+    by_view = [predict(core, view, name) for view in views(images, settings.tta)]
+    tta = np.mean(by_view, axis=0)
+    return by_view[0], metrics.evaluate(
+        labels, by_view[0], duplicate_in_train=is_duplicate, tta=tta, bins=settings.calibration_bins
     )
 
 
 def _extra(core: keras.Model, kernel: int, settings: parameters.Evaluate) -> dict[str, Any]:
-    """Figures of each set in data/extra, its faces filtered as those that were trained on.
+    """Score each set in data/extra, its faces filtered like the training images.
 
-    They were made apart from FER2013: no image has a duplicate in training. A class that a set lacks is not in its
-    macro averages; to predict it is a miss.
+    The sets are independent of FER2013: no image has a duplicate in training. A class that a set lacks is left out of
+    its macro averages; predicting it is an error.
     """
     scores = {}
     for folder in sorted(path for path in EXTRA.glob("[!.]*") if path.is_dir()):
         images, labels = prepared.load(folder).split("test")
-        alone = np.zeros(len(labels), np.bool_)
-        _, figures = _score(core, filters.median(images, kernel), labels, alone, folder.name, settings)
-        has = [row for row in figures["per_class"].values() if row["support"]]
-        macro = {key: float(np.mean([row[key] for row in has])) for key in has[0] if key != "support"}
-        scores[folder.name] = figures | {f"{key}_macro": value for key, value in macro.items()}
+        no_duplicates = np.zeros(len(labels), np.bool_)
+        _, figures = _score(core, filters.median(images, kernel), labels, no_duplicates, folder.name, settings)
+        per_class = pd.DataFrame(figures["per_class"]).T
+        macro = per_class[per_class["support"] > 0].drop(columns="support").mean()
+        scores[folder.name] = figures | macro.add_suffix("_macro").to_dict()
     return scores
 
 
-def _table(manifest: pd.DataFrame, probabilities: Any, duplicate: Any) -> pd.DataFrame:
-    """One row an image; its hash tells whether two networks were measured on the same raw images."""
+def _table(manifest: pd.DataFrame, probabilities: Any, is_duplicate: Any) -> pd.DataFrame:
+    """Return a row per image; the hashes tell whether two networks were scored on the same raw images."""
     columns = {name: probabilities[:, code] for code, name in enumerate(NAMES)}
-    return manifest[["id", "split", "label", "hash"]].assign(**columns, duplicate_in_train=duplicate)
+    return manifest[["id", "split", "label", "hash"]].assign(**columns, duplicate_in_train=is_duplicate)
 
 
 def _report(labels: Any, probabilities: Any, ece: float, bins: int) -> None:
+    """Write confusion matrix, per-class metrics and reliability curve of the last scored split, as CSV and PNG."""
     predicted = probabilities.argmax(axis=1)
     named = pd.DataFrame({"actual": np.take(NAMES, labels), "predicted": np.take(NAMES, predicted)})
     named.to_csv(REPORTS / "confusion.csv", index=False)

@@ -1,7 +1,4 @@
-"""preprocess: a copy of FER2013 becomes data/prepared: cleaned, split and median filtered.
-
-Reads the sections `data` and `preprocess` of params.yaml and the file that `data.source` names.
-"""
+"""Stage `preprocess`: read a copy of FER2013, clean, split and median-filter it."""
 
 from pathlib import Path
 from typing import Any, Final
@@ -22,7 +19,7 @@ PREPARED: Final = Path("data/prepared")
 
 
 def main() -> None:
-    """Read, clean, split and filter the images; write them with their manifest and report."""
+    """Read the copy that `data.source` names, write data/prepared."""
     params = parameters.load()
     source = Path(params.data.source)
     with byte_progress(f"reading {source.name}", Console()) as progress:
@@ -50,15 +47,15 @@ def main() -> None:
     manifest = _manifest(faces, split, groups, keep)
     images = filters.median(faces.images[manifest["id"].to_numpy()], params.preprocess.median_kernel)
     prepared.save(PREPARED, images, manifest, report)
-    _tell(report)
+    _print_summary(report)
 
 
 def _manifest(
     faces: Faces, split: NDArray[np.str_], groups: NDArray[np.int64], keep: NDArray[np.bool_]
 ) -> pd.DataFrame:
-    """One row for each image kept, by split, then by id: what is known of the raw image.
+    """Describe each raw image that is kept, ordered by split, then id.
 
-    `duplicate_of` is a fact of the source: it stays where the policy dropped the other members of the group.
+    `duplicate_of` is a fact of the source: it is kept where the policy dropped the other members of the group.
     """
     rank = np.select([split == name for name in SPLITS], range(len(SPLITS)))
     rows = np.flatnonzero(keep)
@@ -78,7 +75,7 @@ def _manifest(
     )
 
 
-def _tell(report: dict[str, Any]) -> None:
+def _print_summary(report: dict[str, Any]) -> None:
     print(f"recognised {report['layout']}")
     read, kept = ({name: sum(report[what][name]) for name in SPLITS} for what in ("read", "kept"))
     for what, numbers in (("read", read), ("kept", kept)):

@@ -1,4 +1,4 @@
-"""On PYTHONPATH: no Python process leaves this machine, and one that tries is written into the file that LEFT names."""
+"""On PYTHONPATH: no Python process connects to another machine; attempts are written to the file that LEFT names."""
 
 import os
 import sys
@@ -6,7 +6,7 @@ from typing import Any
 
 _HERE = ("127.", "::1", "localhost", "0.0.0.0", "::")
 _ASKS = {"socket.connect": 1, "socket.sendto": 1, "socket.getaddrinfo": 0, "socket.gethostbyname": 0}
-"""Audit event of Python's socket module -> which of its arguments says whom it is about."""
+"""Audit event of Python's socket module -> index of the argument that is the host or address."""
 
 
 def _watch(event: str, arguments: tuple[Any, ...]) -> None:

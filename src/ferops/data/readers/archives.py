@@ -1,4 +1,4 @@
-"""The files inside a folder, a .zip, .tar, .gz or .xz, as streams: told by content, nothing unpacked to disk."""
+"""Stream the files inside a folder, .zip, .tar, .gz or .xz, recognised by content; nothing is unpacked to disk."""
 
 import gzip
 import io
@@ -18,10 +18,10 @@ from ferops.data.readers.faces import BadFile, one_line, printable, shown
 Stream: TypeAlias = "io.BufferedReader[Any]"
 
 Progress = Callable[[int, int], None]
-"""Called with (bytes read of the copy as it lies on disk, its size in bytes)."""
+"""Called with (bytes read from disk, size on disk in bytes)."""
 
 UNPACKED_AT_MOST: Final = 2 << 30
-"""Bytes that an archive may unpack to, seven times the largest known copy: what unpacks to more is a bomb."""
+"""Bytes that an archive may unpack to, seven times the largest known copy; a larger one is taken for a zip bomb."""
 
 _CHUNK: Final = 1 << 18
 _TAR_MAGIC: Final = (257, b"ustar")
@@ -34,8 +34,8 @@ class Member:
 
     Attributes:
         name: its path inside the archive or folder, with `/`; the file's own name where it is not packed.
-        where: how messages name it.
-        stream: its bytes, to be read before the next member is asked for.
+        where: its name in messages.
+        stream: its bytes; read them before the next member is fetched.
     """
 
     name: str
@@ -44,7 +44,7 @@ class Member:
 
 
 def members(path: Path, progress: Progress | None = None) -> Iterator[Member]:
-    """Every regular file of a copy; hidden files and what macOS and Windows leave behind are passed over.
+    """Iterate over the regular files of a copy; hidden files and those that macOS and Windows add are skipped.
 
     Args:
         path: a folder, or a file: an archive or one bare file.
@@ -52,25 +52,25 @@ def members(path: Path, progress: Progress | None = None) -> Iterator[Member]:
 
     Raises:
         BadFile: missing, unreadable, encrypted, damaged, cut short, too large when unpacked, or an archive with a link
-            or with a member that points outside.
+            or with a path that leads outside it.
     """
-    tell = progress or (lambda done, total: None)
+    report = progress or (lambda done, total: None)
     try:
         mode = path.stat().st_mode
     except OSError as error:
         raise BadFile(_unreadable(path, error)) from None
     if stat.S_ISDIR(mode):
-        yield from _folder(path, tell)
+        yield from _folder(path, report)
     elif stat.S_ISREG(mode):
-        with _opened(path, tell) as raw:
+        with _opened(path, report) as raw:
             yield from _file(path, raw)
         size = path.stat().st_size
-        tell(size, size)
+        report(size, size)
     else:
         raise BadFile(f"{path} is neither a file nor a folder")
 
 
-def _folder(path: Path, tell: Progress) -> Iterator[Member]:
+def _folder(path: Path, report: Progress) -> Iterator[Member]:
     def refuse(error: OSError) -> NoReturn:
         raise BadFile(_unreadable(Path(error.filename), error)) from None
 
@@ -89,11 +89,11 @@ def _folder(path: Path, tell: Progress) -> Iterator[Member]:
         with _opened(file, lambda _done, _total: None) as stream:
             yield Member(file.relative_to(path).as_posix(), printable(str(file)), stream)
         done += size
-        tell(done, total)
+        report(done, total)
 
 
 def _file(path: Path, raw: Stream) -> Iterator[Member]:
-    """The members of an archive, or the bare file itself."""
+    """Iterate over the members of an archive, or return the bare file as the only one."""
     start = raw.peek(6)
     if start.startswith(b"PK"):
         yield from _zip(path, raw)
@@ -150,10 +150,10 @@ def _tar(path: Path, unpacked: Stream) -> Iterator[Member]:
 
 
 def _refuse_outside(path: Path, name: str) -> None:
-    """No member is ever written anywhere, yet an archive that points outside is not a data set."""
+    """Refuse a path outside of the archive: nothing is written to disk, but such an archive is no data set."""
     parts = PurePosixPath(name.replace("\\", "/")).parts
     if not parts or ".." in parts or parts[0] == "/" or parts[0].endswith(":"):
-        raise BadFile(f"{path}: {shown(name)} points outside of the archive; get the data from another place")
+        raise BadFile(f"{path}: {shown(name)} points outside of the archive; get the data from another source")
 
 
 def _is_junk(*parts: str) -> bool:
@@ -162,13 +162,13 @@ def _is_junk(*parts: str) -> bool:
 
 @dataclass
 class _Budget:
-    """Bytes that may still be unpacked from one archive."""
+    """Bytes that may still be unpacked from an archive, shared by its members."""
 
     left: int
 
 
 class _BoundedStream(io.RawIOBase):
-    """What a library unpacks: its failures named, its size bounded."""
+    """An unpacked stream of bounded size, whose errors are `BadFile`."""
 
     def __init__(self, path: Path, stream: IO[bytes] | io.BufferedIOBase, budget: _Budget) -> None:
         super().__init__()
@@ -195,23 +195,23 @@ def _bounded(path: Path, stream: IO[bytes] | io.BufferedIOBase, budget: _Budget 
 
 
 class _ProgressFile(io.FileIO):
-    """A file on disk that tells how far it was read."""
+    """A file on disk that reports how many bytes were read."""
 
-    def __init__(self, path: Path, tell: Progress) -> None:
+    def __init__(self, path: Path, report: Progress) -> None:
         super().__init__(path)
-        self._tell, self._done, self._size = tell, 0, os.fstat(self.fileno()).st_size
+        self._report, self._done, self._size = report, 0, os.fstat(self.fileno()).st_size
 
     def readinto(self, buffer: Any) -> int | None:
         number = super().readinto(buffer)
-        self._done = min(self._done + (number or 0), self._size)  # a .zip's index is read besides
-        self._tell(self._done, self._size)
+        self._done = min(self._done + (number or 0), self._size)  # a .zip's index is read twice
+        self._report(self._done, self._size)
         return number
 
 
 @contextmanager
-def _opened(path: Path, tell: Progress) -> Iterator[Stream]:
+def _opened(path: Path, report: Progress) -> Iterator[Stream]:
     try:
-        raw = _ProgressFile(path, tell)
+        raw = _ProgressFile(path, report)
     except OSError as error:
         raise BadFile(_unreadable(path, error)) from None
     with io.BufferedReader(raw, _CHUNK) as stream:
@@ -220,7 +220,7 @@ def _opened(path: Path, tell: Progress) -> Iterator[Stream]:
 
 @contextmanager
 def _library(path: Path) -> Iterator[None]:
-    """What zipfile, tarfile, gzip and lzma raise on bad bytes, a dozen kinds, is one kind here."""
+    """Turn the dozen errors that zipfile, tarfile, gzip and lzma raise on bad bytes into `BadFile`."""
     try:
         yield
     except BadFile:

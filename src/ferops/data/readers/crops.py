@@ -1,15 +1,12 @@
-"""The face in a portrait: where it is, cut out, 48 x 48."""
+"""Face crops: find the face in a portrait and cut it out, 48 x 48."""
 
 from typing import Any, Final, NamedTuple
 
 import cv2
 import numpy as np
 from cv2.data import haarcascades
-from numpy.typing import NDArray
 
-from ferops.labels import SIDE
-
-Picture = NDArray[np.uint8]
+from ferops.data.readers.decoding import Picture, resize
 
 CENTRAL: Final = 5 / 8
 """Side of the central crop, as a share of the picture's shorter side."""
@@ -29,31 +26,28 @@ class Box(NamedTuple):
 
 
 def detector() -> Any:
-    """OpenCV's cascade for frontal faces (Viola and Jones, 2001; Lienhart's features), which comes with it."""
+    """Load OpenCV's own cascade for frontal faces (Viola and Jones, 2001; Lienhart's features)."""
     return cv2.CascadeClassifier(haarcascades + _CASCADE)
 
 
 def find(cascade: Any, picture: Picture) -> Box | None:
-    """The largest face in a portrait, uint8 (H, W), grey levels; None where the cascade finds none."""
+    """Find the largest face in a portrait, uint8 (H, W), gray levels; None where the cascade finds none."""
     smallest = int(_SMALLEST * min(picture.shape))
     found = cascade.detectMultiScale(picture, _STEP, _NEIGHBOURS, minSize=(smallest, smallest))
     if len(found) == 0:
         return None
-    # of equal ones not the first: the order is that in which OpenCV's threads ended
+    # by size, then place: the order of the list is that in which OpenCV's threads ended
     side, left, top = max((width, left, top) for left, top, width, _ in np.asarray(found).tolist())
     return Box(left, top, side)
 
 
 def central(picture: Picture) -> Box:
-    """The square of `CENTRAL` in the middle of a picture, (H, W)."""
+    """Return the central square of a picture, (H, W); its side is `CENTRAL`."""
     height, width = picture.shape
     side = round(CENTRAL * min(height, width))
     return Box((width - side) // 2, (height - side) // 2, side)
 
 
 def cut(picture: Picture, box: Box) -> Picture:
-    """The square of a picture, uint8 (H, W), as FER2013 has its faces: uint8 (48, 48)."""
-    face = picture[box.top : box.top + box.side, box.left : box.left + box.side]
-    shrinks = box.side > SIDE
-    resized = cv2.resize(face, (SIDE, SIDE), interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_CUBIC)
-    return np.asarray(resized, np.uint8)
+    """Cut a square out of a picture, uint8 (H, W), and resize it to uint8 (48, 48)."""
+    return resize(picture[box.top : box.top + box.side, box.left : box.left + box.side])

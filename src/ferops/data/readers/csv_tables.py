@@ -1,4 +1,4 @@
-"""Kaggle's CSV layouts as a stream of rows: emotion, pixels and, where the file tells it, Usage."""
+"""Kaggle's CSV layouts, read as a stream of rows: emotion, pixels and, where the file has it, Usage."""
 
 from typing import Final, NoReturn
 
@@ -15,7 +15,7 @@ _LONGEST_LINE: Final = 1 << 20
 
 
 def columns(stream: Stream) -> list[str]:
-    """Names in the first line, lower case, without quotes, spaces and a byte order mark; the line is read."""
+    """Read the header: names in lower case, without quotes, spaces and a byte order mark."""
     header = stream.readline(_LONGEST_LINE).decode("utf-8-sig", errors="replace")
     return [name.strip(' "\r\n').lower() for name in header.split(",")]
 
@@ -24,9 +24,9 @@ def read(stream: Stream, names: list[str], where: str) -> Faces:
     """Read the rows below a header.
 
     Args:
-        stream: what follows the header.
-        names: the header, as `columns` gives it; has `emotion` and `pixels`, in any order and among others.
-        where: how messages name the file.
+        stream: the rows, without the header.
+        names: the header, from `columns`; has `emotion` and `pixels`, in any order and among others.
+        where: the file's name in messages.
 
     Raises:
         BadFile: there are no rows.
@@ -45,7 +45,7 @@ def read(stream: Stream, names: list[str], where: str) -> Faces:
             raise BadRow(where, row, f"label {shown(fields[emotion])}", f"0-{len(NAMES) - 1}")
         if usage is not None and fields[usage] not in _WORDS:
             raise BadRow(where, row, f"Usage {shown(fields[usage])}", ", ".join(USAGES))
-        images += _grey_levels(where, row, fields[pixels])
+        images += _gray_levels(where, row, fields[pixels])
         labels.append(_CODES[fields[emotion]])
         usages.append(UNSPLIT if usage is None else _WORDS[fields[usage]])
     if not labels:
@@ -58,21 +58,21 @@ def read(stream: Stream, names: list[str], where: str) -> Faces:
     )
 
 
-def _grey_levels(where: str, row: int, field: bytes) -> bytes:
-    # int64, not uint8: a narrower type wraps 256 round to 0 without a word.
+def _gray_levels(where: str, row: int, field: bytes) -> bytes:
+    # int64, not uint8: a narrower type silently wraps 256 round to 0
     try:
         levels = np.fromstring(field.decode("latin-1"), dtype=np.int64, sep=" ")
     except ValueError:
-        _blame(where, row, field)
+        _raise_bad_pixel(where, row, field)
     if len(levels) != _PIXELS:
         raise BadRow(where, row, _count(len(levels), "pixel"), f"{_PIXELS:,}")
     if levels.min() < 0 or levels.max() > 255:
-        _blame(where, row, field)
+        _raise_bad_pixel(where, row, field)
     return levels.astype(np.uint8).tobytes()
 
 
-def _blame(where: str, row: int, field: bytes) -> NoReturn:
-    """Name the first pixel that is not a grey level."""
+def _raise_bad_pixel(where: str, row: int, field: bytes) -> NoReturn:
+    """Name the first pixel that is not a gray level."""
     good = {str(level).encode() for level in range(256)}
     wrong = next((token for token in field.split() if token not in good), field)
     raise BadRow(where, row, f"pixel {shown(wrong)}", "whole numbers 0-255")

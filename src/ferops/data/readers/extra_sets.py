@@ -1,6 +1,5 @@
-"""Test sets beside FER2013, CK+ and JAFFE: recognise which it is, give its faces as FER2013 has them."""
+"""Test sets beside FER2013, CK+ and JAFFE: recognise which it is, and convert its faces to FER2013's form."""
 
-import io
 import re
 import warnings
 from collections.abc import Iterator
@@ -11,23 +10,22 @@ from typing import Final, NamedTuple
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from PIL import Image
 
 from ferops.data import prepared
 from ferops.data.readers import archives, crops
 from ferops.data.readers.archives import Member
-from ferops.data.readers.faces import BadFile, UnknownLayout, by_content, digests
-from ferops.data.readers.image_folders import grey
+from ferops.data.readers.decoding import IMAGE_STARTS, Picture, decode, read_bounded
+from ferops.data.readers.faces import UnknownLayout, by_content, digests
 from ferops.labels import EXPRESSIONS, NAMES, SIDE, UNSPLIT
 
 
 class Kind(NamedTuple):
-    """A test set, as it is passed on.
+    """A test set and the form in which it is distributed.
 
     Fields:
         name: of its folder in data/extra.
-        title: what people call it.
-        form: of its pictures, as Pillow names it.
+        title: its usual name.
+        form: image format, as Pillow names it.
         side: height and width of its pictures, in pixels.
         counts: its images of each class, in code order.
     """
@@ -56,8 +54,7 @@ _EXPECTED: Final = (
     f"CK+48 (folders {', '.join(_CK_FOLDERS)} with files such as S010_004_00000017.png) "
     f"or JAFFE (files such as KA.AN1.39.tiff, with {', '.join(_JAFFE_CODES)})"
 )
-_IMAGE_STARTS: Final = (b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"II*\x00", b"MM\x00*", b"GIF8")
-_LARGEST_FILE: Final = 1 << 20
+_ANY_IMAGE_STARTS: Final = (*IMAGE_STARTS, b"II*\x00", b"MM\x00*", b"GIF8")  # TIFF, GIF
 
 
 @dataclass(frozen=True)
@@ -66,10 +63,10 @@ class ExtraSet:
 
     Attributes:
         kind: which set it is.
-        images: uint8 (N, 48, 48), grey levels, unfiltered.
+        images: uint8 (N, 48, 48), gray levels, unfiltered.
         labels: int64 (N,), codes 0-6.
-        contempt: images left out since their expression is none of the seven.
-        central: faces that were not found in their picture and are its central crop.
+        contempt: images left out because their expression is none of the seven.
+        central: images in which no face was found, so that the central crop was taken.
     """
 
     kind: Kind
@@ -80,7 +77,7 @@ class ExtraSet:
 
     @property
     def counts(self) -> tuple[int, ...]:
-        """Images of each class, in code order."""
+        """Return the images of each class, in code order."""
         return tuple(np.bincount(self.labels, minlength=len(NAMES)).tolist())
 
 
@@ -89,17 +86,19 @@ class _Picture(NamedTuple):
 
     kind: Kind
     code: int | None
-    pixels: NDArray[np.uint8]
+    pixels: Picture
 
 
 def read(path: Path) -> ExtraSet:
-    """Read CK+48 or JAFFE from a folder or an archive; files that are no images are passed over.
+    """Read CK+48 or JAFFE from a folder or an archive; files that are no images are skipped.
 
     Raises:
-        UnknownLayout: it is neither or both, an image is not named or not as large as in the set.
-        BadFile: missing, damaged, an archive not to be trusted, or an image that cannot be read.
+        UnknownLayout: it is neither or both, or an image has another name or size than in the set.
+        BadFile: missing, damaged, or an unsafe archive.
+        BadImage: an image cannot be read.
     """
-    pictures = list(_pictures(path))
+    with warnings.catch_warnings(action="ignore"):  # Pillow's, of images that are refused
+        pictures = list(_pictures(path))
     labelled = [picture for picture in pictures if picture.code is not None]
     if not labelled:
         raise UnknownLayout(f"{path}: no image of the seven expressions; expected {_EXPECTED}")
@@ -114,7 +113,7 @@ def read(path: Path) -> ExtraSet:
 
 
 def save(folder: Path, found: ExtraSet) -> None:
-    """Write a test set in the form of data/prepared: every row of it is of the split `test`."""
+    """Write a test set in the form of data/prepared, every row with the split `test`."""
     manifest = pd.DataFrame(
         {
             "id": np.arange(len(found.labels), dtype=np.int64),
@@ -137,12 +136,12 @@ def _pictures(path: Path) -> Iterator[_Picture]:
         if named := _named(PurePosixPath(member.name)):
             kind, code = named
             yield _Picture(kind, code, _pixels(member, kind))
-        elif member.stream.peek(8).startswith(_IMAGE_STARTS):
+        elif member.stream.peek(8).startswith(_ANY_IMAGE_STARTS):
             raise UnknownLayout(f"{member.where}: an image with another name or folder; expected {_EXPECTED}")
 
 
 def _named(file: PurePosixPath) -> tuple[Kind, int | None] | None:
-    """The set that a file is of and its code, by its name and its folder's."""
+    """Return the test set and the code of an image by the names of the file and its folder; None for another file."""
     if named := _JAFFE_FILE.fullmatch(file.name):
         return JAFFE, _JAFFE_CODES[named[1].upper()]
     folder = file.parent.name.lower()
@@ -151,26 +150,20 @@ def _named(file: PurePosixPath) -> tuple[Kind, int | None] | None:
     return None
 
 
-def _pixels(member: Member, kind: Kind) -> NDArray[np.uint8]:
-    """Grey levels of a picture, uint8 (side, side); its size is known, and checked, before it is decoded."""
-    content = io.BytesIO(member.stream.read(_LARGEST_FILE))
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # Pillow warns of what is refused below
-            with Image.open(content, formats=(kind.form,)) as image:
-                size = image.size
-                pixels = grey(image) if size == (kind.side, kind.side) else None
-    except Exception:  # Pillow raises half a dozen kinds on bad bytes
-        raise BadFile(f"{member.where}: found no whole image; expected a {kind.form}: mend or remove it") from None
-    if pixels is None:
+def _pixels(member: Member, kind: Kind) -> Picture:
+    """Read the gray levels of a picture, uint8 (side, side)."""
+    content = read_bounded(member.stream, member.where)
+    picture = decode(member.where, content, (kind.form,))
+    if picture.size != (kind.side, kind.side):
+        width, height = picture.size
         raise UnknownLayout(
-            f"{member.where}: {size[0]:,} x {size[1]:,} pixels; expected {kind.side} x {kind.side}, as in {kind.title}"
+            f"{member.where}: {width:,} x {height:,} pixels; expected {kind.side} x {kind.side}, as in {kind.title}"
         )
-    return pixels
+    return picture.pixels
 
 
-def _faces(pictures: list[NDArray[np.uint8]], kind: Kind) -> tuple[NDArray[np.uint8], int]:
-    """The face of each picture, uint8 (N, 48, 48), and how many of them were not found but cut from the middle."""
+def _faces(pictures: list[Picture], kind: Kind) -> tuple[NDArray[np.uint8], int]:
+    """Return the face of each picture, uint8 (N, 48, 48), and in how many of them none was found."""
     if kind == CKPLUS:
         return np.stack(pictures), 0
     cascade = crops.detector()

@@ -1,4 +1,4 @@
-"""What every reader gives, faces, and the named errors of a copy that cannot be read."""
+"""Faces, which every reader returns, and the errors of a copy that cannot be read."""
 
 from dataclasses import dataclass
 from hashlib import sha256
@@ -15,25 +15,25 @@ class UnknownLayout(FeropsError):
 
 
 class BadFile(FeropsError):
-    """The file is missing, empty, unreadable, or an archive that is damaged, cut short or not to be trusted."""
+    """The file is missing, empty, unreadable, or an archive that is damaged, cut short or unsafe."""
 
 
 class BadRow(FeropsError):
     """A row of a CSV is not a face: carries `where`, `row` (the header is row 1), `found` and `expected`."""
 
     def __init__(self, where: str, row: int, found: str, expected: str) -> None:
-        """Say where, what was found and what was expected."""
+        """Name the row, what was found and what was expected."""
         super().__init__(f"{where}: row {row} (the header is row 1): found {found}; expected {expected}")
         self.where, self.row, self.found, self.expected = where, row, found, expected
 
 
 class BadImage(FeropsError):
-    """A file in the folder of an expression is not an image that ferops reads: carries `where`."""
+    """A file is not an image that ferops reads: carries `where` and `found`."""
 
-    def __init__(self, where: str, found: str) -> None:
-        """Say where and what was found."""
-        super().__init__(f"{where}: found {found}; expected a whole JPEG or PNG: mend or remove it")
-        self.where = where
+    def __init__(self, where: str, found: str, formats: tuple[str, ...] = ("JPEG", "PNG")) -> None:
+        """Name the file, what was found and which formats were expected."""
+        super().__init__(f"{where}: found {found}; expected a whole {' or '.join(formats)}: mend or remove it")
+        self.where, self.found = where, found
 
 
 @dataclass(frozen=True)
@@ -41,14 +41,14 @@ class Faces:
     """Every face of a copy of FER2013.
 
     Attributes:
-        images: uint8 (N, 48, 48), grey levels.
+        images: uint8 (N, 48, 48), gray levels.
         labels: int64 (N,), codes 0-6 as in `ferops.labels.NAMES`.
         usages: str (N,), `Training`, `PublicTest` or `PrivateTest`; `ferops.labels.MERGED` where the copy does not tell
             the last two apart, `ferops.labels.UNSPLIT` where it has no split.
-        layout: what the copy was recognised as, in words.
-        left_out: what was seen and not read, each with the reason.
+        layout: which layout was recognised, for people.
+        left_out: files that were not read, each with the reason.
         resized: images that had another size than 48 x 48.
-        recoloured: images that were not 8-bit grey.
+        recoloured: images that were not 8-bit gray.
     """
 
     images: NDArray[np.uint8]
@@ -61,14 +61,17 @@ class Faces:
 
 
 def digests(images: NDArray[np.uint8]) -> NDArray[np.str_]:
-    """SHA-256 of each image's pixels in hexadecimal, str (N,)."""
+    """Compute the SHA-256 of each image's pixels in hexadecimal, str (N,)."""
     return np.array([sha256(image.tobytes()).hexdigest() for image in images], np.str_)
 
 
 def by_content(labels: NDArray[np.int64], usages: NDArray[np.str_], images: NDArray[np.uint8]) -> NDArray[np.int64]:
-    """The order in which the same faces stand in whatever layout they came: int64 (N,), positions in the copy.
+    """Sort faces by content, so that the same faces have the same order in every layout.
 
-    By pixels, then label, then usage: equal images of one label differ in nothing else that a copy tells.
+    The order is by digest of the pixels, then label, then usage: no copy tells more of an image.
+
+    Returns:
+        int64 (N,), positions in the copy.
     """
     rank = {usage: place for place, usage in enumerate(USAGES)}
     ranks = np.array([rank.get(str(usage), len(rank)) for usage in usages], np.int64)
@@ -76,17 +79,17 @@ def by_content(labels: NDArray[np.int64], usages: NDArray[np.str_], images: NDAr
 
 
 def shown(found: bytes | str, limit: int = 60) -> str:
-    """What was found, quoted, cut and in one line, for a message."""
+    """Quote a value for a message, in one line and at most `limit` characters."""
     text = found.decode("utf-8", errors="replace") if isinstance(found, bytes) else found
-    quoted = repr(text)  # a NUL is four characters of it
+    quoted = repr(text)  # its length counts: a NUL is four characters
     return quoted if len(quoted) <= limit + 2 else f"{quoted[: limit + 1]}…{quoted[-1]}"
 
 
 def printable(name: str) -> str:
-    """A file's name as it may be printed: without line breaks and what steers a terminal."""
+    """Replace what is not printable in a file's name: line breaks and control sequences of terminals."""
     return "".join(letter if letter.isprintable() else "?" for letter in name)
 
 
 def one_line(error: BaseException) -> str:
-    """A library's message in one line; its name where it has none."""
+    """Return a library's message in one line, or the error's name where it has none."""
     return " ".join(str(error).split()) or type(error).__name__

@@ -1,64 +1,67 @@
-"""Read any copy of FER2013: recognise its layout, give its faces in an order that the layout does not change."""
+"""Read any copy of FER2013: recognise its layout, and return its faces in an order that does not depend on it."""
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Final
 
 from ferops.data.readers import archives, csv_tables, image_folders
 from ferops.data.readers.archives import Progress
 from ferops.data.readers.faces import BadFile, Faces, UnknownLayout, by_content, printable, shown
 
+_SPLIT_CSV: Final = 0
+_IMAGES: Final = 1
+_PLAIN_CSV: Final = 2
+"""Layouts by rank: of several in one place the first is read."""
+
 
 def read(path: Path, *, progress: Progress | None = None) -> Faces:
     """Read a copy of FER2013 as a stream.
 
-    Layouts (DESIGN section 5): a CSV with the columns `emotion`, `pixels` and mostly `Usage`, found by name and in any
-    order (fer2013.csv, icml_face_data.csv, train.csv); image folders SPLIT/EXPRESSION/FILE. Either may lie in a folder,
-    .zip, .tar, .gz or .xz; which it is, the content tells. Of several layouts in one place the one that tells most is
-    read: a CSV with Usage, image folders, a CSV without Usage.
+    Layouts: a CSV with the columns `emotion`, `pixels` and mostly `Usage`, found by name and in any order
+    (fer2013.csv, icml_face_data.csv, train.csv); image folders SPLIT/EXPRESSION/FILE. Either may be in a folder, .zip,
+    .tar, .gz or .xz, which is recognised by its content. Of several layouts in one place the most informative is read:
+    a CSV with Usage, else image folders, else a CSV without Usage.
 
     Args:
         path: a file or a folder.
         progress: called as the bytes on disk are read, and at the end.
 
     Returns:
-        The faces ordered by their content, so that the same faces are the same in whatever layout they came.
+        The faces ordered by their content, so that the same faces are equal in every layout.
 
     Raises:
-        UnknownLayout: no such layout is there, or folders contradict it.
-        BadFile: missing, empty, damaged, or an archive not to be trusted.
+        UnknownLayout: neither layout is there, or folders contradict it.
+        BadFile: missing, empty, damaged, or an unsafe archive.
         BadRow: a row of a CSV is not a face.
         BadImage: a file in the folder of an expression is no image.
     """
-    path = Path(path)
-    split_table = plain_table = None
+    found: dict[int, tuple[Faces, str]] = {}
     left_out: list[str] = []
     seen: list[str] = []
     names: list[str] = []
-    with image_folders.Decoder() as decoder:
+    with image_folders.decoder() as decoder:
         for member in archives.members(path, progress):
             seen.append(member.name)
-            place = image_folders.place(member)
-            if place is not None:
-                decoder.add(member, place)
+            annotation = image_folders.annotation(member)
+            if annotation is not None:
+                decoder.add(member, annotation)
                 continue
             names = csv_tables.columns(member.stream)
             if "pixels" not in names:
                 continue
+            name, rank = printable(member.name), _SPLIT_CSV if "usage" in names else _PLAIN_CSV
             if "emotion" not in names:
-                left_out.append(f"{printable(member.name)}: it has no labels")
-            elif "usage" in names and split_table is None:
-                split_table = csv_tables.read(member.stream, names, member.where), printable(member.name)
-            elif "usage" not in names and plain_table is None:
-                plain_table = csv_tables.read(member.stream, names, member.where), printable(member.name)
+                left_out.append(f"{name}: it has no labels")
+            elif rank in found:
+                left_out.append(f"{name}: another CSV was read already")
             else:
-                left_out.append(f"{printable(member.name)}: another CSV was read already")
-        images = (decoder.faces(), f"{len(decoder):,} images in folders") if len(decoder) else None
-
-    found = [each for each in (split_table, images, plain_table) if each is not None]
+                found[rank] = csv_tables.read(member.stream, names, member.where), name
+        if len(decoder):
+            found[_IMAGES] = decoder.faces(), f"{len(decoder):,} images in folders"
     if not found:
         raise _unknown(path, seen, names, left_out)
-    faces, name = found[0]
-    left_out += [f"{other}: {name} tells more" for _, other in found[1:]]
+    (faces, name), *others = (found[rank] for rank in sorted(found))
+    left_out += [f"{other}: {name} tells more" for _, other in others]
     order = by_content(faces.labels, faces.usages, faces.images)
     return replace(
         faces,

@@ -1,8 +1,8 @@
-"""Networks that start from random weights: of the paper's Table 3, of its future work, ours, and the floor.
+"""Networks that start from random weights: of the paper's Table 3, of its future work, ours, and the baseline.
 
-Each is built from `settings`, of which it takes `name` and `dropout`, and gives float32 probabilities (N, 7) in the
-order of `labels.NAMES`. Every convolution, and every dense layer but the last, is followed by batch normalization and
-ReLU; the tables count its parameters in.
+Each reads `name` and `dropout` of `settings` and returns float32 probabilities (N, 7) in the order of `labels.NAMES`.
+Every convolution, and every dense layer but the last, is followed by batch normalization and ReLU; the tables include
+the parameters of both.
 """
 
 from typing import Any
@@ -11,15 +11,15 @@ import keras
 from keras import layers, ops
 
 from ferops.labels import SIDE
-from ferops.model.networks import descriptors, vgg16_transfer
+from ferops.model.networks import building_blocks, descriptors
 from ferops.params import Model
 
 
 def cnn(settings: Model) -> keras.Model:
-    """A plain CNN on raw pixels, uint8 (N, 48, 48), after Singh and Nasoz (2020), who report 61.7% on FER2013.
+    """Build a plain CNN on raw pixels, uint8 (N, 48, 48), after Singh and Nasoz (2020), who report 61.7% on FER2013.
 
-    No preprocessing and no feature extraction is theirs; their layers were not at hand, so these are pairs of 3 x 3
-    convolutions, as in VGG.
+    Like theirs it has no preprocessing and no feature extraction; their layers are not published, so these are pairs of
+    3 x 3 convolutions, as in VGG.
 
     | layer                     | output        | parameters |
     | ------------------------- | ------------- | ---------- |
@@ -32,8 +32,8 @@ def cnn(settings: Model) -> keras.Model:
     | dense 256, dropout        | (256,)        |  1,180,672 |
     | dense 7                   | (7,)          |      1,799 |
     """
-    faces = _faces()
-    x = vgg16_transfer.gray(faces)
+    faces = building_blocks.faces_input()
+    x = building_blocks.gray(faces)
     for filters in (32, 64, 128):
         x = _convolution(x, filters, 3)
         x = _convolution(x, filters, 3)
@@ -41,15 +41,15 @@ def cnn(settings: Model) -> keras.Model:
         x = layers.Dropout(settings.dropout)(x)
     x = layers.Flatten()(x)
     x = _dense(x, 256, settings.dropout)
-    return keras.Model(faces, vgg16_transfer.probabilities(x), name=settings.name)
+    return keras.Model(faces, building_blocks.probabilities(x), name=settings.name)
 
 
 def lbp_orb(settings: Model) -> keras.Model:
-    """A four-layer ConvNet on pixels, local binary patterns and ORB descriptors, after Debnath et al. (2022).
+    """Build a four-layer ConvNet on pixels, local binary patterns and ORB descriptors, after Debnath et al. (2022).
 
-    Four convolutions, two dense layers and the fusion with LBP and ORB are theirs; sizes, and where the two enter, were
-    not at hand. Here the LBP image is a second channel, since its codes lie where the pixels do, and ORB's bits join
-    the features before the dense layers.
+    Four convolutions, two dense layers and the fusion with LBP and ORB are theirs; sizes, and where the two enter, are
+    not published. Here the LBP image is a second channel, since it has a code for each pixel, and ORB's bits join the
+    features before the dense layers.
 
     | layer                            | output        | parameters |
     | -------------------------------- | ------------- | ---------- |
@@ -68,11 +68,11 @@ def lbp_orb(settings: Model) -> keras.Model:
     | dense 7                          | (7,)          |      3,591 |
 
     Returns:
-        A model from `faces`, uint8 (N, 48, 48), and `orb`, what `descriptors.orb` makes of them, float32 (N, 4096).
+        A model from `faces`, uint8 (N, 48, 48), and `orb`, their descriptors of `descriptors.orb`, float32 (N, 4096).
     """
-    faces = _faces()
+    faces = building_blocks.faces_input()
     orb = keras.Input((descriptors.ORB_LENGTH,), dtype="float32", name="orb")
-    x = layers.Concatenate()([vgg16_transfer.gray(faces), local_binary_patterns(faces)])
+    x = layers.Concatenate()([building_blocks.gray(faces), local_binary_patterns(faces)])
     for filters in (64, 128, 256, 256):
         x = _convolution(x, filters, 3)
         x = layers.MaxPooling2D()(x)
@@ -80,13 +80,13 @@ def lbp_orb(settings: Model) -> keras.Model:
     x = layers.Concatenate()([layers.Flatten()(x), orb])
     x = _dense(x, 256, settings.dropout)
     x = _dense(x, 512, settings.dropout)
-    return keras.Model({"faces": faces, "orb": orb}, vgg16_transfer.probabilities(x), name=settings.name)
+    return keras.Model({"faces": faces, "orb": orb}, building_blocks.probabilities(x), name=settings.name)
 
 
 def realtime(settings: Model) -> keras.Model:
-    """A CNN on uint8 (N, 48, 48) small enough for a Raspberry Pi with a camera, after Zahra et al. (2020).
+    """Build a CNN on uint8 (N, 48, 48) small enough for a Raspberry Pi with a camera, after Zahra et al. (2020).
 
-    Task and machine are theirs; their layers were not at hand, so this is one convolution a scale: 27 million
+    Task and computer are theirs; their layers are not published, so this is one convolution a scale: 27 million
     multiplications a face.
 
     | layer                  | output        | parameters |
@@ -102,23 +102,23 @@ def realtime(settings: Model) -> keras.Model:
     | dense 128, dropout     | (128,)        |    147,968 |
     | dense 7                | (7,)          |        903 |
     """
-    faces = _faces()
-    x = vgg16_transfer.gray(faces)
+    faces = building_blocks.faces_input()
+    x = building_blocks.gray(faces)
     for filters in (32, 64, 128, 128):
         x = _convolution(x, filters, 3)
         x = layers.MaxPooling2D()(x)
     x = layers.Dropout(settings.dropout)(x)
     x = layers.Flatten()(x)
     x = _dense(x, 128, settings.dropout)
-    return keras.Model(faces, vgg16_transfer.probabilities(x), name=settings.name)
+    return keras.Model(faces, building_blocks.probabilities(x), name=settings.name)
 
 
 def alexnet(settings: Model) -> keras.Model:
-    """AlexNet in one tower (Krizhevsky et al., 2012), from uint8 (N, 48, 48).
+    """Build AlexNet in one tower (Krizhevsky et al., 2012), from uint8 (N, 48, 48).
 
-    Five convolutions, where they pool and two dense layers are theirs. Adapted to 48 x 48: the first filter is 7 x 7 at
-    stride 2 for 11 x 11 at 4, all is padded, the dense layers are half as wide. Batch normalization stands for local
-    response normalization.
+    Five convolutions, the positions of the poolings and two dense layers are theirs. Adapted to 48 x 48: the first
+    filter is 7 x 7 at stride 2 instead of 11 x 11 at 4, all layers are padded, the dense ones are half as wide. Batch
+    normalization replaces local response normalization.
 
     | layer                         | output        | parameters |
     | ----------------------------- | ------------- | ---------- |
@@ -134,8 +134,8 @@ def alexnet(settings: Model) -> keras.Model:
     | dense 2048, dropout           | (2048,)       |  4,202,496 |
     | dense 7                       | (7,)          |     14,343 |
     """
-    faces = _faces()
-    x = vgg16_transfer.gray(faces)
+    faces = building_blocks.faces_input()
+    x = building_blocks.gray(faces)
     x = _convolution(x, 96, 7, strides=2)
     x = layers.MaxPooling2D(3, 2, padding="same")(x)
     x = _convolution(x, 256, 5)
@@ -147,14 +147,14 @@ def alexnet(settings: Model) -> keras.Model:
     x = layers.Flatten()(x)
     x = _dense(x, 2048, settings.dropout)
     x = _dense(x, 2048, settings.dropout)
-    return keras.Model(faces, vgg16_transfer.probabilities(x), name=settings.name)
+    return keras.Model(faces, building_blocks.probabilities(x), name=settings.name)
 
 
 def lean(settings: Model) -> keras.Model:
-    """Ours, on uint8 (N, 48, 48): what is learnt best in twenty minutes on two CPU cores.
+    """Build ours, on uint8 (N, 48, 48): the most accurate network that twenty minutes on two CPU cores can train.
 
-    The stride of the first layer leaves a quarter of the pixels to the others, and plain 3 x 3 convolutions are what a
-    CPU is fastest at: 35 million multiplications a face. Where two keep the shape, an identity runs beside them.
+    The stride of the first layer leaves a quarter of the pixels to the others, and plain 3 x 3 convolutions are the
+    fastest on a CPU: 35 million multiplications a face. Two that keep the shape have a residual connection.
 
     | layer                             | output        | parameters |
     | --------------------------------- | ------------- | ---------- |
@@ -168,8 +168,8 @@ def lean(settings: Model) -> keras.Model:
     | global average pooling, dropout   | (256,)        |          0 |
     | dense 7                           | (7,)          |      1,799 |
     """
-    faces = _faces()
-    x = vgg16_transfer.gray(faces)
+    faces = building_blocks.faces_input()
+    x = building_blocks.gray(faces)
     x = _convolution(x, 32, 3, strides=2)
     x = _convolution(x, 32, 3)
     for filters in (64, 128):
@@ -178,20 +178,20 @@ def lean(settings: Model) -> keras.Model:
     x = _convolution(x, 256, 3, strides=2)
     x = layers.GlobalAveragePooling2D()(x)
     x = layers.Dropout(settings.dropout)(x)
-    return keras.Model(faces, vgg16_transfer.probabilities(x), name=settings.name)
+    return keras.Model(faces, building_blocks.probabilities(x), name=settings.name)
 
 
 def hog_linear(settings: Model) -> keras.Model:
-    """The floor: multinomial logistic regression on `hog`, what `descriptors.hog` makes of faces, float32 (N, 900)."""
+    """Build the baseline: multinomial logistic regression on `hog`, the descriptors of `descriptors.hog`, (N, 900)."""
     hog = keras.Input((descriptors.HOG_LENGTH,), dtype="float32", name="hog")
-    return keras.Model({"hog": hog}, vgg16_transfer.probabilities(hog), name=settings.name)
+    return keras.Model({"hog": hog}, building_blocks.probabilities(hog), name=settings.name)
 
 
 def local_binary_patterns(faces: Any) -> Any:
-    """Local binary patterns (Ojala et al., 1996) of uint8 (N, 48, 48): float32 (N, 48, 48, 1), codes 0-255 over 255.
+    """Compute local binary patterns (Ojala et al., 1996) of uint8 (N, 48, 48): float32 (N, 48, 48, 1) in [0, 1].
 
-    A bit for each neighbour, clockwise from the upper left, the lowest: whether it is no darker than the pixel. The
-    border repeats outwards.
+    A code has a bit for each neighbour, clockwise from the upper left, the lowest: whether it is no darker than the
+    pixel; it is divided by 255. Beyond the border the nearest pixel repeats.
     """
     padded = ops.pad(faces, [[0, 0], [1, 1], [1, 1]], mode="symmetric")
     clockwise = ((0, 0), (0, 1), (0, 2), (1, 2), (2, 2), (2, 1), (2, 0), (1, 0))
@@ -200,25 +200,21 @@ def local_binary_patterns(faces: Any) -> Any:
     return ops.expand_dims(codes, -1) / 255.0
 
 
-def _faces() -> keras.KerasTensor:
-    return keras.Input((SIDE, SIDE), dtype="uint8", name="faces")
-
-
 def _convolution(x: Any, filters: int, side: int, strides: int = 1) -> Any:
     x = layers.Conv2D(filters, side, strides, padding="same", use_bias=False)(x)
-    return layers.ReLU()(layers.BatchNormalization(momentum=vgg16_transfer.BN_MOMENTUM)(x))
+    return layers.ReLU()(layers.BatchNormalization(momentum=building_blocks.BN_MOMENTUM)(x))
 
 
 def _residual(x: Any) -> Any:
-    """Two convolutions 3 x 3 beside an identity, as in ResNet-18 (He et al., 2016)."""
+    """Apply two convolutions 3 x 3 with a residual connection, as in ResNet-18 (He et al., 2016)."""
     filters = x.shape[-1]
     y = _convolution(x, filters, 3)
     y = layers.Conv2D(filters, 3, padding="same", use_bias=False)(y)
-    y = layers.BatchNormalization(momentum=vgg16_transfer.BN_MOMENTUM)(y)
+    y = layers.BatchNormalization(momentum=building_blocks.BN_MOMENTUM)(y)
     return layers.ReLU()(layers.Add()([x, y]))
 
 
 def _dense(x: Any, units: int, dropout: float) -> Any:
     x = layers.Dense(units, use_bias=False)(x)
-    x = layers.ReLU()(layers.BatchNormalization(momentum=vgg16_transfer.BN_MOMENTUM)(x))
+    x = layers.ReLU()(layers.BatchNormalization(momentum=building_blocks.BN_MOMENTUM)(x))
     return layers.Dropout(dropout)(x)

@@ -1,4 +1,4 @@
-"""Hand-made descriptors of faces, and what a network takes of them."""
+"""Hand-made descriptors of faces, and the inputs of a network that takes them."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ ORB_LENGTH: Final = 4096
 
 
 def hog(faces: NDArray[np.uint8]) -> NDArray[np.float32]:
-    """Histograms of oriented gradients (Dalal and Triggs, 2005) of uint8 (N, 48, 48): float32 (N, 900).
+    """Compute histograms of oriented gradients (Dalal and Triggs, 2005) of uint8 (N, 48, 48): float32 (N, 900).
 
     Blocks of 2 x 2 cells of 8 x 8 pixels, each of norm 1 at most; 9 orientations without sign.
     """
@@ -33,13 +33,13 @@ def hog(faces: NDArray[np.uint8]) -> NDArray[np.float32]:
 
 
 def orb(faces: NDArray[np.uint8]) -> NDArray[np.float32]:
-    """ORB descriptors (Rublee et al., 2011) of 4 x 4 regions of uint8 (N, 48, 48): their bits, float32 (N, 4096).
+    """Compute ORB descriptors (Rublee et al., 2011) of 4 x 4 regions of uint8 (N, 48, 48): bits, float32 (N, 4096).
 
-    One stands in the middle of each region, whatever the face shows: keypoints that ORB detects differ in number, and a
+    A keypoint is in the middle of each region, whatever the face shows: those that ORB detects differ in number, and a
     flat face has none. They are upright, as the faces are, and 31 pixels wide, as ORB's own pattern is: a linear
-    classifier of 5,000 faces knew 37.8% of PublicTest by them, 37.0% and 36.1% by ones 15 and 9 pixels wide.
+    classifier of 5,000 faces got 37.8% of PublicTest right with them, 37.0% and 36.1% with 15 and 9 pixels.
     """
-    # the outer regions are nearer to the border than half a patch; OpenCV mirrors the face there
+    # the outer regions are closer to the border than half a patch; OpenCV mirrors the face there
     extractor = cv2.ORB.create(edgeThreshold=0, nlevels=1)
     middles = range(SIDE // 8, SIDE, SIDE // 4)
     keypoints = [cv2.KeyPoint(x, y, extractor.getPatchSize(), 0) for y in middles for x in middles]
@@ -53,12 +53,12 @@ _MAKERS: Final = {"hog": hog, "orb": orb}
 
 
 def is_served(network: keras.Model) -> bool:
-    """Whether raw faces are all that a network takes: descriptors are made outside its graph."""
+    """Tell whether a network takes faces alone; descriptors, computed outside its graph, cannot be served."""
     return _names(network) == ["faces"]
 
 
 def inputs(network: keras.Model, faces: NDArray[np.uint8]) -> Any:
-    """What a network takes, made from uint8 (N, 48, 48): the faces, or its inputs' names with an array each."""
+    """Compute a network's inputs from faces, uint8 (N, 48, 48): the faces themselves, or an array by input name."""
     if is_served(network):
         return faces
     return {name: faces if name == "faces" else _MAKERS[name](faces) for name in _names(network)}

@@ -1,7 +1,8 @@
-"""The systems by their names: the paper's, those of its Table 3, and ours."""
+"""The networks by the names in `model.name`: the paper's, those of its Table 3, and ours."""
 
+import math
 from collections.abc import Callable
-from typing import Final
+from typing import Final, NamedTuple
 
 import keras
 
@@ -24,19 +25,34 @@ _BUILDERS: Final[dict[SystemName, Callable[[Model], keras.Model]]] = {
 }
 
 
+class Counts(NamedTuple):
+    """Parameters of a network, as Keras' summary counts them."""
+
+    total: int
+    trainable: int
+    non_trainable: int
+
+
 def build(settings: Model) -> keras.Model:
-    """The network that a `model` section describes; its weights are random.
+    """Build the network that a `model` section describes; its weights are random.
 
     Returns:
-        A model of the system's name, from `faces`, uint8 (N, 48, 48), to probabilities, float32 (N, 7). Where it looks
-        at descriptors too, or at them alone, its inputs bear their names: `descriptors.inputs` makes them from faces.
+        A model of the system's name, from `faces`, uint8 (N, 48, 48), to probabilities, float32 (N, 7). A system that
+        takes descriptors, beside the faces or alone, has an input under the name of each: see `descriptors.inputs`.
     """
     return _BUILDERS[settings.name](settings)
 
 
-def fitted(core: keras.Model) -> keras.Model:
-    """The graph that is fitted so that a network learns: itself, or with the generator that it plays against.
+def training_graph(core: keras.Model) -> keras.Model:
+    """Return the model to fit for a network: itself, or together with the generator that it plays against.
 
-    It shares the network's variables: what is fitted is trained.
+    It shares the network's variables, so fitting it trains the network.
     """
     return adversarial.against_generator(core) if core.name == "gan_augmented" else core
+
+
+def counts(network: keras.Model) -> Counts:
+    """Count total, trainable and non-trainable parameters; a batch norm's moving statistics do not train."""
+    trainable = sum(math.prod(variable.shape) for variable in network.trainable_variables)
+    total = sum(math.prod(variable.shape) for variable in network.weights)
+    return Counts(total, trainable, total - trainable)

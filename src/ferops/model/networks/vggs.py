@@ -1,13 +1,12 @@
-"""Systems built of VGG16: three that put another head on Keras Applications' own, and ours, trained from scratch."""
+"""Networks made of VGG16: three heads on Keras Applications' own, and ours, trained from scratch."""
 
 from typing import Any, Final
 
 import keras
 from keras import layers, ops
 
-from ferops.labels import SIDE
-from ferops.model.networks import vgg16_transfer
-from ferops.model.networks.vgg16_transfer import BN_MOMENTUM
+from ferops.model.networks import building_blocks
+from ferops.model.networks.building_blocks import BN_MOMENTUM
 from ferops.params import Model
 
 _BLOCKS: Final = ((2, 64), (2, 128), (3, 256), (3, 512), (3, 512))
@@ -15,7 +14,7 @@ _BLOCKS: Final = ((2, 64), (2, 128), (3, 256), (3, 512), (3, 512))
 
 
 def features_mlp(settings: Model) -> keras.Model:
-    """VGG16 as a feature extractor under a multilayer perceptron, after Al-Asbaily and Bozed; its weights are random.
+    """Build a multilayer perceptron on the features of VGG16, after Al-Asbaily and Bozed; its weights are random.
 
     | layer     | output | parameters |
     | --------- | ------ | ---------- |
@@ -24,8 +23,8 @@ def features_mlp(settings: Model) -> keras.Model:
     | dense 512 | (512,) |    262,656 |
     | dense 7   | (7,)   |      3,591 |
 
-    15,243,591 parameters; with all five blocks frozen 528,903 train. What is known of theirs is a frozen VGG16 and a
-    classic neural network: two hidden layers, a dropout behind each, are VGG16's own top, here as wide as the features.
+    15,243,591 parameters; with all five blocks frozen 528,903 train. Published is no more than a frozen VGG16
+    and a classic neural network: two hidden layers, each with a dropout, are VGG16's own top, as wide as the features.
 
     Args:
         settings: `frozen_blocks` of VGG16 that do not train; `scaling`; `dropout`, the rate of both.
@@ -37,11 +36,11 @@ def features_mlp(settings: Model) -> keras.Model:
     for _ in range(2):
         x = layers.Dense(512, activation="relu")(x)
         x = layers.Dropout(settings.dropout)(x)
-    return keras.Model(faces, vgg16_transfer.probabilities(x), name=settings.name)
+    return keras.Model(faces, building_blocks.probabilities(x), name=settings.name)
 
 
 def spinal(settings: Model) -> keras.Model:
-    """VGG16 under a SpinalNet (Kabir et al. 2020, arXiv 2007.03347), after Khan; its weights are random.
+    """Build a SpinalNet on VGG16 (Kabir et al. 2020, arXiv 2007.03347), after Khan; its weights are random.
 
     | layer    | takes                            | output | parameters |
     | -------- | -------------------------------- | ------ | ---------- |
@@ -52,8 +51,8 @@ def spinal(settings: Model) -> keras.Model:
     | spinal 4 | second half and spinal 3 (768)   | (512,) |    393,728 |
     | dense 7  | spinal 1 to 4 (2,048)            | (7,)   |     14,343 |
 
-    16,041,799 parameters. Khan's sizes are not known: number and width of the layers, and a dropout in front of each,
-    are those with which SpinalNet's authors publish VGG16 on images of 32x32 (their code for CIFAR).
+    16,041,799 parameters. Khan's sizes are not published: number and width of the layers, and a dropout before each,
+    are those of the SpinalNet authors' own VGG16 on images of 32x32 (their code for CIFAR).
 
     Args:
         settings: `frozen_blocks` of VGG16 that do not train; `scaling`; `dropout`, the rate of all five.
@@ -67,11 +66,11 @@ def spinal(settings: Model) -> keras.Model:
     for half in (second, first, second):
         outputs.append(_spinal(layers.Concatenate()([half, outputs[-1]]), settings.dropout))
     x = layers.Dropout(settings.dropout)(layers.Concatenate()(outputs))
-    return keras.Model(faces, vgg16_transfer.probabilities(x), name=settings.name)
+    return keras.Model(faces, building_blocks.probabilities(x), name=settings.name)
 
 
 def progressive_spinal(settings: Model) -> keras.Model:
-    """VGG16 under a ProgressiveSpinalNet (Chopra 2021, arXiv 2103.11373), after Khan; its weights are random.
+    """Build a ProgressiveSpinalNet on VGG16 (Chopra 2021, arXiv 2103.11373), after Khan; its weights are random.
 
     | layer    | takes                              | output | parameters |
     | -------- | ---------------------------------- | ------ | ---------- |
@@ -82,8 +81,8 @@ def progressive_spinal(settings: Model) -> keras.Model:
     | spinal 4 | features, spinal 1 to 3 (896)      | (128,) |    114,816 |
     | dense 7  | features and spinal 1 to 4 (1,024) | (7,)   |      7,175 |
 
-    15,082,823 parameters. Khan's sizes are not known: four layers, each a quarter as wide as the features, and one
-    dropout of the features are those with which Chopra publishes VGG-5 (his code for KMNIST).
+    15,082,823 parameters. Khan's sizes are not published: four layers, each a quarter as wide as the features, and one
+    dropout of the features are those of Chopra's VGG-5 (his code for KMNIST).
 
     Args:
         settings: `frozen_blocks` of VGG16 that do not train; `scaling`; `dropout`, the rate of the features' dropout.
@@ -95,11 +94,11 @@ def progressive_spinal(settings: Model) -> keras.Model:
     x = layers.Dropout(settings.dropout)(x)
     for _ in range(4):
         x = layers.Concatenate()([x, layers.Dense(128, activation="relu")(x)])
-    return keras.Model(faces, vgg16_transfer.probabilities(x), name=settings.name)
+    return keras.Model(faces, building_blocks.probabilities(x), name=settings.name)
 
 
 def best(settings: Model) -> keras.Model:
-    """VGG16 from scratch with a batch norm behind every convolution, at FER2013's own size; ours.
+    """Build ours: VGG16 at FER2013's own size with a batch norm after every convolution; its weights are random.
 
     | layer                                     | output        | parameters |
     | ----------------------------------------- | ------------- | ---------- |
@@ -111,7 +110,8 @@ def best(settings: Model) -> keras.Model:
     | global average pooling, dropout           | (512,)        |          0 |
     | dense 7                                   | (7,)          |      3,591 |
 
-    14,730,951 parameters, 14,722,503 trainable. `folding.fold` makes of it the plain VGG16 that the transfers take.
+    14,730,951 parameters, 14,722,503 trainable. `conversion.fold` turns it into plain VGG16, for the others to start
+    from.
 
     Args:
         settings: `scaling`, and the rate of `dropout`.
@@ -119,33 +119,32 @@ def best(settings: Model) -> keras.Model:
     Returns:
         A model from uint8 (N, 48, 48) to float32 probabilities (N, 7), in the order of `labels.NAMES`.
     """
-    faces = keras.Input((SIDE, SIDE), dtype="uint8", name="faces")
-    x = vgg16_transfer.scale(faces, settings.scaling)
+    faces = building_blocks.faces_input()
+    x = building_blocks.scale(faces, settings.scaling)
     for block, (depth, channels) in enumerate(_BLOCKS, start=1):
         for n in range(1, depth + 1):
             x = _convolution(x, channels, f"block{block}_conv{n}")
         x = layers.MaxPooling2D(name=f"block{block}_pool")(x)
     x = layers.GlobalAveragePooling2D()(x)
     x = layers.Dropout(settings.dropout)(x)
-    return keras.Model(faces, vgg16_transfer.probabilities(x), name=settings.name)
+    return keras.Model(faces, building_blocks.probabilities(x), name=settings.name)
 
 
 def _features(settings: Model) -> tuple[Any, Any]:
-    """The input, and VGG16's features of it: float32 (N, 512)."""
-    faces = keras.Input((SIDE, SIDE), dtype="uint8", name="faces")
-    return faces, layers.Flatten(name="features")(
-        vgg16_transfer.base(settings)(vgg16_transfer.scale(faces, settings.scaling))
-    )
+    """Return the input, and VGG16's features of it: float32 (N, 512)."""
+    faces = building_blocks.faces_input()
+    x = building_blocks.vgg16(settings)(building_blocks.scale(faces, settings.scaling))
+    return faces, layers.Flatten(name="features")(x)
 
 
 def _spinal(x: Any, dropout: float) -> Any:
-    """One layer of a SpinalNet: what it takes, (N, M), to (N, 512)."""
+    """Apply a layer of a SpinalNet: (N, M) to (N, 512)."""
     return layers.Dense(512, activation="relu")(layers.Dropout(dropout)(x))
 
 
 def _convolution(x: Any, channels: int, name: str) -> Any:
-    """A 3x3 convolution under Keras Applications' name for it, its batch norm under that name and `_norm`, and ReLU."""
-    # the batch norm shifts: a bias would be taken away again
+    """Apply a 3x3 convolution named as in Keras Applications, a batch norm named so plus `_norm`, and ReLU."""
+    # no bias: the batch norm subtracts it again
     x = layers.Conv2D(channels, 3, padding="same", use_bias=False, kernel_initializer="he_normal", name=name)(x)
     x = layers.BatchNormalization(momentum=BN_MOMENTUM, name=f"{name}_norm")(x)
     return layers.ReLU()(x)

@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 from model.faces import sixty_four_faces
 
-from ferops.model import folding, weights
-from ferops.model.networks import vgg16_transfer, vggs
+from ferops.model import conversion, weights
+from ferops.model.networks import building_blocks, systems, vgg16_transfer, vggs
 from ferops.params import Model
 
 
@@ -33,14 +33,14 @@ def core() -> keras.Model:
 
 def test_the_plain_network_gives_what_the_one_with_norms_gave_at_every_depth(core: keras.Model) -> None:
     faces = sixty_four_faces()[0]
-    plain = folding.fold(core)
+    plain = conversion.fold(core)
     names = [layer.name for layer in plain.layers if layer.weights]
 
     # the ReLU that follows a norm in one is part of the convolution in the other
     before = keras.Model(core.inputs, [keras.ops.relu(core.get_layer(f"{name}_norm").output) for name in names])
     after = keras.Model(plain.inputs, [plain.get_layer(name).output for name in names])
 
-    scaled = vgg16_transfer.scale(faces, "caffe")
+    scaled = building_blocks.scale(faces, "caffe")
     for expected, found in zip(before(faces), after(scaled), strict=True):
         np.testing.assert_allclose(np.asarray(found), np.asarray(expected), atol=1e-4)
     pooled = np.asarray(keras.Model(core.inputs, core.get_layer("block5_pool").output)(faces))
@@ -50,24 +50,24 @@ def test_the_plain_network_gives_what_the_one_with_norms_gave_at_every_depth(cor
 
 def test_folding_leaves_the_trained_network_as_it_is(core: keras.Model) -> None:
     before = weights.digest(core)
-    folding.fold(core)
+    conversion.fold(core)
     assert weights.digest(core) == before
 
 
 def test_the_papers_network_starts_from_the_folded_one(core: keras.Model, tmp_path: Path) -> None:
-    plain = folding.fold(core)
+    plain = conversion.fold(core)
     plain.save_weights(tmp_path / "folded.weights.h5")
     model = vgg16_transfer.build(settings("vgg16_transfer"))
 
     weights.initialize(model, str(tmp_path / "folded.weights.h5"), seed=0)
 
-    assert vgg16_transfer.counts(model).total == 14_883_399
+    assert systems.counts(model).total == 14_883_399
     for found, expected in zip(model.get_layer("vgg16").get_weights(), plain.get_weights(), strict=True):
         np.testing.assert_array_equal(found, expected)
 
 
 def test_another_network_is_refused_by_its_name() -> None:
-    plain = vgg16_transfer.base(settings("vgg16_transfer"))
+    plain = building_blocks.vgg16(settings("vgg16_transfer"))
     for other in (vgg16_transfer.build(settings("vgg16_transfer")), plain):
-        with pytest.raises(folding.NotFoldable, match=other.name):
-            folding.fold(other)
+        with pytest.raises(conversion.NotFoldable, match=other.name):
+            conversion.fold(other)

@@ -1,0 +1,92 @@
+"""Trained networks converted: batch norms folded into convolutions, kernels stored in half precision."""
+
+import io
+import zipfile
+from pathlib import Path
+from typing import Any, Final
+
+import h5py  # type: ignore[import-untyped]
+import keras
+import numpy as np
+
+from ferops.errors import FeropsError
+from ferops.labels import SIDE
+
+_WEIGHTS: Final = "model.weights.h5"
+"""Name of the weights in a .keras file."""
+
+
+class NotFoldable(FeropsError):
+    """A network is not vgg16_best: it has no convolutions with batch norms to fold."""
+
+
+def fold(core: keras.Model) -> keras.Model:
+    """Fold the batch norms of a trained vgg16_best into its convolutions: plain VGG16 with the same features.
+
+    Args:
+        core: from `vggs.best`, or loaded from its .keras file; not changed.
+
+    Returns:
+        Keras Applications' VGG16 without top, named `vgg16`: float32 (N, 48, 48, 3), scaled as `core` scales its faces,
+        to (N, 1, 1, 512), equal to the core's features up to rounding.
+
+    Raises:
+        NotFoldable: `core` is another network.
+    """
+    plain = keras.applications.VGG16(include_top=False, weights=None, input_shape=(SIDE, SIDE, 3), name="vgg16")
+    try:
+        for layer in plain.layers:
+            if layer.weights:
+                layer.set_weights(_folded(core, layer.name))
+    except ValueError:  # no such layer, or of another shape
+        raise NotFoldable(f"the network is {core.name}; only vgg16_best has batch norms to fold") from None
+    return plain
+
+
+def shrink(model: Path, out: Path) -> None:
+    """Write a .keras file with its kernels rounded to float16 and compressed; Keras loads it like any other.
+
+    Biases and batch norms, which are small and may exceed float16, stay float32.
+
+    Args:
+        model: a .keras file.
+        out: the file to write.
+    """
+    with zipfile.ZipFile(model) as whole, zipfile.ZipFile(out, "w") as smaller:
+        for name in whole.namelist():
+            content = whole.read(name)
+            smaller.writestr(name, _halved(content) if name == _WEIGHTS else content)
+
+
+def greatest_change(before: keras.Model, after: keras.Model) -> float:
+    """Return the greatest change of a weight, as a fraction of the greatest magnitude in its variable."""
+    pairs = zip(before.get_weights(), after.get_weights(), strict=True)
+    return max(float(np.abs(one - other).max() / (np.abs(one).max() or 1.0)) for one, other in pairs)
+
+
+def _folded(core: keras.Model, name: str) -> list[Any]:
+    """Return kernel (3, 3, I, O) and bias (O,) that equal a convolution followed by its batch norm."""
+    (kernel,) = core.get_layer(name).get_weights()
+    norm = core.get_layer(f"{name}_norm")
+    gamma, beta, mean, variance = norm.get_weights()
+    gain = gamma / np.sqrt(variance + norm.epsilon)
+    return [kernel * gain, beta - mean * gain]
+
+
+def _halved(content: bytes) -> bytes:
+    """Copy an HDF5 file, with float32 arrays of two axes or more as compressed float16."""
+    halved = io.BytesIO()
+    with h5py.File(io.BytesIO(content)) as old, h5py.File(halved, "w") as new:
+        new.attrs.update(old.attrs)
+
+        def copy(name: str, item: h5py.Group | h5py.Dataset) -> None:
+            if isinstance(item, h5py.Group):
+                made = new.require_group(name)
+            elif item.dtype == np.float32 and item.ndim >= 2:
+                made = new.create_dataset(name, data=item[()], dtype=np.float16, compression="gzip", shuffle=True)
+            else:
+                made = new.create_dataset(name, data=item[()])
+            made.attrs.update(item.attrs)
+
+        old.visititems(copy)
+    return halved.getvalue()

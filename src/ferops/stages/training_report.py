@@ -1,0 +1,69 @@
+"""Progress of a training: a bar and a line for each epoch on the terminal, the epochs' metrics in MLflow."""
+
+from typing import Self
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from ferops import params as parameters
+from ferops.machine.files import SCRATCH
+from ferops.model import fitting
+from ferops.tracking.runs.live import LiveRun
+
+
+class TrainingReport:
+    """Context manager that shows a training while it runs; where the output is no terminal there is no bar."""
+
+    def __init__(self, params: parameters.Params, scratch_key: str) -> None:
+        """Open the MLflow run; epochs that an interrupted training has finished are part of it."""
+        self._epochs = params.train.epochs
+        finished = fitting.load_progress(SCRATCH / scratch_key).history
+        self._live = LiveRun.open(
+            scratch_key, parameters.flatten(params), history=[_logged(epoch) for epoch in finished]
+        )
+        self._console = Console()
+        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+        self._bar = Progress(*columns, console=self._console, transient=True, disable=not self._console.is_terminal)
+        self._task = self._bar.add_task("training", total=None)
+        if finished:
+            self._console.print(f"going on after epoch {len(finished)} of {self._epochs}")
+
+    def __enter__(self) -> Self:
+        """Show the bar."""
+        self._bar.start()
+        return self
+
+    def __exit__(self, error: type[BaseException] | None, *_: object) -> None:
+        """Remove the bar; a training that diverged ends its run as failed, an interrupted one is resumed in it."""
+        self._bar.stop()
+        if error is fitting.Diverged:
+            self._live.fail()
+
+    def on_batch(self, epoch: int, batch: int, batches: int) -> None:
+        """Show that `batch` of `batches` of an epoch is done."""
+        self._bar.update(self._task, description=f"epoch {epoch}/{self._epochs}", completed=batch, total=batches)
+
+    def on_epoch(self, epoch: fitting.Row) -> None:
+        """Print and log a finished epoch."""
+        self._console.print(
+            f"epoch {epoch['epoch']:>3.0f}/{self._epochs}  "
+            f"train loss {epoch['train/loss']:.3f} accuracy {epoch['train/accuracy']:.3f}  "
+            f"validation loss {epoch['val/loss']:.3f} accuracy {epoch['val/accuracy']:.3f}",
+            highlight=False,
+            soft_wrap=True,
+        )
+        self._live.log_epoch(*_logged(epoch))
+
+    def finish(self, progress: fitting.Progress, weights_digest: str, ended: float) -> None:
+        """End the MLflow run of a network that is saved; say so where it took fewer epochs than it might have."""
+        if (done := len(progress.history)) < self._epochs:
+            self._console.print(
+                f"ended after {done} of {self._epochs} epochs, {progress.seconds / 60:.1f} minutes", highlight=False
+            )
+        self._live.finish(weights_digest, ended)
+
+
+def _logged(epoch: fitting.Row) -> tuple[int, dict[str, float], float]:
+    """Return number, metrics and time of an epoch, as MLflow gets them."""
+    metrics = {name: value for name, value in epoch.items() if name not in ("epoch", "time")}
+    return int(epoch["epoch"]), metrics, epoch["time"]
