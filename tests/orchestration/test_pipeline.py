@@ -7,7 +7,7 @@ import time
 from pathlib import Path
 
 import pytest
-from support import shell
+from support import ROOT, shell
 
 from ferops.orchestration.pipeline import dvc_stages
 from ferops.orchestration.pipeline.dvc_stages import DvcFailed, UnknownStage
@@ -48,24 +48,24 @@ def small(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Folder:
     return Folder(tmp_path, dict(os.environ))
 
 
-def test_each_stage_comes_after_those_it_reads(repro: Path) -> None:
-    order = dvc_stages.stages(repro)
+def test_each_stage_comes_after_those_it_reads() -> None:
+    order = dvc_stages.stages(ROOT)
     assert list(order) == [
         "sample", "preprocess", "validate@prepared", "augment", "validate@augmented", "train", "evaluate", "publish",
     ]  # fmt: skip
     assert order["train"] == {"preprocess", "augment", "validate@prepared", "validate@augmented"}
 
 
-def test_a_target_names_itself_and_what_it_needs(repro: Path) -> None:
-    assert list(dvc_stages.stages(repro, ["augment"])) == ["sample", "preprocess", "validate@prepared", "augment"]
-    assert "validate@augmented" in dvc_stages.stages(repro, ["validate"])
+def test_a_target_names_itself_and_what_it_needs() -> None:
+    assert list(dvc_stages.stages(ROOT, ["augment"])) == ["sample", "preprocess", "validate@prepared", "augment"]
+    assert "validate@augmented" in dvc_stages.stages(ROOT, ["validate"])
     with pytest.raises(UnknownStage, match=r"'trai'; dvc.yaml has: sample, .*train"):
-        dvc_stages.stages(repro, ["trai"])
+        dvc_stages.stages(ROOT, ["trai"])
 
 
-def test_names_do_not_depend_on_where_the_process_stands(repro: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_names_do_not_depend_on_the_working_directory(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir("/")
-    assert "train" in dvc_stages.stages(repro)
+    assert "train" in dvc_stages.stages(ROOT)
 
 
 def test_without_dvc_it_is_one_line(tmp_path: Path) -> None:
