@@ -1,5 +1,6 @@
 """A pipeline that has run: the smallest files that `publish` reads, with a core of one layer."""
 
+import copy
 import csv
 import functools
 import hashlib
@@ -9,6 +10,7 @@ import shutil
 import tempfile
 import threading
 from collections.abc import Iterator, Mapping
+from contextlib import chdir, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +44,12 @@ class Pipeline:
             self._write(f"reports/{figure}.png", b"\x89PNG " + figure.encode())
         self.train(seed=0)
         self.evaluate(accuracy=0.6)
+
+    def copy(self, root: Path) -> "Pipeline":
+        """Copy the folder with its store."""
+        other = copy.copy(self)
+        other.root = Path(shutil.copytree(self.root, root))
+        return other
 
     def train(self, seed: int, epochs: int = 3) -> None:
         """Write other weights: core, training.json, history.csv and train's entry in dvc.lock."""
@@ -167,34 +175,55 @@ def flushed(live: LiveRun) -> bool:
     return done.wait(15)
 
 
+@contextmanager
+def inside(root: Path) -> Iterator[None]:
+    """Change the working directory to a clone, outside DVC and with its own store; restore the environment."""
+    before = dict(os.environ)
+    for name in ("DVC_ROOT", "DVC_EXP_NAME", "MLFLOW_TRACKING_URI"):
+        os.environ.pop(name, None)
+    with chdir(root):
+        yield
+    os.environ.clear()  # ferops turns off telemetry for its own process
+    os.environ.update(before)
+
+
 @pytest.fixture(scope="session")
-def empty_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """An empty store, to be copied: MLflow takes a second of processor time to create one."""
+def unpublished_clone(tmp_path_factory: pytest.TempPathFactory) -> Pipeline:
+    """A pipeline with an empty store, to be copied: MLflow takes a second of processor time to create one."""
     from ferops.tracking import store
 
-    root = tmp_path_factory.mktemp("store")
-    before = dict(os.environ)
-    os.environ.pop("MLFLOW_TRACKING_URI", None)
-    os.environ["DVC_ROOT"] = str(root)
-    store.connect()
-    os.environ.clear()
-    os.environ.update(before)
-    return root / "mlflow.db"
+    root = tmp_path_factory.mktemp("unpublished")
+    made = Pipeline(root)
+    with inside(root):
+        store.connect()
+    return made
+
+
+@pytest.fixture(scope="session")
+def published_clone(unpublished_clone: Pipeline, tmp_path_factory: pytest.TempPathFactory) -> Pipeline:
+    """A pipeline that was published as version 1, to be copied: that loads TensorFlow and saves a model."""
+    from ferops.stages.publish import main
+
+    made = unpublished_clone.copy(tmp_path_factory.mktemp("published") / "clone")
+    with inside(made.root):
+        main()
+    return made
 
 
 @pytest.fixture
-def pipeline(tmp_path: Path, empty_store: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Pipeline]:
+def pipeline(unpublished_clone: Pipeline, tmp_path: Path) -> Iterator[Pipeline]:
     """A pipeline in a clone of its own, which is the working directory, with an empty store."""
-    for name in ("DVC_ROOT", "DVC_EXP_NAME", "MLFLOW_TRACKING_URI"):
-        monkeypatch.delenv(name, raising=False)
-    clone = tmp_path / "clone"
-    clone.mkdir()
-    shutil.copy(empty_store, clone)
-    monkeypatch.chdir(clone)
-    before = dict(os.environ)
-    yield Pipeline(clone)
-    os.environ.clear()  # ferops turns off telemetry for its own process
-    os.environ.update(before)
+    clone = unpublished_clone.copy(tmp_path / "clone")
+    with inside(clone.root):
+        yield clone
+
+
+@pytest.fixture
+def published(published_clone: Pipeline, tmp_path: Path) -> Iterator[Pipeline]:
+    """The same after `publish`: version 1, which is the challenger."""
+    clone = published_clone.copy(tmp_path / "clone")
+    with inside(clone.root):
+        yield clone
 
 
 @pytest.fixture

@@ -2,7 +2,6 @@
 
 import os
 import socket
-import time
 
 import psutil
 import pytest
@@ -158,12 +157,9 @@ def test_without_a_server_training_goes_on_with_one_line_of_warning(answers, mon
         if answers == "refuses":
             server.close()
         live = LiveRun.open("key", FLAT)
-        started = time.monotonic()
         for number in range(1, 51):
             live.log_epoch(*epoch(number))
-        assert time.monotonic() - started < 0.5
         live.finish("digest")
-        assert time.monotonic() - started < 6
     live._thread.join(20)  # it may still be waiting for the server that has gone by now
 
     told = capsys.readouterr().err

@@ -48,12 +48,11 @@ def experiment(monkeypatch: pytest.MonkeyPatch) -> Any:
     return enter
 
 
-def test_an_experiment_that_trains_is_one_run_with_its_name(pipeline, experiment):
-    publish()
+def test_an_experiment_that_trains_is_one_run_with_its_name(published, experiment):
     experiment("low-rate")
-    pipeline.train(seed=1)
-    live = LiveRun.open(pipeline.training["scratch_key"], params.flatten(params.load()))
-    live.finish(pipeline.training["weights_digest"])
+    published.train(seed=1)
+    live = LiveRun.open(published.training["scratch_key"], params.flatten(params.load()))
+    live.finish(published.training["weights_digest"])
 
     publish()
     publish()
@@ -74,12 +73,11 @@ def test_an_applied_experiment_keeps_its_run(pipeline, experiment):
     assert run.info.run_name == "low-rate"
 
 
-def test_an_experiment_that_changes_only_the_evaluation_is_a_child_run(pipeline, experiment):
-    publish()
+def test_an_experiment_that_changes_only_the_evaluation_is_a_child_run(published, experiment):
     (before,) = runs()
     experiment("fine-bins")
     params.merge({"evaluate": {"calibration_bins": 30}})
-    pipeline.evaluate(accuracy=0.7)
+    published.evaluate(accuracy=0.7)
 
     publish()
     publish()
@@ -92,9 +90,8 @@ def test_an_experiment_that_changes_only_the_evaluation_is_a_child_run(pipeline,
     assert training.data.metrics == before.data.metrics and training.data.tags == before.data.tags
 
 
-def test_another_evaluation_in_the_workspace_updates_the_run(pipeline, experiment):
-    publish()
-    pipeline.evaluate(accuracy=0.7)
+def test_another_evaluation_in_the_workspace_updates_the_run(published, experiment):
+    published.evaluate(accuracy=0.7)
 
     publish()
 
@@ -111,11 +108,10 @@ def test_two_experiments_with_the_same_result_are_one_run_with_both_names(pipeli
     assert run.data.tags["ferops.experiments"] == "first,second" and run.info.run_name == "first"
 
 
-def test_a_second_clone_with_the_pulled_files_finds_the_run_in_the_same_store(pipeline, monkeypatch):
-    publish()
-    second = pipeline.root.with_name("second")
-    shutil.copytree(pipeline.root, second, ignore=shutil.ignore_patterns("mlflow.db", FOLDER))
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{pipeline.root}/mlflow.db")
+def test_a_second_clone_with_the_pulled_files_finds_the_run_in_the_same_store(published, monkeypatch):
+    second = published.root.with_name("second")
+    shutil.copytree(published.root, second, ignore=shutil.ignore_patterns("mlflow.db", FOLDER))
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{published.root}/mlflow.db")
     monkeypatch.chdir(second)
 
     publish()
@@ -124,8 +120,7 @@ def test_a_second_clone_with_the_pulled_files_finds_the_run_in_the_same_store(pi
     assert len(store.connect().client.search_model_versions(f"name = '{store.MODEL}'")) == 1
 
 
-def test_a_run_deleted_by_hand_is_restored(pipeline):
-    publish()
+def test_a_run_deleted_by_hand_is_restored(published):
     (run,) = runs()
     store.connect().client.delete_run(run.info.run_id)
     assert runs() == []
@@ -136,9 +131,8 @@ def test_a_run_deleted_by_hand_is_restored(pipeline):
     assert back.info.run_id == run.info.run_id
 
 
-def test_a_file_that_the_run_lost_is_attached_again(pipeline):
-    publish()
-    (lost,) = (pipeline.root / FOLDER).rglob("predictions.parquet")
+def test_a_file_that_the_run_lost_is_attached_again(published):
+    (lost,) = (published.root / FOLDER).rglob("predictions.parquet")
     content = lost.read_bytes()
     lost.unlink()
 
@@ -148,11 +142,10 @@ def test_a_file_that_the_run_lost_is_attached_again(pipeline):
     assert len(runs()) == 1
 
 
-def test_a_model_that_the_version_lost_is_logged_again(pipeline, faces):
+def test_a_model_that_the_version_lost_is_logged_again(published, faces):
     import mlflow
 
-    publish()
-    (lost,) = (pipeline.root / FOLDER).rglob("MLmodel")
+    (lost,) = (published.root / FOLDER).rglob("MLmodel")
     shutil.rmtree(lost.parent)
 
     publish()

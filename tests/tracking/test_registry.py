@@ -188,12 +188,11 @@ def test_a_version_without_its_run_or_its_predictions_is_a_clear_error(three):
         versions.scored_version(three, "fer-vgg16/1")
 
 
-def test_an_experiments_version_has_no_alias_until_the_workspace_publishes_it(pipeline, monkeypatch):
+def test_an_experiments_version_has_no_alias_until_the_workspace_publishes_it(published, monkeypatch):
     from ferops.stages.publish import main
 
-    main()
     monkeypatch.setenv("DVC_EXP_NAME", "trial")
-    pipeline.train(seed=1)
+    published.train(seed=1)
     main()
     assert versions.aliases(store.connect()) == {"challenger": 1}
     monkeypatch.delenv("DVC_EXP_NAME")
@@ -202,110 +201,98 @@ def test_an_experiments_version_has_no_alias_until_the_workspace_publishes_it(pi
     main()
 
     assert versions.aliases(store.connect()) == {"challenger": 2}
-    assert events(pipeline.root) == [("registered", 1), ("registered", 2), ("alias set", 2)]
-    assert pipeline.registry()[1]["experiment"] == "trial" and pipeline.registry()[1]["alias"] is None
+    assert events(published.root) == [("registered", 1), ("registered", 2), ("alias set", 2)]
+    assert published.registry()[1]["experiment"] == "trial" and published.registry()[1]["alias"] is None
 
 
-def test_the_same_weights_from_another_training_are_the_same_version_reproduced(pipeline):
+def test_the_same_weights_from_another_training_are_the_same_version_reproduced(published):
     from ferops.stages.publish import main
 
-    main()
-    lock = pipeline.root / "dvc.lock"
+    lock = published.root / "dvc.lock"
     lock.write_text(lock.read_text().replace("train.epochs: 3", "train.epochs: 30"))
 
     main()
 
     opened = store.connect()
-    assert events(pipeline.root) == [("registered", 1), ("reproduced", 1)]
+    assert events(published.root) == [("registered", 1), ("reproduced", 1)]
     scored = versions.scored_version(opened, "fer-vgg16/1")
-    assert scored.training == pipeline.registry()[1]["training"] != pipeline.registry()[0]["training"]
+    assert scored.training == published.registry()[1]["training"] != published.registry()[0]["training"]
     assert len(opened.client.search_runs([opened.experiment_id])) == 2
 
 
-def test_weights_that_the_ledger_knows_get_their_old_number_in_an_empty_store(pipeline, monkeypatch):
+def test_weights_that_the_ledger_knows_get_their_old_number_in_an_empty_store(published, monkeypatch):
     from ferops.stages.publish import main
 
+    published.train(seed=1)
     main()
-    pipeline.train(seed=1)
-    main()
-    before = pipeline.registry()
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{pipeline.root}/other.db")
+    before = published.registry()
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{published.root}/other.db")
 
     main()
 
     opened = store.connect()
     (version,) = opened.client.search_model_versions(f"name = '{store.MODEL}'")
     assert int(version.version) == 2
-    assert ledger.history(version) == before[1:] and pipeline.registry() == before
+    assert ledger.history(version) == before[1:] and published.registry() == before
 
 
-def test_a_training_that_the_ledger_has_is_no_new_event_in_an_empty_store(pipeline, monkeypatch):
+def test_a_training_that_the_ledger_has_is_no_new_event_in_an_empty_store(published, monkeypatch):
     from ferops.stages.publish import main
 
-    main()
-    lock = pipeline.root / "dvc.lock"
+    lock = published.root / "dvc.lock"
     lock.write_text(lock.read_text().replace("train.epochs: 3", "train.epochs: 30"))
     main()
-    before = pipeline.registry()
+    before = published.registry()
     assert [line["event"] for line in before] == ["registered", "reproduced"]
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{pipeline.root}/other.db")
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{published.root}/other.db")
 
     main()
 
-    assert pipeline.registry() == before == ledger.history(versions.resolve(store.connect(), "fer-vgg16/1"))
+    assert published.registry() == before == ledger.history(versions.resolve(store.connect(), "fer-vgg16/1"))
 
 
-def test_new_weights_in_an_empty_store_do_not_take_a_number_that_the_ledger_has_used(pipeline, monkeypatch):
+def test_new_weights_in_an_empty_store_do_not_take_a_number_that_the_ledger_has_used(published, monkeypatch):
     from ferops.stages.publish import main
 
-    main()
-    pipeline.train(seed=1)
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{pipeline.root}/other.db")
+    published.train(seed=1)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{published.root}/other.db")
 
     main()
 
-    assert events(pipeline.root) == [("registered", 1), ("registered", 2)]
+    assert events(published.root) == [("registered", 1), ("registered", 2)]
     assert versions.aliases(store.connect()) == {"challenger": 2}
 
 
-def test_a_ledger_that_has_used_many_numbers_is_no_hindrance(pipeline, monkeypatch):
+def test_a_ledger_that_has_used_many_numbers_is_no_hindrance(published, monkeypatch):
     from ferops.stages.publish import main
 
-    main()
-    (line,) = pipeline.registry()
-    (pipeline.root / ledger.REGISTRY).write_text(json.dumps({**line, "version": 25}) + "\n")
-    pipeline.train(seed=1)
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{pipeline.root}/other.db")
+    (line,) = published.registry()
+    (published.root / ledger.REGISTRY).write_text(json.dumps({**line, "version": 25}) + "\n")
+    published.train(seed=1)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{published.root}/other.db")
 
     main()
 
-    assert events(pipeline.root) == [("registered", 25), ("registered", 26)]
+    assert events(published.root) == [("registered", 25), ("registered", 26)]
     assert versions.aliases(store.connect()) == {"challenger": 26}
 
 
-def test_weights_that_another_clone_had_registered_are_reproduced(pipeline):
-    from ferops.stages.publish import main
-
-    main()
-    (line,) = pipeline.registry()
-    (pipeline.root / "mlflow.db").rename(pipeline.root / "old.db")
-    (pipeline.root / ledger.REGISTRY).write_text(json.dumps({**line, "training": "theirs"}) + "\n")
+def test_weights_that_another_clone_had_registered_are_reproduced(published):
+    (line,) = published.registry()
+    (published.root / "mlflow.db").rename(published.root / "old.db")
+    (published.root / ledger.REGISTRY).write_text(json.dumps({**line, "training": "theirs"}) + "\n")
 
     subprocess.run([sys.executable, "-m", "ferops.stages", "publish"], check=True, capture_output=True)
 
-    assert [(line["event"], line["training"]) for line in pipeline.registry()] == [
+    assert [(line["event"], line["training"]) for line in published.registry()] == [
         ("registered", "theirs"), ("reproduced", line["training"]),
     ]  # fmt: skip
 
 
-def test_a_scored_version_has_its_metrics_and_its_predictions(pipeline):
-    from ferops.stages.publish import main
-
-    main()
-
+def test_a_scored_version_has_its_metrics_and_its_predictions(published):
     scored = versions.scored_version(store.connect(), "fer-vgg16@challenger")
 
-    assert (scored.version, scored.weights_digest) == (1, pipeline.training["weights_digest"])
+    assert (scored.version, scored.weights_digest) == (1, published.training["weights_digest"])
     assert scored.aliases == ("challenger",) and scored.metrics["val/accuracy"] == 0.6
     assert len(scored.predictions) == 140 and set(scored.predictions["split"]) == {"validation", "test"}
 

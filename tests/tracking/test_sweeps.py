@@ -87,12 +87,11 @@ def test_a_training_in_a_trial_is_a_child_of_the_sweep_from_its_first_epoch(pipe
 
 
 def test_a_trial_whose_network_was_trained_already_is_a_child_of_the_sweep_with_all_parameters(
-    pipeline: Pipeline, trial: Any
+    published: Pipeline, trial: Any
 ) -> None:
-    publish()
     sweep = sweep_runs.begin("fine", "key-1", SETTINGS, "flows/sweep.py")
     trial("fine-1", sweep.run_id)
-    pipeline.evaluate(accuracy=0.4)
+    published.evaluate(accuracy=0.4)
     publish()
     publish()
     (child,) = children(sweep.run_id)

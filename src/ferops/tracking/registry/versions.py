@@ -125,7 +125,7 @@ def scored_version(store: Store, reference: str) -> ScoredVersion:
         predictions = pd.read_parquet(io.BytesIO(read_artifact(store, run.info.run_id, PREDICTIONS) or b""))
     except (OSError, ValueError):
         raise MissingArtifact(
-            f"{MODEL} version {version.version} has no readable {PREDICTIONS} in MLflow; {way_out}"
+            f"{MODEL} version {version.version} has no {PREDICTIONS} that can be read in MLflow; {way_out}"
         ) from None
     metrics = {key: float(value) for key, value in version.tags.items() if re.match(r"(val|test)/", key)}
     return ScoredVersion(
