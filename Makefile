@@ -83,7 +83,7 @@ docs: setup ## the documentation site, into site/
 bench: setup ## the speed figures of docs/results.md
 	@python benchmarks/run.py
 	@python benchmarks/flow.py
-	@python benchmarks/training.py
+	@python benchmarks/fit_speed.py
 
 lock: setup ## resolve requirements.lock again, after a change of pyproject.toml
 	@$(BIN)/python -m pip install --quiet "$(UV)"

@@ -21,7 +21,7 @@ NOT_OF_A_STAGE = ("promotion.", "monitoring.")
 
 
 def readers(key: str) -> set[str]:
-    """The stages that list a key or a section of it; tests/test_architecture.py holds the lists to what the code reads."""
+    """The stages that list a key or its section; tests/test_architecture.py compares the lists with the code."""
     found = {
         name
         for name, stage in STAGES.items()

@@ -1,6 +1,6 @@
 """Speed of training with `ferops.machine.tensorflow.configure` and without, as ratios measured in one run.
 
-    python benchmarks/training.py [SYSTEM...]
+    python benchmarks/fit_speed.py [SYSTEM...]
 
 Each measurement is a process of its own, since TensorFlow reads its environment once. Ways take turns; the faster of
 two counts. The difference between the gradients of one step is relative to the greatest one of a variable.
