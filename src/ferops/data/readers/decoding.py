@@ -13,8 +13,14 @@ from ferops.labels import SIDE
 
 Picture = NDArray[np.uint8]
 
-IMAGE_STARTS: Final = (b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n")
-"""First bytes of a JPEG and a PNG."""
+_STARTS: Final = {
+    "JPEG": (b"\xff\xd8\xff",),
+    "PNG": (b"\x89PNG\r\n\x1a\n",),
+    "TIFF": (b"II*\x00", b"MM\x00*"),
+    "GIF": (b"GIF8",),
+}
+IMAGE_STARTS: Final = tuple(start for starts in _STARTS.values() for start in starts)
+"""First bytes of a JPEG, PNG, TIFF or GIF."""
 
 _LARGEST_FILE: Final = 16 << 20
 _LARGEST_SIDE: Final = 4096
@@ -59,7 +65,7 @@ def decode(where: str, content: bytes, formats: tuple[str, ...] = ("JPEG", "PNG"
     Raises:
         BadImage: no image of these formats, damaged, too large, or of fractions; the size is checked before decoding.
     """
-    is_image = content.startswith(IMAGE_STARTS)
+    is_image = any(content.startswith(_STARTS.get(name, ())) for name in formats)
     try:
         with Image.open(io.BytesIO(content), formats=formats) as image:  # reads the header alone
             is_image, size, is_gray = True, image.size, image.mode == "L"

@@ -54,7 +54,6 @@ _EXPECTED: Final = (
     f"CK+48 (folders {', '.join(_CK_FOLDERS)} with files such as S010_004_00000017.png) "
     f"or JAFFE (files such as KA.AN1.39.tiff, with {', '.join(_JAFFE_CODES)})"
 )
-_ANY_IMAGE_STARTS: Final = (*IMAGE_STARTS, b"II*\x00", b"MM\x00*", b"GIF8")  # TIFF, GIF
 
 
 @dataclass(frozen=True)
@@ -136,7 +135,7 @@ def _pictures(path: Path) -> Iterator[_Picture]:
         if named := _named(PurePosixPath(member.name)):
             kind, code = named
             yield _Picture(kind, code, _pixels(member, kind))
-        elif member.stream.peek(8).startswith(_ANY_IMAGE_STARTS):
+        elif member.stream.peek(8).startswith(IMAGE_STARTS):
             raise UnknownLayout(f"{member.where}: an image with another name or folder; expected {_EXPECTED}")
 
 
