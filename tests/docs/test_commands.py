@@ -101,6 +101,7 @@ INSTEAD = {
         None, "trains again: tests/lineage/test_rebuild.py runs it, with the tests of the servers"
     ),
     "ferops data use": Instead("ferops data use --help", "named in a sentence, without its arguments"),
+    "dvc exp run -S": Instead(None, "names a command, without its arguments"),
     "mlflow models serve": Instead(None, "names a command, without its arguments; the sentence is about its input"),
     "python flows/sweep.py --over train.learning_rate=0.0001,0.0003 --over model.dropout=0.2,0.4": Instead(
         "python flows/sweep.py --help", "trains four networks: tests/flows/test_sweep.py runs this flow"
