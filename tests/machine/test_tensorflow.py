@@ -18,19 +18,23 @@ STEP = """
 import sys
 from ferops.machine import tensorflow
 tensorflow.configure()
-import keras, numpy as np
-from ferops.model.networks import convnets
-from ferops.params import Model
+import cv2, keras, numpy as np
+from keras import layers
+from ferops.model.networks import building_blocks
 keras.utils.set_random_seed(0)
-network = convnets.lean(
-    Model(name="lean_cnn", weights="none", frozen_blocks=0, scaling="unit", noise=0, dropout=0)
-)
+x = building_blocks.gray(faces := building_blocks.faces_input())
+for _ in range(2):
+    x = layers.Conv2D(16, 3, 2, padding="same", use_bias=False)(x)
+    x = layers.ReLU()(layers.BatchNormalization()(x))
+network = keras.Model(faces, building_blocks.probabilities(layers.Flatten()(x)))
 before = [np.array(variable) for variable in network.trainable_variables]
 network.compile(keras.optimizers.SGD(1.0), "sparse_categorical_crossentropy", jit_compile=False)
-faces = np.random.default_rng(0).integers(0, 256, (32, 48, 48), dtype=np.uint8)
-network.train_on_batch(faces, np.arange(32) % 7)
+rng = np.random.default_rng(0)
+images = [cv2.resize(rng.integers(0, 256, (6, 6), np.uint8), (48, 48), interpolation=2) for _ in range(32)]
+network.train_on_batch(np.stack(images), np.arange(32) % 7)
 np.savez(sys.argv[1], *[old - np.array(new) for old, new in zip(before, network.trainable_variables)])
 """
+"""One step of a network so small that no ReLU's input is zero but for rounding."""
 
 PAGE_FAULTS = """
 import resource, sys
@@ -96,7 +100,7 @@ def test_a_step_has_the_same_gradients_with_onednn_and_without_and_the_users_own
         assert "oneDNN custom operations are on" in said["with.npz"]
     assert "oneDNN custom operations are on" not in said["without.npz"]
     with np.load(tmp_path / "with.npz") as ours, np.load(tmp_path / "without.npz") as plain:
-        assert len(ours.files) > 20
+        assert len(ours.files) == 8
         for name in ours:
             np.testing.assert_allclose(ours[name], plain[name], rtol=0, atol=1e-4 * np.abs(plain[name]).max())
 

@@ -8,12 +8,14 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
-_MALLOC: Final = {
-    "MALLOC_TRIM_THRESHOLD_": (-1, 256 << 20),
-    "MALLOC_TOP_PAD_": (-2, 64 << 20),
-    "MALLOC_MMAP_THRESHOLD_": (-3, 256 << 20),
-}
-"""glibc's variable -> mallopt's number for it (malloc.h), and bytes: above the greatest array of a training step."""
+_MALLOC: Final = {"MALLOC_TRIM_THRESHOLD_": -1, "MALLOC_TOP_PAD_": -2, "MALLOC_MMAP_THRESHOLD_": -3}
+"""glibc's variable -> mallopt's number for it (malloc.h).
+
+The padding keeps memory where the threshold of trimming does not: TensorFlow 2.21 sets that back to 128 KiB for the
+first data set that comes from Python."""
+
+_KEPT: Final = 256 << 20
+"""Bytes for each: more than the greatest array of a training step, and a bound on the memory that is kept."""
 
 _OLD_MAXIMUM: Final = 32 << 20
 """Greatest mmap threshold in bytes that glibc before 2.35 accepts."""
@@ -32,8 +34,8 @@ def configure() -> None:
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
     if mallopt is None or "glibc.malloc" in os.environ.get("GLIBC_TUNABLES", ""):
         return
-    for variable, (option, size) in _MALLOC.items():
-        if variable not in os.environ and not mallopt(option, size):
+    for variable, option in _MALLOC.items():
+        if variable not in os.environ and not mallopt(option, _KEPT):
             mallopt(option, _OLD_MAXIMUM)
 
 
