@@ -178,6 +178,9 @@ def flushed(live: LiveRun) -> bool:
 @contextmanager
 def inside(root: Path) -> Iterator[None]:
     """Change the working directory to a clone, outside DVC and with its own store; restore the environment."""
+    from mlflow.tracking._tracking_service import utils
+
+    utils._artifact_repos_cache.clear()  # by run id, and the runs of copied stores have the same ids
     before = dict(os.environ)
     for name in ("DVC_ROOT", "DVC_EXP_NAME", "MLFLOW_TRACKING_URI"):
         os.environ.pop(name, None)

@@ -2,14 +2,17 @@
 
 import json
 import os
+import shutil
 import socket
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+from tracking.conftest import Pipeline
 
 from ferops.machine import processes
 from ferops.tracking import store
@@ -33,6 +36,19 @@ def three(pipeline: Any) -> store.Store:
     for number in (1, 2, 3):
         made(number)
     return store.connect()
+
+
+@pytest.fixture
+def lose_the_store(
+    published: Pipeline, unpublished_clone: Pipeline, monkeypatch: pytest.MonkeyPatch
+) -> Callable[[], None]:
+    """Give the published clone an empty store."""
+
+    def lose() -> None:
+        shutil.copy(unpublished_clone.root / "mlflow.db", published.root / "other.db")
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{published.root}/other.db")
+
+    return lose
 
 
 def events(root: Path) -> list[tuple[str, int]]:
@@ -220,13 +236,13 @@ def test_the_same_weights_from_another_training_are_the_same_version_reproduced(
     assert len(opened.client.search_runs([opened.experiment_id])) == 2
 
 
-def test_weights_that_the_ledger_knows_get_their_old_number_in_an_empty_store(published, monkeypatch):
+def test_weights_that_the_ledger_knows_get_their_old_number_in_an_empty_store(published, lose_the_store):
     from ferops.stages.publish import main
 
     published.train(seed=1)
     main()
     before = published.registry()
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{published.root}/other.db")
+    lose_the_store()
 
     main()
 
@@ -236,7 +252,7 @@ def test_weights_that_the_ledger_knows_get_their_old_number_in_an_empty_store(pu
     assert ledger.history(version) == before[1:] and published.registry() == before
 
 
-def test_a_training_that_the_ledger_has_is_no_new_event_in_an_empty_store(published, monkeypatch):
+def test_a_training_that_the_ledger_has_is_no_new_event_in_an_empty_store(published, lose_the_store):
     from ferops.stages.publish import main
 
     lock = published.root / "dvc.lock"
@@ -244,18 +260,18 @@ def test_a_training_that_the_ledger_has_is_no_new_event_in_an_empty_store(publis
     main()
     before = published.registry()
     assert [line["event"] for line in before] == ["registered", "reproduced"]
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{published.root}/other.db")
+    lose_the_store()
 
     main()
 
     assert published.registry() == before == ledger.history(versions.resolve(store.connect(), "fer-vgg16/1"))
 
 
-def test_new_weights_in_an_empty_store_do_not_take_a_number_that_the_ledger_has_used(published, monkeypatch):
+def test_new_weights_in_an_empty_store_do_not_take_a_number_that_the_ledger_has_used(published, lose_the_store):
     from ferops.stages.publish import main
 
     published.train(seed=1)
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{published.root}/other.db")
+    lose_the_store()
 
     main()
 
@@ -263,13 +279,13 @@ def test_new_weights_in_an_empty_store_do_not_take_a_number_that_the_ledger_has_
     assert versions.aliases(store.connect()) == {"challenger": 2}
 
 
-def test_a_ledger_that_has_used_many_numbers_is_no_hindrance(published, monkeypatch):
+def test_a_ledger_that_has_used_many_numbers_is_no_hindrance(published, lose_the_store):
     from ferops.stages.publish import main
 
     (line,) = published.registry()
     (published.root / ledger.REGISTRY).write_text(json.dumps({**line, "version": 25}) + "\n")
     published.train(seed=1)
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{published.root}/other.db")
+    lose_the_store()
 
     main()
 
@@ -277,12 +293,14 @@ def test_a_ledger_that_has_used_many_numbers_is_no_hindrance(published, monkeypa
     assert versions.aliases(store.connect()) == {"challenger": 26}
 
 
-def test_weights_that_another_clone_had_registered_are_reproduced(published):
+def test_weights_that_another_clone_had_registered_are_reproduced(published, lose_the_store):
+    from ferops.stages.publish import main
+
     (line,) = published.registry()
-    (published.root / "mlflow.db").rename(published.root / "old.db")
+    lose_the_store()
     (published.root / ledger.REGISTRY).write_text(json.dumps({**line, "training": "theirs"}) + "\n")
 
-    subprocess.run([sys.executable, "-m", "ferops.stages", "publish"], check=True, capture_output=True)
+    main()
 
     assert [(line["event"], line["training"]) for line in published.registry()] == [
         ("registered", "theirs"), ("reproduced", line["training"]),
