@@ -163,9 +163,13 @@ def reason(error: BaseException) -> str:
 
 
 @contextmanager
-def short_timeouts() -> Iterator[None]:
-    """Make MLflow give up on a server within about 10 s inside this block."""
-    with _environment(_TIMEOUTS):
+def variables(uri: str) -> Iterator[None]:
+    """Set inside this block every environment variable that `connect` would set, so that it changes none.
+
+    For a program with threads: one that changes the environment while another reads it, as TensorFlow's native code
+    does, crashes the process.
+    """
+    with _environment({**_TIMEOUTS, "MLFLOW_TRACKING_URI": uri}):
         yield
 
 
@@ -206,8 +210,8 @@ def session() -> Iterator[Store]:
 
 @contextmanager
 def _environment(values: Mapping[str, str]) -> Iterator[None]:
-    before = {name: os.environ.get(name) for name in values}
-    os.environ.update(values)
+    before = {name: os.environ.get(name) for name, value in values.items() if os.environ.get(name) != value}
+    os.environ.update({name: values[name] for name in before})
     try:
         yield
     finally:

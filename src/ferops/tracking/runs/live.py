@@ -5,6 +5,7 @@ import sys
 import threading
 import time as clock
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any, Final, Self
 
 from ferops.machine import processes
@@ -42,6 +43,7 @@ class LiveRun:
         """For `open`; nothing is started here."""
         self._work: queue.Queue[Callable[[], None] | None] = queue.Queue()
         self._thread = threading.Thread(target=self._loop, name="ferops-live", daemon=True)
+        self._variables = ExitStack()
         self._broken = False
         self._uri = ""
         self._client: MlflowClient | None = None
@@ -86,6 +88,7 @@ class LiveRun:
         except Exception as error:
             live._give_up(error)
             return live
+        live._variables.enter_context(store.variables(live._uri))
         live._thread.start()
         live._later(lambda: live._begin(params, tags, name, started, done, diff))
         for epoch in done:
@@ -122,11 +125,13 @@ class LiveRun:
 
     def _close(self) -> None:
         self._work.put(None)
-        if self._broken or not self._thread.is_alive():
+        if self._thread.ident is None:  # it was never started
             return
         self._thread.join(_WAIT)
         if self._thread.is_alive():
             self._give_up(TimeoutError(f"no answer in {_WAIT:g} s"))
+        else:
+            self._variables.close()
 
     def _later(self, work: Callable[[], None]) -> None:
         self._work.put(lambda: None if self._broken else work())
@@ -134,8 +139,7 @@ class LiveRun:
     def _loop(self) -> None:
         while (work := self._work.get()) is not None:
             try:
-                with store.short_timeouts():
-                    work()
+                work()
             except Exception as error:
                 self._give_up(error)
 
