@@ -4,8 +4,9 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext, suppress
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -71,11 +72,9 @@ def use(path: Path, recipe: str | None, console: Console) -> None:
         merged = _merged(overrides)
     alone = np.full(len(faces.labels), -1)
     splits.assign(faces.usages, faces.labels, alone, merged.data.split, merged.data.split_seed)
-    try:
-        with nullcontext() if sample else tracked(path, target, console):
-            parameters.merge(overrides)
-    except OSError as error:
-        raise NotTaken(f"{target.as_posix()} could not be written: {describe_os_error(error)}") from None
+    write = None if path.resolve() == target.resolve() else partial(_copy, path)
+    with nullcontext() if sample else tracked(write, target, console):
+        parameters.merge(overrides)
     for key in ("source", "dataset", "split"):
         console.print(f"params.yaml: data.{key} is {escape(getattr(merged.data, key))}", highlight=False)
     if recipe:
@@ -98,42 +97,52 @@ def _target(path: Path) -> Path:
 
 
 @contextmanager
-def tracked(path: Path, target: Path, console: Console) -> Iterator[None]:
-    """Copy a file or folder to a target and track it with DVC; where the block fails, undo all of it.
+def tracked(write: Callable[[Path], None] | None, target: Path, console: Console) -> Iterator[None]:
+    """Write a file or folder and track it with DVC; where the block fails, undo all of it.
 
     A file of that name is moved aside, never written into: it may be a link into DVC's cache.
+
+    Args:
+        write: writes it under the path that it is given; None: it is there already.
+        target: where it is then.
+        console: where the progress is shown.
+
+    Raises:
+        NotTaken: the disk is full or read-only, or `dvc add` failed.
     """
     made = [folder for folder in (target.parent.parent, target.parent) if not folder.exists()]
-    target.parent.mkdir(parents=True, exist_ok=True)
     beside = [target.with_name(f"{target.name}.dvc"), target.with_name(".gitignore"), *_git_index()]
     before = {file: file.read_bytes() if file.exists() else None for file in beside}
-    scratch = Path(tempfile.mkdtemp(prefix=".use-", dir=target.parent))
-    fresh, old = scratch / "new", scratch / "old"
-    copied = False
+    written = False
     try:
-        if path.resolve() != target.resolve():
-            with console.status(f"copying to {escape(target.as_posix())}"):
-                _copy(path, fresh)
-            if target.exists():
-                target.rename(old)
-            copied = True
-            fresh.rename(target)
-        with console.status("dvc add"):
-            _dvc_add(target)
-        yield
-    except BaseException:
-        if copied and target.exists():
-            target.rename(fresh)
-        if old.exists():
-            old.rename(target)
-        for file, content in before.items():
-            if content is None:
-                file.unlink(missing_ok=True)
-            else:
-                file.write_bytes(content)
-        raise
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix=".use-", dir=target.parent, ignore_cleanup_errors=True) as scratch:
+            fresh, old = Path(scratch, "new"), Path(scratch, "old")
+            try:
+                if write:
+                    with console.status(f"copying to {escape(target.as_posix())}"):
+                        write(fresh)
+                    if target.exists():
+                        target.rename(old)
+                    written = True
+                    fresh.rename(target)
+                with console.status("dvc add"):
+                    _dvc_add(target)
+                yield
+            except BaseException:
+                if written and target.exists():
+                    target.rename(fresh)
+                if old.exists():
+                    old.rename(target)
+                for file, content in before.items():
+                    if content is None:
+                        file.unlink(missing_ok=True)
+                    else:
+                        file.write_bytes(content)
+                raise
+    except OSError as error:
+        raise NotTaken(f"{target.as_posix()} could not be written: {describe_os_error(error)}") from None
     finally:
-        shutil.rmtree(scratch, ignore_errors=True)
         for folder in reversed(made):
             with suppress(OSError):  # not empty: it is in use
                 folder.rmdir()

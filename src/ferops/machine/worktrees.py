@@ -7,7 +7,7 @@ import socket
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
@@ -81,6 +81,15 @@ def dvc(folder: Path, *args: str) -> None:
     subprocess.run(
         [sys.executable, "-m", "dvc", *args], cwd=folder, env=environment(folder), capture_output=True, check=False
     )
+
+
+def fetch(folder: Path, paths: Iterable[str]) -> list[str]:
+    """Fetch files of a worktree from DVC's cache, else from its default remote; return those that neither has."""
+    missing = [*paths]
+    for command in ("checkout", "pull"):
+        if missing := [path for path in missing if not (folder / path).exists()]:
+            dvc(folder, command, *missing)
+    return [path for path in missing if not (folder / path).exists()]
 
 
 def _remove_abandoned(root: Path) -> None:

@@ -105,12 +105,7 @@ class Decision(NamedTuple):
             "interval": [_rounded(end) for end in against.interval] if against else None,
             "mcnemar_p": _rounded(against.p_value) if against else None,
             "rules": {
-                rule.name: {
-                    "needed": rule.needed,
-                    "challenger": _rounded(rule.challenger),
-                    "champion": _rounded(rule.champion),
-                    "passed": rule.passed,
-                }
+                rule.name: {key: _rounded(getattr(rule, key)) for key in ("needed", "challenger", "champion", "passed")}
                 for rule in self.rules
             },
             "reasons": list(self.reasons),
@@ -275,5 +270,5 @@ def _rule(name: str, sign: str, bound: float, new: float | None, old: float | No
     return Rule(name, f"{sign} {bound:g}", new, old, passed, "" if passed else reason)
 
 
-def _rounded(number: float | None) -> float | None:
-    return None if number is None else float(f"{number:.6g}")
+def _rounded(value: Any) -> Any:
+    return float(f"{value:.6g}") if isinstance(value, float) else value
