@@ -54,7 +54,7 @@ def trace(
         traced = origins.trace(opened, reference, root)
         origin = verify.origin(opened, traced) if rebuild else None
     if not as_json:
-        console.print("\n".join(_lines(traced, root)), markup=False, highlight=False, soft_wrap=True)
+        console.out(*_lines(traced, root), sep="\n", highlight=False)
     rows = verify.rebuild(traced, origin, root) if origin else []
     if as_json:
         verified = [row._asdict() for row in rows] if origin else None

@@ -43,12 +43,8 @@ def main() -> None:
         predictions.append(_table(manifest, probabilities, is_duplicate))
 
     extra = _extra(core, data.report["median_kernel"], params.evaluate) if params.evaluate.test else {}
-    for figures, file in (
-        (scores.get("validation", {}), "val.json"),
-        (scores.get("test", {}), "test.json"),
-        (extra, "extra.json"),
-    ):
-        (METRICS / file).write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")
+    for file, figures in {"val": scores["validation"], "test": scores.get("test", {}), "extra": extra}.items():
+        (METRICS / f"{file}.json").write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")
     pd.concat(predictions, ignore_index=True).to_parquet("predictions.parquet", index=False)
     _report(labels, probabilities, scores[scored[-1]]["ece"], params.evaluate.calibration_bins)
 

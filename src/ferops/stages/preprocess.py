@@ -77,8 +77,8 @@ def _manifest(
 
 def _print_summary(report: dict[str, Any]) -> None:
     print(f"recognised {report['layout']}")
-    read, kept = ({name: sum(report[what][name]) for name in SPLITS} for what in ("read", "kept"))
-    for what, numbers in (("read", read), ("kept", kept)):
+    for what in ("read", "kept"):
+        numbers = {name: sum(report[what][name]) for name in SPLITS}
         shares = ", ".join(f"{name} {number:,}" for name, number in numbers.items())
         print(f"{what} {sum(numbers.values()):,} images: {shares}")
     dropped = report["dropped"]
