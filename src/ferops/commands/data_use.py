@@ -1,8 +1,6 @@
 """`ferops data use`: point the pipeline at a copy of FER2013, or change nothing."""
 
 import shutil
-import subprocess
-import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext, suppress
@@ -20,6 +18,7 @@ from ferops.data import splits
 from ferops.errors import FeropsError, describe_os_error
 from ferops.labels import MERGED, NAMES
 from ferops.machine import git
+from ferops.machine.worktrees import dvc
 
 RAW: Final = Path("data/raw")
 SAMPLE: Final = Path("data/sample/fer2013.csv")
@@ -53,7 +52,7 @@ def use(path: Path, recipe: str | None, console: Console) -> None:
         NotTaken: the copy or `dvc add` failed.
     """
     overrides = parameters.load_recipe(recipe) if recipe else {}
-    _merged(overrides)  # what is wrong with the recipe is known before the data are read
+    split = _merged(overrides).data.split  # what is wrong with the recipe is known before the data are read
     path = Path(path)
     faces = read(path, console)
     print_overview(console, path, faces)
@@ -65,11 +64,10 @@ def use(path: Path, recipe: str | None, console: Console) -> None:
     dataset = "sample" if sample else "fer2013" if is_complete(faces) else "other"
     console.print(completeness(dataset, faces))
 
-    overrides["data"] = {**overrides.get("data", {}), "source": target.as_posix(), "dataset": dataset}
+    if MERGED in faces.usages and split == "official":
+        split = "folders"
+    overrides["data"] = {**overrides.get("data", {}), "source": target.as_posix(), "dataset": dataset, "split": split}
     merged = _merged(overrides)
-    if MERGED in faces.usages and merged.data.split == "official":
-        overrides["data"]["split"] = "folders"
-        merged = _merged(overrides)
     alone = np.full(len(faces.labels), -1)
     splits.assign(faces.usages, faces.labels, alone, merged.data.split, merged.data.split_seed)
     write = None if path.resolve() == target.resolve() else partial(_copy, path)
@@ -164,7 +162,7 @@ def _git_index() -> list[Path]:
 
 def _dvc_add(target: Path) -> None:
     # not --quiet, which hides the error too
-    done = subprocess.run([sys.executable, "-m", "dvc", "add", str(target)], capture_output=True, text=True)
+    done = dvc(Path(), "add", str(target))
     if done.returncode:
         lines = [line.strip() for line in (done.stderr or done.stdout).splitlines() if line.strip()]
         why = next((line for line in lines if line.startswith("ERROR")), lines[-1] if lines else "no message")

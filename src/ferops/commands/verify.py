@@ -228,12 +228,11 @@ def _compare_params(recorded: list[Stage], rebuilt: list[Stage]) -> list[Row]:
 def _compare_metrics(recorded: PipelineResult, rebuilt: PipelineResult, *, is_same_machine: bool) -> Iterator[Row]:
     for split in _METRICS:
         before, after = recorded.metrics[split], rebuilt.metrics[split]
-        if not before:
-            if after:
-                yield Row(f"{split} metrics", "none", "", "not compared: none recorded", None)
-            continue
-        if not after:
+        if after and not before:
+            yield Row(f"{split} metrics", "none", "", "not compared: none recorded", None)
+        if before and not after:
             yield _row(f"{split} metrics", f"{len(before)} figures", "none", False)
+        if not (before and after):
             continue
         what = f"{split} accuracy"
         was, now = (f"{metrics['accuracy']:.4f}" for metrics in (before, after))
