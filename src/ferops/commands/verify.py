@@ -39,7 +39,6 @@ _RECORD: Final = {DVC_LOCK, _TRAINING, *_METRICS.values()}
 """Files to compare; the run has them as artifacts."""
 
 _MACHINE: Final = ("keras", "backend", "backend_version", "hardware")
-_MODEL_STAGES: Final = ("train", "evaluate")
 
 
 class CannotRebuild(FeropsError):
@@ -214,7 +213,7 @@ def _compare_files(recorded: list[Stage], rebuilt: list[Stage]) -> Iterator[Row]
 
 def _files(stages: list[Stage]) -> dict[str, str]:
     """Return the inputs up to the training, and the code of every stage: path -> md5."""
-    made = {out.path for stage in stages if stage.name in _MODEL_STAGES for out in stage.outs}
+    made = {out.path for stage in stages if stage.name in ("train", "evaluate") for out in stage.outs}
     return {dep.path: dep.md5 for stage in stages for dep in stage.deps if dep.path not in made}
 
 

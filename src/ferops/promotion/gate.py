@@ -105,8 +105,7 @@ def carry_out(store: Store, verdict: Verdict, path: Path | None) -> None:
 def rows(decision: Decision) -> list[tuple[str, str, str, str, bool]]:
     """Return for each rule: name, bound, the champion's figure, the challenger's, and whether it is met."""
     return [
-        (rule.name, rule.needed, _figure(rule.champion), _figure(rule.challenger), rule.passed)
-        for rule in decision.rules
+        (rule.name, rule.needed, figure(rule.champion), figure(rule.challenger), rule.passed) for rule in decision.rules
     ]
 
 
@@ -129,5 +128,6 @@ def on_test(one: ScoredVersion) -> str:
     return ", ".join(f"{name} {value:.4f}" for name, value in figures.items()) or "closed"
 
 
-def _figure(value: float | None) -> str:
+def figure(value: float | None) -> str:
+    """Return a figure to four digits; nothing where there is none."""
     return "" if value is None else f"{value:.4f}"

@@ -1,7 +1,7 @@
 """Stage `preprocess`: read a copy of FER2013, clean, split and median-filter it."""
 
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -14,8 +14,6 @@ from ferops.data.readers import layouts
 from ferops.data.readers.faces import Faces, digests
 from ferops.labels import SPLITS
 from ferops.machine.progress import byte_progress
-
-PREPARED: Final = Path("data/prepared")
 
 
 def main() -> None:
@@ -46,7 +44,7 @@ def main() -> None:
     }
     manifest = _manifest(faces, split, groups, keep)
     images = filters.median(faces.images[manifest["id"].to_numpy()], params.preprocess.median_kernel)
-    prepared.save(PREPARED, images, manifest, report)
+    prepared.save(Path("data/prepared"), images, manifest, report)
     _print_summary(report)
 
 
