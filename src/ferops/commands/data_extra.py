@@ -1,7 +1,6 @@
 """`ferops data extra`: add a test set, CK+ or JAFFE, or change nothing."""
 
 from pathlib import Path
-from typing import Final
 
 from rich.console import Console
 
@@ -10,8 +9,6 @@ from ferops.commands.data_use import tracked
 from ferops.data.readers import extra_sets
 from ferops.data.readers.extra_sets import CONTEMPT, JAFFE, ExtraSet
 from ferops.labels import NAMES
-
-EXTRA: Final = Path("data/extra")
 
 
 def add(path: Path, console: Console) -> None:
@@ -31,7 +28,7 @@ def add(path: Path, console: Console) -> None:
     with console.status("reading"):
         found = extra_sets.read(path)
     _print_overview(console, found)
-    target = EXTRA / found.kind.name
+    target = Path("data/extra", found.kind.name)
     with tracked(lambda path: extra_sets.save(path, found), target, console):
         console.print(f"{target.as_posix()}: `evaluate` scores it, nothing trains or chooses on it")
     console.print("Next: [bold]dvc repro[/bold]")

@@ -139,15 +139,14 @@ def compare(recorded: PipelineResult, rebuilt: PipelineResult) -> list[Row]:
     they read params.yaml, which a rebuild shares with its commit, and dvc.lock has what a stage ran with.
     """
     different = _different_machine(recorded, rebuilt)
-    digests = [str(result.training.get("weights_digest", "unknown")) for result in (recorded, rebuilt)]
-    was, now = digests[0][:12], digests[1][:12]
+    before, after = (str(result.training.get("weights_digest", "unknown")) for result in (recorded, rebuilt))
     return [
         *_compare_files(recorded.chain, rebuilt.chain),
         *_compare_params(recorded.chain, rebuilt.chain),
         *_compare_metrics(recorded, rebuilt, is_same_machine=different is None),
-        Row("weights", was, now, f"not compared: {different}", None)
+        Row("weights", before[:12], after[:12], f"not compared: {different}", None)
         if different
-        else _row("weights", was, now, digests[0] == digests[1]),
+        else _row("weights", before[:12], after[:12], before == after),
     ]
 
 

@@ -18,7 +18,6 @@ from ferops.labels import NAMES
 from ferops.model import metrics, plots
 from ferops.model.networks import descriptors
 
-EXTRA = Path("data/extra")
 METRICS = Path("metrics")
 REPORTS = Path("reports/evaluate")
 BATCH = 256
@@ -40,7 +39,10 @@ def main() -> None:
         manifest = data.manifest[data.rows(split)]
         is_duplicate = manifest["duplicate_of"].isin(trained_on).to_numpy(bool)
         probabilities, scores[split] = _score(core, (images, labels), is_duplicate, split, params.evaluate)
-        predictions.append(_table(manifest, probabilities, is_duplicate))
+        columns = {name: probabilities[:, code] for code, name in enumerate(NAMES)}
+        # the hashes tell whether two networks were scored on the same raw images
+        rows = manifest[["id", "split", "label", "hash"]].assign(**columns, duplicate_in_train=is_duplicate)
+        predictions.append(rows)
 
     extra = _extra(core, data.report["median_kernel"], params.evaluate) if params.evaluate.test else {}
     for file, figures in {"val": scores["validation"], "test": scores.get("test", {}), "extra": extra}.items():
@@ -75,7 +77,7 @@ def _extra(core: keras.Model, kernel: int, settings: parameters.Evaluate) -> dic
     its macro averages; predicting it is an error.
     """
     scores = {}
-    for folder in sorted(path for path in EXTRA.glob("[!.]*") if path.is_dir()):
+    for folder in sorted(path for path in Path("data/extra").glob("[!.]*") if path.is_dir()):
         images, labels = prepared.load(folder).split("test")
         no_duplicates = np.zeros(len(labels), np.bool_)
         filtered = filters.median(images, kernel)
@@ -84,12 +86,6 @@ def _extra(core: keras.Model, kernel: int, settings: parameters.Evaluate) -> dic
         macro = per_class[per_class["support"] > 0].drop(columns="support").mean()
         scores[folder.name] = figures | macro.add_suffix("_macro").to_dict()
     return scores
-
-
-def _table(manifest: pd.DataFrame, probabilities: Any, is_duplicate: Any) -> pd.DataFrame:
-    """Return a row per image; the hashes tell whether two networks were scored on the same raw images."""
-    columns = {name: probabilities[:, code] for code, name in enumerate(NAMES)}
-    return manifest[["id", "split", "label", "hash"]].assign(**columns, duplicate_in_train=is_duplicate)
 
 
 def _report(labels: Any, probabilities: Any, ece: float, bins: int) -> None:
