@@ -136,14 +136,12 @@ def _publish(source: Source, known: Sequence[Event], experiment: str | None, roo
     with worktree(source.commit, root) as folder:
         _fetch_files(folder, source)
         values = _params(folder, source)
-        ledger.append(folder / _LEDGER, known)
-        with quiet_imports():
-            from ferops.model.serving import load_raw_model
+        core, kernel, path = folder / "models/core.keras", values["preprocess.median_kernel"], folder / _LEDGER
+        ledger.append(path, known)
         with _as_experiment(experiment):
-            core, kernel = folder / "models/core.keras", values["preprocess.median_kernel"]
-            published = publish(
-                values, lambda: load_raw_model(core, kernel), folder, path=folder / _LEDGER, set_challenger=False
-            )
+            with quiet_imports():
+                from ferops.model.serving import load_raw_model
+            published = publish(values, lambda: load_raw_model(core, kernel), folder, path=path, set_challenger=False)
     if published.version is None:
         raise CannotRestore("its network is not a Keras graph")
     return published.version.number
