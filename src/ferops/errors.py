@@ -14,8 +14,12 @@ class FeropsError(Exception):
     """
 
 
-_FULL: Final = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
-_FORBIDDEN: Final = {errno.EROFS, errno.EACCES, errno.EPERM}
+_FREE_SPACE: Final = "; free some space and run it again, nothing finished is lost"
+_MAKE_WRITABLE: Final = "; make it writable for this user and run it again"
+_WAYS_OUT: Final = {
+    **dict.fromkeys((errno.ENOSPC, errno.EDQUOT, errno.EFBIG), _FREE_SPACE),
+    **dict.fromkeys((errno.EROFS, errno.EACCES, errno.EPERM), _MAKE_WRITABLE),
+}
 
 
 def describe_os_error(error: OSError) -> str:
@@ -29,9 +33,4 @@ def describe_os_error(error: OSError) -> str:
         code = errno.ENOSPC
     reason = message if code is None else os.strerror(code)  # messages of h5py and pyarrow have several lines
     where = f"{error.filename}: " if error.filename else ""
-    way_out = ""
-    if code in _FULL:
-        way_out = "; free some space and run it again, nothing finished is lost"
-    elif code in _FORBIDDEN:
-        way_out = "; make it writable for this user and run it again"
-    return f"{where}{reason}{way_out}"
+    return f"{where}{reason}{_WAYS_OUT.get(code or 0, '')}"

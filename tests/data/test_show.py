@@ -81,7 +81,7 @@ def test_what_was_converted_is_told(repository, tmp_path):
     copies.as_folder(tmp_path / "faces", tree)
     used = shell(repository, "ferops", "data", "use", str(tmp_path / "faces")).stdout
     assert "1 images of another size were resized to 48 x 48" in used
-    assert "1 images in colour or of another depth were made 8-bit grey" in used
+    assert "1 images in colour or of another depth were made 8-bit gray" in used
 
 
 def test_show_without_data_says_what_is_missing(repository):

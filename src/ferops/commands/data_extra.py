@@ -1,19 +1,14 @@
 """`ferops data extra`: add a test set, CK+ or JAFFE, or change nothing."""
 
-import tempfile
 from pathlib import Path
-from typing import Final
 
 from rich.console import Console
 
 from ferops.commands.data_show import counts_table, differing
-from ferops.commands.data_use import NotTaken, tracked
+from ferops.commands.data_use import tracked
 from ferops.data.readers import extra_sets
 from ferops.data.readers.extra_sets import CONTEMPT, JAFFE, ExtraSet
-from ferops.errors import describe_os_error
 from ferops.labels import NAMES
-
-EXTRA: Final = Path("data/extra")
 
 
 def add(path: Path, console: Console) -> None:
@@ -33,14 +28,9 @@ def add(path: Path, console: Console) -> None:
     with console.status("reading"):
         found = extra_sets.read(path)
     _print_overview(console, found)
-    target = EXTRA / found.kind.name
-    try:
-        with tempfile.TemporaryDirectory() as scratch:
-            extra_sets.save(Path(scratch, target.name), found)
-            with tracked(Path(scratch, target.name), target, console):
-                console.print(f"{target.as_posix()}: `evaluate` scores it, nothing trains or chooses on it")
-    except OSError as error:
-        raise NotTaken(f"{target.as_posix()} could not be written: {describe_os_error(error)}") from None
+    target = Path("data/extra", found.kind.name)
+    with tracked(lambda path: extra_sets.save(path, found), target, console):
+        console.print(f"{target.as_posix()}: `evaluate` scores it, nothing trains or chooses on it")
     console.print("Next: [bold]dvc repro[/bold]")
 
 

@@ -1,11 +1,10 @@
 """`ferops data use`: point the pipeline at a copy of FER2013, or change nothing."""
 
 import shutil
-import subprocess
-import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext, suppress
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -19,6 +18,7 @@ from ferops.data import splits
 from ferops.errors import FeropsError, describe_os_error
 from ferops.labels import MERGED, NAMES
 from ferops.machine import git
+from ferops.machine.worktrees import dvc
 
 RAW: Final = Path("data/raw")
 SAMPLE: Final = Path("data/sample/fer2013.csv")
@@ -52,7 +52,7 @@ def use(path: Path, recipe: str | None, console: Console) -> None:
         NotTaken: the copy or `dvc add` failed.
     """
     overrides = parameters.load_recipe(recipe) if recipe else {}
-    _merged(overrides)  # what is wrong with the recipe is known before the data are read
+    split = _merged(overrides).data.split  # what is wrong with the recipe is known before the data are read
     path = Path(path)
     faces = read(path, console)
     print_overview(console, path, faces)
@@ -64,18 +64,15 @@ def use(path: Path, recipe: str | None, console: Console) -> None:
     dataset = "sample" if sample else "fer2013" if is_complete(faces) else "other"
     console.print(completeness(dataset, faces))
 
-    overrides["data"] = {**overrides.get("data", {}), "source": target.as_posix(), "dataset": dataset}
+    if MERGED in faces.usages and split == "official":
+        split = "folders"
+    overrides["data"] = {**overrides.get("data", {}), "source": target.as_posix(), "dataset": dataset, "split": split}
     merged = _merged(overrides)
-    if MERGED in faces.usages and merged.data.split == "official":
-        overrides["data"]["split"] = "folders"
-        merged = _merged(overrides)
     alone = np.full(len(faces.labels), -1)
     splits.assign(faces.usages, faces.labels, alone, merged.data.split, merged.data.split_seed)
-    try:
-        with nullcontext() if sample else tracked(path, target, console):
-            parameters.merge(overrides)
-    except OSError as error:
-        raise NotTaken(f"{target.as_posix()} could not be written: {describe_os_error(error)}") from None
+    write = None if path.resolve() == target.resolve() else partial(_copy, path)
+    with nullcontext() if sample else tracked(write, target, console):
+        parameters.merge(overrides)
     for key in ("source", "dataset", "split"):
         console.print(f"params.yaml: data.{key} is {escape(getattr(merged.data, key))}", highlight=False)
     if recipe:
@@ -98,42 +95,52 @@ def _target(path: Path) -> Path:
 
 
 @contextmanager
-def tracked(path: Path, target: Path, console: Console) -> Iterator[None]:
-    """Copy a file or folder to a target and track it with DVC; where the block fails, undo all of it.
+def tracked(write: Callable[[Path], None] | None, target: Path, console: Console) -> Iterator[None]:
+    """Write a file or folder and track it with DVC; where the block fails, undo all of it.
 
     A file of that name is moved aside, never written into: it may be a link into DVC's cache.
+
+    Args:
+        write: writes it under the path that it is given; None: it is there already.
+        target: where it is then.
+        console: where the progress is shown.
+
+    Raises:
+        NotTaken: the disk is full or read-only, or `dvc add` failed.
     """
     made = [folder for folder in (target.parent.parent, target.parent) if not folder.exists()]
-    target.parent.mkdir(parents=True, exist_ok=True)
     beside = [target.with_name(f"{target.name}.dvc"), target.with_name(".gitignore"), *_git_index()]
     before = {file: file.read_bytes() if file.exists() else None for file in beside}
-    scratch = Path(tempfile.mkdtemp(prefix=".use-", dir=target.parent))
-    fresh, old = scratch / "new", scratch / "old"
-    copied = False
+    written = False
     try:
-        if path.resolve() != target.resolve():
-            with console.status(f"copying to {escape(target.as_posix())}"):
-                _copy(path, fresh)
-            if target.exists():
-                target.rename(old)
-            copied = True
-            fresh.rename(target)
-        with console.status("dvc add"):
-            _dvc_add(target)
-        yield
-    except BaseException:
-        if copied and target.exists():
-            target.rename(fresh)
-        if old.exists():
-            old.rename(target)
-        for file, content in before.items():
-            if content is None:
-                file.unlink(missing_ok=True)
-            else:
-                file.write_bytes(content)
-        raise
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix=".use-", dir=target.parent, ignore_cleanup_errors=True) as scratch:
+            fresh, old = Path(scratch, "new"), Path(scratch, "old")
+            try:
+                if write:
+                    with console.status(f"copying to {escape(target.as_posix())}"):
+                        write(fresh)
+                    if target.exists():
+                        target.rename(old)
+                    written = True
+                    fresh.rename(target)
+                with console.status("dvc add"):
+                    _dvc_add(target)
+                yield
+            except BaseException:
+                if written and target.exists():
+                    target.rename(fresh)
+                if old.exists():
+                    old.rename(target)
+                for file, content in before.items():
+                    if content is None:
+                        file.unlink(missing_ok=True)
+                    else:
+                        file.write_bytes(content)
+                raise
+    except OSError as error:
+        raise NotTaken(f"{target.as_posix()} could not be written: {describe_os_error(error)}") from None
     finally:
-        shutil.rmtree(scratch, ignore_errors=True)
         for folder in reversed(made):
             with suppress(OSError):  # not empty: it is in use
                 folder.rmdir()
@@ -155,7 +162,7 @@ def _git_index() -> list[Path]:
 
 def _dvc_add(target: Path) -> None:
     # not --quiet, which hides the error too
-    done = subprocess.run([sys.executable, "-m", "dvc", "add", str(target)], capture_output=True, text=True)
+    done = dvc(Path(), "add", str(target))
     if done.returncode:
         lines = [line.strip() for line in (done.stderr or done.stdout).splitlines() if line.strip()]
         why = next((line for line in lines if line.startswith("ERROR")), lines[-1] if lines else "no message")

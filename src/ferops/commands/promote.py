@@ -59,7 +59,8 @@ def rollback(console: Console, root: Path = Path()) -> None:
     params.load(root / "params.yaml")  # elsewhere MLflow would make an empty store, and a ledger beside it
     with store.session() as opened:
         now, before = versions.rollback(opened, root / REGISTRY)
-    _print_lines(console, f"rolled back: {MODEL} version {now} is champion; it was version {before}, now `{PREVIOUS}`")
+    line = f"rolled back: {MODEL} version {now} is champion; it was version {before}, now `{PREVIOUS}`"
+    console.out(line, highlight=False)
 
 
 def _print_decision(console: Console, verdict: Verdict, decision: Decision) -> None:
@@ -74,33 +75,21 @@ def _print_decision(console: Console, verdict: Verdict, decision: Decision) -> N
     for *cells, passed in gate.rows(decision):
         table.add_row(*cells, "[green]ok[/]" if passed else "[red]no[/]")
     console.print(table)
-    first, *others = gate.comparison(decision)
-    _print_lines(console, f"accuracy  {first}", *(f"          {line}" for line in others))
-    _print_lines(console, "test      decides nothing either:")
-    for role, one in (("champion", champion), ("challenger", challenger)):
-        if one:
-            _print_lines(console, f"          {role:<10}  {gate.on_test(one)}")
+    both = {"champion": champion, "challenger": challenger}
+    accuracy = "\n          ".join(gate.comparison(decision))
+    on_test = [f"          {role:<10}  {gate.on_test(one)}" for role, one in both.items() if one]
+    console.out(f"accuracy  {accuracy}", "test      decides nothing either:", *on_test, sep="\n", highlight=False)
 
 
 def _print_outcome(console: Console, verdict: Verdict) -> None:
     """Print the outcome, the reasons for a refusal, and what to do next."""
     if verdict.outcome == "unchanged":
-        _print_lines(console, verdict.sentence)
-    elif verdict.outcome == "promoted":
-        _print_lines(
-            console,
-            f"promoted  {verdict.sentence}",
-            f"next      commit {REGISTRY}" + ("; the way back: ferops rollback" if verdict.champion else ""),
-        )
+        console.out(verdict.sentence, highlight=False)
+        return
+    if verdict.outcome == "promoted":
+        next_step = f"commit {REGISTRY}" + ("; the way back: ferops rollback" if verdict.champion else "")
     else:
-        _print_lines(
-            console,
-            f"refused   {verdict.sentence}",
-            *(f"          {reason}" for reason in verdict.reasons),
-            f"next      train another, or name another version: ferops promote {MODEL}/NUMBER",
-        )
-
-
-def _print_lines(console: Console, *lines: str) -> None:
-    """Print lines without markup, and without wrapping them in a pipe."""
-    console.print("\n".join(lines), markup=False, highlight=False, soft_wrap=True)
+        next_step = f"train another, or name another version: ferops promote {MODEL}/NUMBER"
+    reasons = [f"          {reason}" for reason in verdict.reasons]
+    lines = [f"{verdict.outcome:<10}{verdict.sentence}", *reasons, f"next      {next_step}"]
+    console.out(*lines, sep="\n", highlight=False)

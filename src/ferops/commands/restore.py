@@ -4,7 +4,6 @@ import hashlib
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -16,7 +15,7 @@ from ferops.commands.trace import source_name
 from ferops.errors import FeropsError
 from ferops.machine.git import RepositoryError
 from ferops.machine.tensorflow import quiet_imports
-from ferops.machine.worktrees import dvc, worktree
+from ferops.machine.worktrees import fetch, worktree
 from ferops.params import BadParams
 from ferops.tracking import store, tags
 from ferops.tracking.lineage import origins
@@ -29,12 +28,6 @@ from ferops.tracking.store import MODEL, Store, TrackingUnreachable
 
 _NEEDED: Final = ("models/core.keras", "models/training.json", "predictions.parquet", "data/prepared/report.json")
 """DVC's outputs that `publish` needs."""
-
-_OPTIONAL: Final = "reports/validate/"
-"""Outputs that it publishes where they exist."""
-
-_TRAININGS: Final = ("registered", "reproduced")
-"""Events that name a training and its dvc.lock."""
 
 _LEDGER: Final = Path(".dvc/tmp/registry.jsonl")
 """A ledger for `publish` alone, with the version's number; the clone's own already has all events."""
@@ -69,7 +62,7 @@ def restore(console: Console, root: Path = Path()) -> bool:
     for event in events:
         by_digest.setdefault(str(event["weights_digest"]), []).append(event)
     if not by_digest:
-        _print_line(console, f"{path} names no version: there is nothing to restore")
+        console.out(f"{path} names no version: there is nothing to restore", highlight=False)
         return True
     dvc_locks = DvcLockHistory(root)
     is_complete = True
@@ -85,9 +78,9 @@ def restore(console: Console, root: Path = Path()) -> bool:
                     raise
                 except FeropsError as error:
                     result, is_complete = f"cannot be restored: {error}", False
-            _print_line(console, f"{name:<12}{result}")
+            console.out(f"{name:<12}{result}", highlight=False)
         for line in _set_aliases(opened, events):
-            _print_line(console, line)
+            console.out(line, highlight=False)
         ledger.sync(opened, path)
     return is_complete
 
@@ -120,7 +113,7 @@ def _restore_version(opened: Store, dvc_locks: DvcLockHistory, events: Sequence[
     if found is not None and _is_complete(opened, found):
         return "exists already" + _if_renumbered(int(found.version), number)
     # several trainings may have led to the same weights: the first is the one that they were registered from
-    trainings = [event for event in events if event["event"] in _TRAININGS]
+    trainings = [event for event in events if event["event"] in ("registered", "reproduced")]
     failed = []
     for training in (*trainings[:1], *reversed(trainings[1:])):
         source = dvc_locks.source(str(training["training"]), training.get("dvc_lock"))
@@ -143,20 +136,15 @@ def _publish(source: Source, known: Sequence[Event], experiment: str | None, roo
     with worktree(source.commit, root) as folder:
         _fetch_files(folder, source)
         values = _params(folder, source)
-        ledger.append(folder / _LEDGER, known)
+        core, kernel, path = folder / "models/core.keras", values["preprocess.median_kernel"], folder / _LEDGER
+        ledger.append(path, known)
         with _as_experiment(experiment):
-            serve = partial(_raw_model, folder / "models/core.keras", values["preprocess.median_kernel"])
-            published = publish(values, serve, folder, path=folder / _LEDGER, set_challenger=False)
+            with quiet_imports():
+                from ferops.model.serving import load_raw_model
+            published = publish(values, lambda: load_raw_model(core, kernel), folder, path=path, set_challenger=False)
     if published.version is None:
         raise CannotRestore("its network is not a Keras graph")
     return published.version.number
-
-
-def _raw_model(core: Path, median_kernel: int) -> Any:
-    with quiet_imports():
-        from ferops.model.serving import load_raw_model
-
-        return load_raw_model(core, median_kernel)
 
 
 def _params(folder: Path, source: Source) -> dict[str, Any]:
@@ -186,12 +174,10 @@ def _fetch_files(folder: Path, source: Source) -> None:
     Raises:
         CannotRestore: naming the files that neither has, or that are not those of its dvc.lock.
     """
+    # `publish` needs the former, and logs the latter where they exist
     outs = {out.path: out.md5 for stage in origins.chain(source.dvc_lock) for out in stage.outs}
-    wanted = [*_NEEDED, *(path for path in outs if path.startswith(_OPTIONAL))]
-    for command in ("checkout", "pull"):
-        if missing := [name for name in wanted if not (folder / name).exists()]:
-            dvc(folder, command, *missing)
-    if missing := [name for name in _NEEDED if not (folder / name).exists()]:
+    wanted = [*_NEEDED, *(path for path in outs if path.startswith("reports/validate/"))]
+    if missing := [name for name in fetch(folder, wanted) if name in _NEEDED]:
         raise CannotRestore(f"{', '.join(missing)}: neither in DVC's cache nor in a default remote")
     if different := [path for path, md5 in outs.items() if _differs(folder / path, md5)]:
         raise CannotRestore(f"its commit has another {', '.join(different)} than its {DVC_LOCK} names")
@@ -205,15 +191,12 @@ def _differs(path: Path, md5: str) -> bool:
 @contextmanager
 def _as_experiment(name: str | None) -> Iterator[None]:
     """Set or unset DVC's variable for a block: an experiment's training is published under its name."""
-    before = os.environ.pop("DVC_EXP_NAME", None)
-    if name:
-        os.environ["DVC_EXP_NAME"] = name
+    before = os.environ.get("DVC_EXP_NAME", "")
+    os.environ["DVC_EXP_NAME"] = name or ""  # empty is as unset
     try:
         yield
     finally:
-        os.environ.pop("DVC_EXP_NAME", None)
-        if before is not None:
-            os.environ["DVC_EXP_NAME"] = before
+        os.environ["DVC_EXP_NAME"] = before
 
 
 def _restore_events(opened: Store, digest: str, events: Sequence[Event]) -> None:
@@ -241,7 +224,3 @@ def _set_aliases(opened: Store, events: Sequence[Event]) -> Iterator[str]:
         else:
             opened.client.set_registered_model_alias(MODEL, alias, version.version)
             yield f"@{alias:<11}set on version {version.version}"
-
-
-def _print_line(console: Console, line: str) -> None:
-    console.print(line, markup=False, highlight=False, soft_wrap=True)

@@ -19,13 +19,8 @@ from ferops.tracking.registry.ledger import Event
 from ferops.tracking.runs import describe
 from ferops.tracking.store import MODEL
 
-SCHEMA: Final = "ferops.lineage/1"
-
 _SHORT: Final = 12
 """Hex digits of a hash that are shown: enough to find it in dvc.lock."""
-
-_LABEL: Final = 13
-_WIDTH: Final = 80
 
 
 def trace(
@@ -54,7 +49,7 @@ def trace(
         traced = origins.trace(opened, reference, root)
         origin = verify.origin(opened, traced) if rebuild else None
     if not as_json:
-        console.print("\n".join(_lines(traced, root)), markup=False, highlight=False, soft_wrap=True)
+        console.out(*_lines(traced, root), sep="\n", highlight=False)
     rows = verify.rebuild(traced, origin, root) if origin else []
     if as_json:
         verified = [row._asdict() for row in rows] if origin else None
@@ -90,7 +85,7 @@ def _lines(traced: Trace, root: Path) -> Iterator[str]:
 
 def _entry(label: str, lines: Iterable[str]) -> Iterator[str]:
     for number, line in enumerate(lines):
-        yield f"{label if number == 0 else '':<{_LABEL}}{line}"
+        yield f"{label if number == 0 else '':<13}{line}"
 
 
 def _run(traced: Trace) -> list[str]:
@@ -108,10 +103,8 @@ def _commit(traced: Trace, root: Path) -> list[str]:
         return ["none: no commit, no experiment and not the workspace holds its dvc.lock"]
     if source.commit is None:
         what = "its dvc.lock" if source.is_whole else "the dvc.lock with its training"
-        return [
-            f"none yet, the workspace alone has {what}:",
-            "git add dvc.lock params.yaml metrics reports && git commit",
-        ]
+        next_step = "git add dvc.lock params.yaml metrics reports && git commit"
+        return [f"none yet, the workspace alone has {what}:", next_step]
     commit = origins.commit_info(source.commit, root)
     when = _time(datetime.fromisoformat(commit.time).timestamp())
     if source.experiment:  # the subject of its commit is DVC's own
@@ -188,7 +181,7 @@ def _chain(dvc_lock: Mapping[str, Any]) -> Iterator[str]:
     for stage in stages:
         yield f"  {stage.name}: {stage.cmd}"
         values = ", ".join(f"{key} {value}" for key, value in stage.params.items())
-        yield from textwrap.wrap(values, _WIDTH, initial_indent="    ", subsequent_indent="    ")
+        yield from textwrap.wrap(values, 80, initial_indent="    ", subsequent_indent="    ")
         for sign, files in (("<", stage.deps), (">", stage.outs)):
             yield from (f"    {sign} {name:<60} {md5[:_SHORT]}" for name, md5 in _grouped(files))
     for line in origins.mismatches(stages):
@@ -209,28 +202,20 @@ def _as_json(traced: Trace, root: Path) -> dict[str, Any]:
     """Return the lineage as plain values, every md5 in full."""
     run, source, version = traced.run, traced.source, traced.version
     facts = {name: traced.fact(f"ferops.{name}") for name in ("requirements", "keras", "backend", "hardware")}
+    origin = {key: value for key, value in source._asdict().items() if key != "dvc_lock"} if source else None
+    refs = list(origins.commit_info(source.commit, root).refs) if source and source.commit else []
+    is_dirty = traced.fact("ferops.git.dirty") == "true"
+    trained_at = {"commit": traced.fact("mlflow.source.git.commit"), "uncommitted": is_dirty}
     return {
-        "schema": SCHEMA,
+        "schema": "ferops.lineage/1",
         "model": MODEL,
         "version": traced.number,
         "aliases": list(traced.aliases),
         "weights_digest": version.tags.get(tags.WEIGHTS_DIGEST),
         "training": version.tags.get(tags.TRAINING),
         "run": {"id": run.info.run_id, "name": run.info.run_name} if run else None,
-        "source": {
-            "commit": source.commit,
-            "experiment": source.experiment,
-            "is_whole": source.is_whole,
-            "refs": list(origins.commit_info(source.commit, root).refs) if source.commit else [],
-        }
-        if source
-        else None,
-        "trained_at": {
-            "commit": traced.fact("mlflow.source.git.commit"),
-            "uncommitted": traced.fact("ferops.git.dirty") == "true",
-        }
-        if run and not run.data.tags.get(tags.REBUILT)
-        else None,
+        "source": {**origin, "refs": refs} if origin else None,
+        "trained_at": trained_at if run and not run.data.tags.get(tags.REBUILT) else None,
         **facts,
         "dataset": {"name": traced.fact("ferops.dataset"), "md5": traced.fact("ferops.data_md5")},
         "metrics": {key: float(value) for key, value in version.tags.items() if key.startswith(("val/", "test/"))},

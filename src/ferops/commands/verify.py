@@ -12,7 +12,7 @@ from rich.table import Table
 
 from ferops.errors import FeropsError
 from ferops.machine import subprocesses
-from ferops.machine.worktrees import dvc, environment, worktree
+from ferops.machine.worktrees import dvc, environment, fetch, worktree
 from ferops.params import flat
 from ferops.tracking import tags
 from ferops.tracking.lineage import origins
@@ -20,6 +20,7 @@ from ferops.tracking.lineage.identity import read_dvc_lock
 from ferops.tracking.lineage.origins import DVC_LOCK, Stage, Trace
 from ferops.tracking.queries import read_artifact
 from ferops.tracking.runs import describe
+from ferops.tracking.runs.outputs import FILES
 from ferops.tracking.store import MODEL, Store
 
 EQUAL: Final = 1e-6
@@ -34,16 +35,10 @@ _REPRO: Final = ("repro", "--force", "--no-run-cache", "--no-commit", "evaluate"
 
 _TRAINING: Final = "models/training.json"
 _METRICS: Final = {"validation": "metrics/val.json", "test": "metrics/test.json"}
-_ARTIFACTS: Final = {
-    DVC_LOCK: f"lineage/{DVC_LOCK}",
-    _TRAINING: "training/training.json",
-    "metrics/val.json": "evaluation/val.json",
-    "metrics/test.json": "evaluation/test.json",
-}
-"""File to compare -> artifact of the run that has it."""
+_RECORD: Final = {DVC_LOCK, _TRAINING, *_METRICS.values()}
+"""Files to compare; the run has them as artifacts."""
 
 _MACHINE: Final = ("keras", "backend", "backend_version", "hardware")
-_MODEL_STAGES: Final = ("train", "evaluate")
 
 
 class CannotRebuild(FeropsError):
@@ -83,8 +78,9 @@ def origin(store: Store, traced: Trace) -> Origin:
         CannotRebuild: neither is known.
     """
     source, run = traced.source, traced.run
-    kept = {name: read_artifact(store, run.info.run_id, path) for name, path in _ARTIFACTS.items()} if run else {}
-    record = {name: content for name, content in kept.items() if content is not None}
+    files = [(path, file) for path, file in FILES.items() if file in _RECORD]
+    kept = {file: read_artifact(store, run.info.run_id, path) for path, file in files if run}
+    record = {file: content for file, content in kept.items() if content is not None}
     if source and source.commit:
         # a commit with another evaluation is compared with itself
         return Origin(source.commit, b"", {k: v for k, v in record.items() if source.is_whole or k == _TRAINING})
@@ -143,15 +139,14 @@ def compare(recorded: PipelineResult, rebuilt: PipelineResult) -> list[Row]:
     they read params.yaml, which a rebuild shares with its commit, and dvc.lock has what a stage ran with.
     """
     different = _different_machine(recorded, rebuilt)
-    digests = [str(result.training.get("weights_digest", "unknown")) for result in (recorded, rebuilt)]
-    was, now = digests[0][:12], digests[1][:12]
+    before, after = (str(result.training.get("weights_digest", "unknown")) for result in (recorded, rebuilt))
     return [
         *_compare_files(recorded.chain, rebuilt.chain),
         *_compare_params(recorded.chain, rebuilt.chain),
         *_compare_metrics(recorded, rebuilt, is_same_machine=different is None),
-        Row("weights", was, now, f"not compared: {different}", None)
+        Row("weights", before[:12], after[:12], f"not compared: {different}", None)
         if different
-        else _row("weights", was, now, digests[0] == digests[1]),
+        else _row("weights", before[:12], after[:12], before == after),
     ]
 
 
@@ -166,10 +161,8 @@ def show(rows: list[Row], console: Console) -> None:
         table.add_row(row.what, row.recorded, row.rebuilt, f"[{colours[row.passed]}]{row.verdict}[/]")
     console.print(table)
     failed = [row.what for row in rows if row.passed is False]
-    console.print(
-        f"different: {', '.join(failed)}" if failed else "everything that was compared agrees",
-        markup=False, highlight=False, soft_wrap=True,
-    )  # fmt: skip
+    verdict = f"different: {', '.join(failed)}" if failed else "everything that was compared agrees"
+    console.out(verdict, highlight=False)
 
 
 def _print_line(line: str) -> None:
@@ -188,19 +181,15 @@ def _read_json(path: Path) -> dict[str, Any]:
 def _fetch_data(folder: Path, stages: list[Stage]) -> None:
     """Fetch the pipeline's inputs that are not in git from DVC's cache, else from its remote."""
     outs = [out.path for stage in stages for out in stage.outs]
-    for path in sorted({dep.path for stage in stages for dep in stage.deps}):
-        if any(origins.overlap(path, out) for out in outs):
-            continue
-        # a folder in git, as data/extra, may hold files that DVC tracks
-        for name in (path, *(f"{path}/{file.stem}" for file in sorted((folder / path).glob("*.dvc")))):
-            for command in ("checkout", "pull"):
-                if not (folder / name).exists():
-                    dvc(folder, command, name)
-            if not (folder / name).exists():
-                raise CannotRebuild(
-                    f"{name}, which the pipeline starts from, is neither in DVC's cache nor in a remote; bring it back "
-                    "by `dvc pull`, or `ferops data use` the same copy"
-                )
+    deps = sorted({dep.path for stage in stages for dep in stage.deps})
+    inputs = [path for path in deps if not any(origins.overlap(path, out) for out in outs)]
+    # a folder in git, as data/extra, may hold files that DVC tracks
+    tracked = [f"{path}/{file.stem}" for path in inputs for file in sorted((folder / path).glob("*.dvc"))]
+    if missing := fetch(folder, [*inputs, *tracked]):
+        raise CannotRebuild(
+            f"{missing[0]}, which the pipeline starts from, is neither in DVC's cache nor in a remote; bring it back "
+            "by `dvc pull`, or `ferops data use` the same copy"
+        )
 
 
 def _different_machine(recorded: PipelineResult, rebuilt: PipelineResult) -> str | None:
@@ -223,7 +212,7 @@ def _compare_files(recorded: list[Stage], rebuilt: list[Stage]) -> Iterator[Row]
 
 def _files(stages: list[Stage]) -> dict[str, str]:
     """Return the inputs up to the training, and the code of every stage: path -> md5."""
-    made = {out.path for stage in stages if stage.name in _MODEL_STAGES for out in stage.outs}
+    made = {out.path for stage in stages if stage.name in ("train", "evaluate") for out in stage.outs}
     return {dep.path: dep.md5 for stage in stages for dep in stage.deps if dep.path not in made}
 
 
@@ -237,12 +226,11 @@ def _compare_params(recorded: list[Stage], rebuilt: list[Stage]) -> list[Row]:
 def _compare_metrics(recorded: PipelineResult, rebuilt: PipelineResult, *, is_same_machine: bool) -> Iterator[Row]:
     for split in _METRICS:
         before, after = recorded.metrics[split], rebuilt.metrics[split]
-        if not before:
-            if after:
-                yield Row(f"{split} metrics", "none", "", "not compared: none recorded", None)
-            continue
-        if not after:
+        if after and not before:
+            yield Row(f"{split} metrics", "none", "", "not compared: none recorded", None)
+        if before and not after:
             yield _row(f"{split} metrics", f"{len(before)} figures", "none", False)
+        if not (before and after):
             continue
         what = f"{split} accuracy"
         was, now = (f"{metrics['accuracy']:.4f}" for metrics in (before, after))

@@ -38,11 +38,11 @@ def fold(model: Path, out: Path, console: Console) -> None:
         from ferops.model import conversion
     base = conversion.fold(_load(model))
     written = _write(out, lambda path: base.save_weights(path, overwrite=True))
-    console.print(
+    console.out(
         f"written   {written}\n"
         f"next      set model.weights: {out} in params.yaml, and the model.scaling that the network was trained with",
-        markup=False, highlight=False, soft_wrap=True,
-    )  # fmt: skip
+        highlight=False,
+    )
 
 
 def shrink(model: Path, out: Path, console: Console) -> None:
@@ -64,12 +64,12 @@ def shrink(model: Path, out: Path, console: Console) -> None:
     written = _write(out, lambda path: conversion.shrink(model, path))
     after = _load(out)
     change = conversion.greatest_change(before, after)
-    console.print(
+    console.out(
         f"written   {written}\n"
         f"weights   {weights.digest(before)} before\n"
         f"          {weights.digest(after)} now, no weight changed by more than {change:.2%} of its kernel's greatest",
-        markup=False, highlight=False, soft_wrap=True,
-    )  # fmt: skip
+        highlight=False,
+    )
 
 
 def _check_names(model: Path, out: Path, suffix: str) -> None:

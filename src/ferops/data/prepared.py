@@ -21,6 +21,10 @@ MANIFEST: Final = "manifest.parquet"
 REPORT: Final = "report.json"
 
 
+Split = tuple[NDArray[np.uint8], NDArray[np.int64]]
+"""Faces (n, 48, 48) and labels (n,)."""
+
+
 class BadPrepared(FeropsError):
     """A folder lacks one of its three files, or they do not match."""
 
@@ -48,7 +52,7 @@ class Prepared:
             raise BadPrepared(f"the rows of {name} do not lie together in the manifest")
         return slice(int(found[0]), int(found[-1]) + 1)
 
-    def split(self, name: str) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
+    def split(self, name: str) -> Split:
         """Return a view of a split's images, uint8 (n, 48, 48), and their labels, int64 (n,)."""
         rows = self.rows(name)
         return self.images[rows], self.manifest["label"].to_numpy(np.int64)[rows]

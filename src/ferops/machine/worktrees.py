@@ -7,7 +7,7 @@ import socket
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
@@ -76,11 +76,19 @@ def environment(folder: Path) -> dict[str, str]:
     }
 
 
-def dvc(folder: Path, *args: str) -> None:
-    """Run a DVC command in a worktree and ignore its exit status: callers check that the files they need are there."""
-    subprocess.run(
-        [sys.executable, "-m", "dvc", *args], cwd=folder, env=environment(folder), capture_output=True, check=False
-    )
+def dvc(folder: Path, *args: str) -> subprocess.CompletedProcess[str]:
+    """Run a DVC command in a clone or worktree; callers check its status, or that the files they need are there."""
+    command, variables = [sys.executable, "-m", "dvc", *args], environment(folder)
+    return subprocess.run(command, cwd=folder, env=variables, capture_output=True, text=True, errors="replace")
+
+
+def fetch(folder: Path, paths: Iterable[str]) -> list[str]:
+    """Fetch files of a worktree from DVC's cache, else from its default remote; return those that neither has."""
+    missing = [*paths]
+    for command in ("checkout", "pull"):
+        if missing := [path for path in missing if not (folder / path).exists()]:
+            dvc(folder, command, *missing)
+    return [path for path in missing if not (folder / path).exists()]
 
 
 def _remove_abandoned(root: Path) -> None:
@@ -94,9 +102,7 @@ def _remove_abandoned(root: Path) -> None:
 
 def _dvc_options(root: Path) -> dict[str, dict[str, str]]:
     """Return the clone's DVC options, section -> option -> value, of all config files, with absolute paths."""
-    done = subprocess.run(
-        [sys.executable, "-m", "dvc", "config", "--list"], cwd=root, capture_output=True, text=True, check=False
-    )
+    done = dvc(root, "config", "--list")
     if done.returncode or not (root / ".dvc").is_dir():
         raise RepositoryError(f"{root} is no DVC repository; run this in the root of your clone")
     options: dict[str, dict[str, str]] = {"cache": {"dir": str(root / ".dvc/cache")}}

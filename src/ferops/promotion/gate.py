@@ -14,9 +14,6 @@ from ferops.tracking.registry import versions
 from ferops.tracking.registry.versions import CHALLENGER, CHAMPION, PREVIOUS, ScoredVersion
 from ferops.tracking.store import MODEL, Store
 
-Outcome = Literal["promoted", "refused", "unchanged"]
-"""`unchanged`: the version is champion already."""
-
 
 class Verdict(NamedTuple):
     """The gate's decision on a version.
@@ -31,8 +28,8 @@ class Verdict(NamedTuple):
     decision: Decision | None
 
     @property
-    def outcome(self) -> Outcome:
-        """The result once the verdict is carried out."""
+    def outcome(self) -> Literal["promoted", "refused", "unchanged"]:
+        """The result once the verdict is carried out; `unchanged` where the version is champion already."""
         if self.decision is None:
             return "unchanged"
         return "promoted" if self.decision.promoted else "refused"
@@ -60,9 +57,8 @@ class Verdict(NamedTuple):
         if self.outcome == "unchanged":
             return f"{self.name} is champion already: there is nothing to decide"
         if self.outcome == "promoted":
-            return f"{self.name} is champion" + (
-                f", version {self.champion.version} `{PREVIOUS}`" if self.champion else ""
-            )
+            before = f", version {self.champion.version} `{PREVIOUS}`" if self.champion else ""
+            return f"{self.name} is champion{before}"
         stays = f"version {self.champion.version} stays champion" if self.champion else "there still is no champion"
         return f"{self.name}: {stays}"
 
@@ -84,13 +80,8 @@ def check(store: Store, reference: str | None, settings: Params) -> Verdict:
         return Verdict(challenger, challenger, None)
     has_champion = CHAMPION in versions.aliases(store)
     champion = versions.scored_version(store, f"{MODEL}@{CHAMPION}") if has_champion else None
-    decision = rules.decide(
-        challenger.predictions,
-        champion.predictions if champion else None,
-        settings.promotion,
-        bins=settings.evaluate.calibration_bins,
-    )
-    return Verdict(challenger, champion, decision)
+    old, bins = champion.predictions if champion else None, settings.evaluate.calibration_bins
+    return Verdict(challenger, champion, rules.decide(challenger.predictions, old, settings.promotion, bins=bins))
 
 
 def carry_out(store: Store, verdict: Verdict, path: Path | None) -> None:
@@ -105,13 +96,8 @@ def carry_out(store: Store, verdict: Verdict, path: Path | None) -> None:
         Overtaken: the champion has changed since, or another process is promoting.
     """
     if verdict.outcome == "promoted":
-        versions.promote(
-            store,
-            verdict.challenger.version,
-            instead_of=verdict.champion.version if verdict.champion else None,
-            decision=verdict.recorded,
-            path=path,
-        )
+        instead_of = verdict.champion.version if verdict.champion else None
+        versions.promote(store, verdict.challenger.version, instead_of=instead_of, decision=verdict.recorded, path=path)
     elif verdict.outcome == "refused":
         versions.refuse(store, verdict.challenger.version, verdict.recorded, path)
 
@@ -119,8 +105,7 @@ def carry_out(store: Store, verdict: Verdict, path: Path | None) -> None:
 def rows(decision: Decision) -> list[tuple[str, str, str, str, bool]]:
     """Return for each rule: name, bound, the champion's figure, the challenger's, and whether it is met."""
     return [
-        (rule.name, rule.needed, _figure(rule.champion), _figure(rule.challenger), rule.passed)
-        for rule in decision.rules
+        (rule.name, rule.needed, figure(rule.champion), figure(rule.challenger), rule.passed) for rule in decision.rules
     ]
 
 
@@ -143,5 +128,6 @@ def on_test(one: ScoredVersion) -> str:
     return ", ".join(f"{name} {value:.4f}" for name, value in figures.items()) or "closed"
 
 
-def _figure(value: float | None) -> str:
+def figure(value: float | None) -> str:
+    """Return a figure to four digits; nothing where there is none."""
     return "" if value is None else f"{value:.4f}"

@@ -105,12 +105,7 @@ class Decision(NamedTuple):
             "interval": [_rounded(end) for end in against.interval] if against else None,
             "mcnemar_p": _rounded(against.p_value) if against else None,
             "rules": {
-                rule.name: {
-                    "needed": rule.needed,
-                    "challenger": _rounded(rule.challenger),
-                    "champion": _rounded(rule.champion),
-                    "passed": rule.passed,
-                }
+                rule.name: {key: _rounded(getattr(rule, key)) for key in ("needed", "challenger", "champion", "passed")}
                 for rule in self.rules
             },
             "reasons": list(self.reasons),
@@ -142,18 +137,13 @@ def decide(challenger: pd.DataFrame, champion: pd.DataFrame | None, rules: Promo
     new = _evaluate(challenger, "challenger", bins)
     old = None if champion is None else _evaluate(champion, "champion", bins)
     checked = [*_check_metrics(new, old, rules)]
-    comparison = None
+    comparison = champion_accuracy = None
     if old is not None:
+        champion_accuracy = old.metrics["accuracy"]
         different = _different_images(new.images, old.images)
         comparison = None if different else compare(new.correct, old.correct)
         checked.append(_check_tolerance(comparison, different, rules))
-    return Decision(
-        rules=tuple(checked),
-        n=len(new.correct),
-        accuracy=new.metrics["accuracy"],
-        champion_accuracy=None if old is None else old.metrics["accuracy"],
-        comparison=comparison,
-    )
+    return Decision(tuple(checked), len(new.correct), new.metrics["accuracy"], champion_accuracy, comparison)
 
 
 def compare(challenger: Correct, champion: Correct) -> Comparison:
@@ -212,8 +202,8 @@ def _validated(predictions: pd.DataFrame, whose: str) -> pd.DataFrame:
         image, label = rows.loc[unknown, ["id", "label"]].iloc[0]
         raise BadPredictions(f"{where}: image {image} has the label {label}, expected 0 to 6; {way_out}")
     probabilities = rows[list(NAMES)].apply(pd.to_numeric, errors="coerce")
-    sums = probabilities.sum(axis=1, skipna=False)
-    good = (probabilities >= 0).all(axis=1) & ((sums - 1).abs() <= _SUM_ERROR)  # false where one is NaN
+    is_one = (probabilities.sum(axis=1) - 1).abs() <= _SUM_ERROR
+    good = is_one & (probabilities >= 0).all(axis=1)  # false where one is NaN
     if not good.all():
         image = rows.loc[~good, "id"].iloc[0]
         raise BadPredictions(
@@ -239,18 +229,14 @@ def _check_metrics(new: _Evaluation, old: _Evaluation | None, rules: Promotion) 
     champion = old.metrics if old else {}
     for name, floor in rules.floors.items():
         value = new.metrics[name]
-        reason = (
-            f"there is no {name}: every validation image has a duplicate in training"
-            if value is None
-            else f"{name} {value:.4f} is below {floor:g}"
-        )
+        absent = f"there is no {name}: every validation image has a duplicate in training"
+        reason = absent if value is None else f"{name} {value:.4f} is below {floor:g}"
         yield _rule(f"floors.{name}", ">=", floor, value, champion.get(name), reason)
     recalls, least = _recalls(new), rules.min_class_recall
     low = ", ".join(f"{name} {recall:.4f}" for name, recall in recalls.items() if recall < least)
     lowest = min(_recalls(old).values()) if old else None
-    yield _rule(
-        "min_class_recall", ">=", least, min(recalls.values()), lowest, f"the recall of {low} is below {least:g}"
-    )
+    reason = f"the recall of {low} is below {least:g}"
+    yield _rule("min_class_recall", ">=", least, min(recalls.values()), lowest, reason)
     error, most = new.metrics["ece"], rules.max_calibration_error
     reason = f"the calibration error {error:.4f} is above {most:g}"
     yield _rule("max_calibration_error", "<=", most, error, champion.get("ece"), reason)
@@ -275,5 +261,5 @@ def _rule(name: str, sign: str, bound: float, new: float | None, old: float | No
     return Rule(name, f"{sign} {bound:g}", new, old, passed, "" if passed else reason)
 
 
-def _rounded(number: float | None) -> float | None:
-    return None if number is None else float(f"{number:.6g}")
+def _rounded(value: Any) -> Any:
+    return float(f"{value:.6g}") if isinstance(value, float) else value

@@ -18,7 +18,6 @@ from ferops.labels import NAMES
 from ferops.model import metrics, plots
 from ferops.model.networks import descriptors
 
-EXTRA = Path("data/extra")
 METRICS = Path("metrics")
 REPORTS = Path("reports/evaluate")
 BATCH = 256
@@ -39,16 +38,15 @@ def main() -> None:
         images, labels = data.split(split)
         manifest = data.manifest[data.rows(split)]
         is_duplicate = manifest["duplicate_of"].isin(trained_on).to_numpy(bool)
-        probabilities, scores[split] = _score(core, images, labels, is_duplicate, split, params.evaluate)
-        predictions.append(_table(manifest, probabilities, is_duplicate))
+        probabilities, scores[split] = _score(core, (images, labels), is_duplicate, split, params.evaluate)
+        columns = {name: probabilities[:, code] for code, name in enumerate(NAMES)}
+        # the hashes tell whether two networks were scored on the same raw images
+        rows = manifest[["id", "split", "label", "hash"]].assign(**columns, duplicate_in_train=is_duplicate)
+        predictions.append(rows)
 
     extra = _extra(core, data.report["median_kernel"], params.evaluate) if params.evaluate.test else {}
-    for figures, file in (
-        (scores.get("validation", {}), "val.json"),
-        (scores.get("test", {}), "test.json"),
-        (extra, "extra.json"),
-    ):
-        (METRICS / file).write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")
+    for file, figures in {"val": scores["validation"], "test": scores.get("test", {}), "extra": extra}.items():
+        (METRICS / f"{file}.json").write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")
     pd.concat(predictions, ignore_index=True).to_parquet("predictions.parquet", index=False)
     _report(labels, probabilities, scores[scored[-1]]["ece"], params.evaluate.calibration_bins)
 
@@ -63,19 +61,13 @@ def predict(core: keras.Model, images: NDArray[np.uint8], name: str) -> NDArray[
 
 
 def _score(
-    core: keras.Model,
-    images: NDArray[np.uint8],
-    labels: NDArray[np.int64],
-    is_duplicate: NDArray[np.bool_],
-    name: str,
-    settings: parameters.Evaluate,
+    core: keras.Model, faces: prepared.Split, is_duplicate: NDArray[np.bool_], name: str, settings: parameters.Evaluate
 ) -> tuple[NDArray[np.float32], dict[str, Any]]:
     """Predict probabilities (N, 7) of filtered faces (N, 48, 48), and compute their metrics."""
+    images, labels = faces
     by_view = [predict(core, view, name) for view in views(images, settings.tta)]
-    tta = np.mean(by_view, axis=0)
-    return by_view[0], metrics.evaluate(
-        labels, by_view[0], duplicate_in_train=is_duplicate, tta=tta, bins=settings.calibration_bins
-    )
+    tta, bins = np.mean(by_view, axis=0), settings.calibration_bins
+    return by_view[0], metrics.evaluate(labels, by_view[0], duplicate_in_train=is_duplicate, tta=tta, bins=bins)
 
 
 def _extra(core: keras.Model, kernel: int, settings: parameters.Evaluate) -> dict[str, Any]:
@@ -85,20 +77,15 @@ def _extra(core: keras.Model, kernel: int, settings: parameters.Evaluate) -> dic
     its macro averages; predicting it is an error.
     """
     scores = {}
-    for folder in sorted(path for path in EXTRA.glob("[!.]*") if path.is_dir()):
+    for folder in sorted(path for path in Path("data/extra").glob("[!.]*") if path.is_dir()):
         images, labels = prepared.load(folder).split("test")
         no_duplicates = np.zeros(len(labels), np.bool_)
-        _, figures = _score(core, filters.median(images, kernel), labels, no_duplicates, folder.name, settings)
+        filtered = filters.median(images, kernel)
+        _, figures = _score(core, (filtered, labels), no_duplicates, folder.name, settings)
         per_class = pd.DataFrame(figures["per_class"]).T
         macro = per_class[per_class["support"] > 0].drop(columns="support").mean()
         scores[folder.name] = figures | macro.add_suffix("_macro").to_dict()
     return scores
-
-
-def _table(manifest: pd.DataFrame, probabilities: Any, is_duplicate: Any) -> pd.DataFrame:
-    """Return a row per image; the hashes tell whether two networks were scored on the same raw images."""
-    columns = {name: probabilities[:, code] for code, name in enumerate(NAMES)}
-    return manifest[["id", "split", "label", "hash"]].assign(**columns, duplicate_in_train=is_duplicate)
 
 
 def _report(labels: Any, probabilities: Any, ece: float, bins: int) -> None:

@@ -1,7 +1,7 @@
 """Stage `preprocess`: read a copy of FER2013, clean, split and median-filter it."""
 
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -14,8 +14,6 @@ from ferops.data.readers import layouts
 from ferops.data.readers.faces import Faces, digests
 from ferops.labels import SPLITS
 from ferops.machine.progress import byte_progress
-
-PREPARED: Final = Path("data/prepared")
 
 
 def main() -> None:
@@ -46,7 +44,7 @@ def main() -> None:
     }
     manifest = _manifest(faces, split, groups, keep)
     images = filters.median(faces.images[manifest["id"].to_numpy()], params.preprocess.median_kernel)
-    prepared.save(PREPARED, images, manifest, report)
+    prepared.save(Path("data/prepared"), images, manifest, report)
     _print_summary(report)
 
 
@@ -77,8 +75,8 @@ def _manifest(
 
 def _print_summary(report: dict[str, Any]) -> None:
     print(f"recognised {report['layout']}")
-    read, kept = ({name: sum(report[what][name]) for name in SPLITS} for what in ("read", "kept"))
-    for what, numbers in (("read", read), ("kept", kept)):
+    for what in ("read", "kept"):
+        numbers = {name: sum(report[what][name]) for name in SPLITS}
         shares = ", ".join(f"{name} {number:,}" for name, number in numbers.items())
         print(f"{what} {sum(numbers.values()):,} images: {shares}")
     dropped = report["dropped"]

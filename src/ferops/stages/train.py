@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from ferops import params as parameters
 from ferops.data import augmentation, prepared
+from ferops.data.prepared import Split
 from ferops.machine.files import SCRATCH
 from ferops.model import fitting, plots, runtime, weights
 from ferops.model.networks import descriptors, systems
@@ -20,9 +21,6 @@ from ferops.stages.training_report import TrainingReport
 
 MODELS = Path("models")
 REPORTS = Path("reports/train")
-
-Split = tuple[NDArray[np.uint8], NDArray[np.int64]]
-"""Faces (N, 48, 48) and labels (N,)."""
 
 
 def main() -> None:

@@ -18,9 +18,8 @@ class TrainingReport:
         """Open the MLflow run; epochs that an interrupted training has finished are part of it."""
         self._epochs = params.train.epochs
         finished = fitting.load_progress(SCRATCH / scratch_key).history
-        self._live = LiveRun.open(
-            scratch_key, parameters.flatten(params), history=[_logged(epoch) for epoch in finished]
-        )
+        history = [_logged(epoch) for epoch in finished]
+        self._live = LiveRun.open(scratch_key, parameters.flatten(params), history=history)
         self._console = Console()
         columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
         self._bar = Progress(*columns, console=self._console, transient=True, disable=not self._console.is_terminal)
@@ -45,21 +44,19 @@ class TrainingReport:
 
     def on_epoch(self, epoch: fitting.Row) -> None:
         """Print and log a finished epoch."""
-        self._console.print(
+        self._console.out(
             f"epoch {epoch['epoch']:>3.0f}/{self._epochs}  "
             f"train loss {epoch['train/loss']:.3f} accuracy {epoch['train/accuracy']:.3f}  "
             f"validation loss {epoch['val/loss']:.3f} accuracy {epoch['val/accuracy']:.3f}",
             highlight=False,
-            soft_wrap=True,
         )
         self._live.log_epoch(*_logged(epoch))
 
     def finish(self, progress: fitting.Progress, weights_digest: str, ended: float) -> None:
         """End the MLflow run of a network that is saved; say so where it took fewer epochs than it might have."""
         if (done := len(progress.history)) < self._epochs:
-            self._console.print(
-                f"ended after {done} of {self._epochs} epochs, {progress.seconds / 60:.1f} minutes", highlight=False
-            )
+            minutes = progress.seconds / 60
+            self._console.print(f"ended after {done} of {self._epochs} epochs, {minutes:.1f} minutes", highlight=False)
         self._live.finish(weights_digest, ended)
 
 

@@ -48,12 +48,11 @@ def validate(what: str) -> None:
     shutil.rmtree(reports, ignore_errors=True)
 
     bounds = params.load().validate_
-    prepared = _read_manifest("prepared")
-    manifest, report = prepared, Path("data", what, "report.json")
+    manifest, report = _read_manifest(what), Path("data", what, "report.json")
     if what == "prepared":
         suites = expectations.prepared(manifest, PreparedReport.load(report), bounds)
     else:
-        manifest = _read_manifest("augmented")
+        prepared = _read_manifest("prepared")
         suites = expectations.augmented(manifest, prepared, AugmentedReport.load(report), bounds)
 
     results = validation.run(what, suites, reports / "docs")

@@ -25,7 +25,7 @@ SETTINGS: Final = "evaluation/params.json"
 """Path among a run's artifacts: the parameters that come after training."""
 
 _EXTRA: Final = "metrics/extra.json"
-_FILES: Final = {
+FILES: Final = {
     "evaluation/predictions.parquet": "predictions.parquet",
     "evaluation/confusion.csv": "reports/evaluate/confusion.csv",
     "evaluation/per_class.csv": "reports/evaluate/per_class.csv",
@@ -39,6 +39,8 @@ _FILES: Final = {
     "lineage/dvc.lock": "dvc.lock",
     "lineage/params.yaml": "params.yaml",
 }
+"""Path among a run's artifacts -> file."""
+
 _FIGURES: Final = ("train", "evaluate", "augment")
 _FACE_WORDS: Final = ("sheet", "contact", "faces", "mistakes", "gradcam", "grad_cam")
 _DVC_LOCK: Final = "lineage/dvc.lock"
@@ -200,7 +202,7 @@ def _numbers(scores: Mapping[str, Any]) -> Iterator[tuple[str, float]]:
 
 def _files(root: Path) -> dict[str, Path]:
     """Return the artifacts of a run. Figures that show faces of the data set are left out: only numbers are logged."""
-    files = {name: root / path for name, path in _FILES.items()}
+    files = {name: root / path for name, path in FILES.items()}
     for stage in _FIGURES:
         for figure in sorted((root / "reports" / stage).glob("*.png")):
             if not any(word in figure.stem.lower() for word in _FACE_WORDS):
