@@ -191,29 +191,15 @@ def optimizer(settings: Train, steps: int) -> keras.optimizers.Optimizer:
     return chosen
 
 
-class _HardTargets:
-    """Mixin for a metric that counts classes: a mixed or smoothed target counts as the class of its greatest share."""
+def _of_classes(metric: Any) -> Any:
+    """Derive a metric class that counts a mixed or smoothed target as the class of its greatest share."""
 
-    def update_state(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> Any:
-        """Count a batch."""
-        classes = ops.one_hot(ops.argmax(y_true, axis=-1), len(NAMES))
-        return super().update_state(classes, y_pred, sample_weight)  # type: ignore[misc]
+    class OfClasses(metric):  # type: ignore[misc]
+        def update_state(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> Any:
+            classes = ops.one_hot(ops.argmax(y_true, axis=-1), len(NAMES))
+            return super().update_state(classes, y_pred, sample_weight)
 
-
-class _BinaryAccuracy(_HardTargets, keras.metrics.BinaryAccuracy):  # type: ignore[misc]
-    pass
-
-
-class _Precision(_HardTargets, keras.metrics.Precision):  # type: ignore[misc]
-    pass
-
-
-class _Recall(_HardTargets, keras.metrics.Recall):  # type: ignore[misc]
-    pass
-
-
-class _F1(_HardTargets, keras.metrics.F1Score):  # type: ignore[misc]
-    pass
+    return OfClasses
 
 
 def _compile(model: keras.Model, settings: Train, steps: int) -> None:
@@ -222,10 +208,10 @@ def _compile(model: keras.Model, settings: Train, steps: int) -> None:
         loss="categorical_crossentropy",
         metrics=[
             keras.metrics.CategoricalAccuracy(name="accuracy"),
-            _BinaryAccuracy(name="binary_accuracy"),
-            _Precision(name="precision"),
-            _Recall(name="recall"),
-            _F1("micro", threshold=0.5, name="f1"),
+            _of_classes(keras.metrics.BinaryAccuracy)(name="binary_accuracy"),
+            _of_classes(keras.metrics.Precision)(name="precision"),
+            _of_classes(keras.metrics.Recall)(name="recall"),
+            _of_classes(keras.metrics.F1Score)("micro", threshold=0.5, name="f1"),
         ],
         # XLA on a CPU is slower than TensorFlow's own kernels
         jit_compile=False if keras.config.backend() == "tensorflow" else "auto",

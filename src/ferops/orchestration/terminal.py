@@ -13,7 +13,7 @@ import typer
 from prefect import Flow, State
 from prefect.settings import PREFECT_API_URL
 from rich.console import Console
-from rich.table import Table
+from rich.table import Column, Table
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
@@ -80,9 +80,7 @@ def assignments(texts: Iterable[str]) -> dict[str, Any]:
 
 def table(header: Sequence[str], rows: Iterable[Sequence[str]], unbroken: str) -> None:
     """Print a table; the cells of the column `unbroken` are never broken into lines."""
-    shown = Table()
-    for title in header:
-        shown.add_column(title, overflow="fold", no_wrap=title == unbroken)
+    shown = Table(*(Column(title, overflow="fold", no_wrap=title == unbroken) for title in header))
     for row in rows:
         shown.add_row(*row)
     Console().print(shown)
