@@ -48,13 +48,9 @@ def _figures(verdict: Verdict) -> str:
     """Compare the headline figures on validation; those on test are listed below."""
     old, new = verdict.champion.metrics if verdict.champion else {}, verdict.challenger.metrics
     keys = sorted(key for key in {*old, *new} if key.startswith(_VAL))
-    rows = [[key.removeprefix(_VAL), *(_figure(one.get(key)) for one in (old, new))] for key in keys]
+    rows = [[key.removeprefix(_VAL), *(f"{one[key]:.4f}" if key in one else "" for one in (old, new))] for key in keys]
     test = ["test", *(gate.on_test(one) if one else "" for one in (verdict.champion, verdict.challenger))]
     return markdown.table(["", *_names(verdict)], [*rows, test])
-
-
-def _figure(value: float | None) -> str:
-    return "" if value is None else f"{value:.4f}"
 
 
 def _links(opened: Store, verdict: Verdict) -> str:

@@ -1,13 +1,17 @@
 """Hand-made descriptors of faces, and the inputs of a network that takes them."""
 
-from typing import Any, Final
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
 
 import cv2
-import keras
 import numpy as np
 from numpy.typing import NDArray
 
 from ferops.labels import SIDE
+
+if TYPE_CHECKING:
+    import keras
 
 HOG_LENGTH: Final = 900
 """Numbers in a face's HOG descriptor: 25 blocks of 4 cells of 9 orientations."""

@@ -18,7 +18,6 @@ LAST: Final = "accuracy\n(validation)"
 
 _TICKS: Final = 5
 _LOG: Final = 20.0  # an axis whose numbers span this factor or more is logarithmic
-_MAP: Final = matplotlib.colormaps["viridis"]
 
 
 class Axis(NamedTuple):
@@ -52,10 +51,10 @@ def draw(path: Path, results: Sequence[TrialResult], name: str) -> None:
     axes_of = [axis(title, column) for title, column in {**values, LAST: accuracies}.items()]
 
     figure = Figure(figsize=(2.6 + 1.9 * len(axes_of), 5), layout="constrained")
-    axes = figure.subplots()
+    axes, colors = figure.subplots(), matplotlib.colormaps["viridis"]
     for number, accuracy in enumerate(accuracies):  # the best is drawn last, over the others
         width = 2.8 if accuracy == accuracies[-1] else 1.4
-        _line(axes, [each.heights[number] for each in axes_of], _MAP(0.9 * axes_of[-1].heights[number]), width)
+        _line(axes, [each.heights[number] for each in axes_of], colors(0.9 * axes_of[-1].heights[number]), width)
     for number, each in enumerate(axes_of):
         axes.axvline(number, color=GRAY, linewidth=1)
         for height, text in each.ticks:
