@@ -6,7 +6,7 @@ import subprocess
 import sys
 import uuid
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any, Final
+from typing import Any
 from urllib.parse import urlsplit
 
 import typer
@@ -21,8 +21,6 @@ from ferops.errors import FeropsError
 from ferops.machine import reaper
 from ferops.params import BadParams
 from ferops.tracking.store import address
-
-_TIMEOUT: Final = 5.0  # seconds for a server to accept a connection
 
 
 def main(flow: Flow[..., State], **parameters: Any) -> None:
@@ -90,7 +88,7 @@ def _unreachable(url: str) -> str:
     parts = urlsplit(url)
     port = parts.port or (443 if parts.scheme == "https" else 80)
     try:
-        socket.create_connection((parts.hostname or "", port), _TIMEOUT).close()
+        socket.create_connection((parts.hostname or "", port), timeout=5.0).close()
     except OSError as error:
         return error.strerror or str(error)
     return ""

@@ -21,7 +21,6 @@ PUBLISH: Final = "publish"
 RESULTS: Final = ("params.yaml", "dvc.lock", "metrics", "reports")
 """Files and folders in git that a run of the pipeline rewrites."""
 
-_INTERVAL: Final = 1.0  # seconds between two attempts while another process holds a lock of DVC
 _URL: Final = re.compile(r"https?://\S+")
 # DVC exits with 255 for every error, and `--wait-for-lock` does not cover the read-write lock of a stage's files
 _LOCKED: Final = re.compile(r"Unable to acquire lock|is busy, it is being blocked by")
@@ -80,7 +79,7 @@ def stages(folder: Path, targets: Sequence[str] = ()) -> dict[str, set[str]]:
     pipeline = [stage for stage in plan_repro(graph) if isinstance(stage, PipelineStage)]
     names = {stage: {stage.name, stage.name.partition("@")[0]} for stage in pipeline}
     for target in targets:
-        if target not in set().union(*names.values()):
+        if not any(target in both for both in names.values()):
             raise UnknownStage(f"there is no stage {target!r}; dvc.yaml has: {', '.join(one.name for one in pipeline)}")
     chosen = [stage for stage in pipeline if not targets or names[stage] & {*targets}]
     return {
@@ -214,7 +213,7 @@ def dvc(folder: Folder, on_line: OnLine, *arguments: str) -> None:
             if (holder := _lock_holder("\n".join(lock_error), folder.path)) != reported:
                 reported = holder
                 on_line(f"waiting for DVC's lock: {holder}")
-            time.sleep(_INTERVAL)
+            time.sleep(1.0)
         lines.clear()
         lock_error.clear()
 

@@ -24,7 +24,6 @@ Space = Mapping[str, Any]
 MAX_TRIALS: Final = 1000
 
 _NAME: Final = re.compile(r"[a-z0-9]([a-z0-9-]{0,46}[a-z0-9])?")
-_DIGITS: Final = 4  # significant, of a number sampled from a range
 
 
 class BadSpace(FeropsError):
@@ -216,7 +215,7 @@ def _sample(choices: Any, current: Any, generator: random.Random) -> Any:
         number = generator.uniform(low, high)
     if isinstance(current, int):
         return min(max(round(number), math.ceil(low)), math.floor(high))
-    return min(max(float(f"{number:.{_DIGITS}g}"), low), high)
+    return min(max(float(f"{number:.4g}"), low), high)  # four significant digits
 
 
 def _checked(base: Params, values: Mapping[str, Any]) -> dict[str, Any]:
