@@ -14,8 +14,6 @@ from matplotlib.figure import Figure
 from ferops.model.plots import GRAY
 from ferops.orchestration.sweeps.experiments import TrialResult
 
-LAST: Final = "accuracy\n(validation)"
-
 _TICKS: Final = 5
 _LOG: Final = 20.0  # an axis whose numbers span this factor or more is logarithmic
 
@@ -48,7 +46,7 @@ def draw(path: Path, results: Sequence[TrialResult], name: str) -> None:
     done = sorted((result for result in results if result.scores), key=lambda result: result.accuracy)
     accuracies = [result.accuracy for result in done]
     values = {key.replace(".", ".\n", 1): [one.trial.values[key] for one in done] for key in done[0].trial.values}
-    axes_of = [axis(title, column) for title, column in {**values, LAST: accuracies}.items()]
+    axes_of = [axis(title, column) for title, column in {**values, "accuracy\n(validation)": accuracies}.items()]
 
     figure = Figure(figsize=(2.6 + 1.9 * len(axes_of), 5), layout="constrained")
     axes, colors = figure.subplots(), matplotlib.colormaps["viridis"]
