@@ -179,14 +179,11 @@ def optimizer(settings: Train, steps: int) -> keras.optimizers.Optimizer:
         warmup_target=settings.learning_rate if warmup else None,
         warmup_steps=warmup * steps,
     )
-    clip = settings.clip_norm or None
-    chosen: keras.optimizers.Optimizer
-    if settings.optimizer == "sgd":
-        # Keras subtracts the decay from the weights, past the momentum, which would amplify a term of the loss
-        decay = settings.weight_decay / (1 - MOMENTUM) or None
-        chosen = keras.optimizers.SGD(rate, MOMENTUM, nesterov=True, weight_decay=decay, global_clipnorm=clip)
-    else:
-        chosen = keras.optimizers.Adam(rate, weight_decay=settings.weight_decay or None, global_clipnorm=clip)
+    is_sgd = settings.optimizer == "sgd"
+    build = partial(keras.optimizers.SGD, momentum=MOMENTUM, nesterov=True) if is_sgd else keras.optimizers.Adam
+    # Keras subtracts SGD's decay from the weights, past the momentum, which would amplify a term of the loss
+    decay = settings.weight_decay / (1 - MOMENTUM) if is_sgd else settings.weight_decay
+    chosen = build(rate, weight_decay=decay or None, global_clipnorm=settings.clip_norm or None)
     chosen.exclude_from_weight_decay(var_names=["bias", "gamma", "beta"])
     return chosen
 
@@ -254,8 +251,7 @@ def _change(settings: Train, epoch: int, transform: Transform | None) -> Change:
 def _reseed(model: keras.Model, seed: int, epoch: int) -> None:
     """Seed noise and dropout by the epoch, so that they do not depend on how often the training was interrupted."""
     for offset, layer in enumerate(model.layers):
-        generator = getattr(layer, "seed_generator", None)
-        if generator is not None:
+        if (generator := getattr(layer, "seed_generator", None)) is not None:
             generator.state.assign(np.array([seed + offset, epoch], dtype=generator.state.dtype))
 
 

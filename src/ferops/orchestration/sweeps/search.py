@@ -209,10 +209,8 @@ def _sample(choices: Any, current: Any, generator: random.Random) -> Any:
     if not isinstance(choices, Mapping):
         return choices[generator.randrange(len(choices))]
     low, high = float(choices["min"]), float(choices["max"])
-    if choices.get("log"):
-        number = math.exp(generator.uniform(math.log(low), math.log(high)))
-    else:
-        number = generator.uniform(low, high)
+    scale, inverse = (math.log, math.exp) if choices.get("log") else (float, float)
+    number = inverse(generator.uniform(scale(low), scale(high)))
     if isinstance(current, int):
         return min(max(round(number), math.ceil(low)), math.floor(high))
     return min(max(float(f"{number:.4g}"), low), high)  # four significant digits
