@@ -58,7 +58,7 @@ def sweep(
         runner = trial_runs.side_by_side(dask, __name__)
         common = search.common(space, recipe, overrides or {})
         commit = run_folders.head()
-        name = name or search.sweep_name(space, method, trials, seed, common)
+        name = name or f"sweep-{search.digest([space, method, trials, seed, common])}"
         base = experiments.base(common)
         planned = search.plan(name, space, base, method=method, trials=trials, seed=seed, common=common, commit=commit)
         key = search.digest([name, space, method, trials, seed, commit, common])

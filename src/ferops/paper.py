@@ -7,6 +7,7 @@ scipy is imported where it is used: `ferops results` reads only the constants.
 """
 
 import math
+from itertools import pairwise
 from typing import Final, NamedTuple
 
 import numpy as np
@@ -97,15 +98,9 @@ TABLE_3: Final = {
 }
 """What is known here of its Table 3, by the system's `model.name`; its other lines were not at hand."""
 
-_VGG16: Final = (
-    ((3, 64), (64, 64)),
-    ((64, 128), (128, 128)),
-    ((128, 256), (256, 256), (256, 256)),
-    ((256, 512), (512, 512), (512, 512)),
-    ((512, 512), (512, 512), (512, 512)),
-)  # channels in and out of each 3x3 convolution, block by block
-_DENSE: Final = ((512, 256), (256, 128), (128, 7))
-_NORMALIZED: Final = (512, 256, 128)
+# channels that go into a block, then those that come out of each of its 3x3 convolutions
+_VGG16: Final = ((3, 64, 64), (64, 128, 128), (128, 256, 256, 256), (256, 512, 512, 512), (512, 512, 512, 512))
+_HEAD: Final = (512, 256, 128, 7)  # features, then the units of each dense layer; all but the last are normalized
 
 
 def parameters(frozen_blocks: int) -> Parameters:
@@ -117,10 +112,10 @@ def parameters(frozen_blocks: int) -> Parameters:
     Args:
         frozen_blocks: VGG16's first blocks that do not train, 0 to 5.
     """
-    blocks = [sum(9 * inputs * outputs + outputs for inputs, outputs in block) for block in _VGG16]
-    dense = sum(inputs * outputs + outputs for inputs, outputs in _DENSE)
-    total = sum(blocks) + dense + 4 * sum(_NORMALIZED)
-    fixed = sum(blocks[:frozen_blocks]) + 2 * sum(_NORMALIZED)
+    blocks = [sum(9 * inputs * outputs + outputs for inputs, outputs in pairwise(block)) for block in _VGG16]
+    dense = sum(inputs * outputs + outputs for inputs, outputs in pairwise(_HEAD))
+    total = sum(blocks) + dense + 4 * sum(_HEAD[:-1])
+    fixed = sum(blocks[:frozen_blocks]) + 2 * sum(_HEAD[:-1])
     return Parameters(total, total - fixed, fixed)
 
 
@@ -165,12 +160,9 @@ def accuracy_ceiling(macro_recall: float, counts: dict[str, int]) -> float:
         macro_recall: mean of the classes' recalls, in [0, 1].
         counts: images of each class.
     """
-    left, right = macro_recall * len(counts), 0.0
-    for images in sorted(counts.values(), reverse=True):
-        recall = min(left, 1.0)
-        right += recall * images
-        left -= recall
-    return right / sum(counts.values())
+    images = np.array(sorted(counts.values(), reverse=True))
+    recalls = np.clip(macro_recall * len(images) - np.arange(len(images)), 0, 1)
+    return float(recalls @ images / images.sum())
 
 
 def accuracy(table: Table) -> float:
@@ -235,12 +227,8 @@ def shuffled(labels: Labels, predicted: Labels, seed: int) -> Table:
 def by_chance(table: Table, shuffles: int) -> Chance:
     """Compute the figures of a confusion matrix after shuffling its labels, for the seeds 0 to `shuffles` - 1."""
     labels, predicted = unrolled(table)
-    tables = [shuffled(labels, predicted, seed) for seed in range(shuffles)]
-    return Chance(
-        np.array([accuracy(one) for one in tables]),
-        np.array([kappa(one) for one in tables]),
-        np.array([chi_square(one).statistic for one in tables]),
-    )
+    tables = (shuffled(labels, predicted, seed) for seed in range(shuffles))
+    return Chance(*np.array([(accuracy(one), kappa(one), chi_square(one).statistic) for one in tables]).T)
 
 
 def _false_alarms(precision: float, recall: float) -> float:

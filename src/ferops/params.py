@@ -380,15 +380,11 @@ def _overlay(values: MutableMapping[str, Any], changes: Mapping[str, Any], impli
     """
     for key, value in changes.items():
         if not isinstance(value, Mapping):
-            if _differ(values.get(key, implied.get(key)), value):
+            current = values.get(key, implied.get(key))
+            if current != value or isinstance(current, bool) != isinstance(value, bool):  # 1 equals true
                 values[key] = value
             continue
         if not isinstance(values.get(key), MutableMapping):
             # null is an empty section; of an interval or the floors, which is one value, the rest has to be there too
             values[key] = {} if key in values else dict(implied.get(key, {}))
         _overlay(values[key], value, implied.get(key, {}))
-
-
-def _differ(one: Any, other: Any) -> bool:
-    """Compare as `!=` does, but tell 1 from true."""
-    return bool(one != other) or isinstance(one, bool) != isinstance(other, bool)

@@ -3,13 +3,10 @@
 import hashlib
 from pathlib import Path
 
-import keras
 import numpy as np
 import pytest
 from support import Ferops, refused
 
-from ferops.model import weights
-from ferops.model.networks import systems, vgg16_transfer, vggs
 from ferops.params import Model
 
 
@@ -20,6 +17,8 @@ def settings(name: str) -> Model:
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A vgg16_best as `train` writes it."""
+    from ferops.model.networks import vggs
+
     path = tmp_path_factory.mktemp("trained") / "core.keras"
     vggs.best(settings("vgg16_best")).save(path)
     return path
@@ -35,6 +34,9 @@ def folder(trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Pa
 
 
 def test_a_trained_network_becomes_a_file_that_vgg16_transfer_starts_from(folder: Path, ferops: Ferops) -> None:
+    from ferops.model import weights
+    from ferops.model.networks import systems, vgg16_transfer
+
     out = folder / "mine.weights.h5"
 
     done = ferops("weights", "fold", "models/core.keras", "mine.weights.h5")
@@ -65,6 +67,8 @@ def test_a_trained_network_becomes_a_file_that_vgg16_transfer_starts_from(folder
 def test_a_mistake_is_one_line_and_writes_nothing(
     folder: Path, ferops: Ferops, model: str, out: str, says: str
 ) -> None:
+    import keras
+
     (folder / "taken.weights.h5").write_bytes(b"what a params.yaml names")
     (folder / "junk.keras").write_bytes(b"junk")
     keras.Sequential([keras.Input((3,)), keras.layers.Dense(2)]).save(folder / "other.keras")

@@ -3,13 +3,10 @@
 import hashlib
 from pathlib import Path
 
-import keras
 import numpy as np
 import pytest
 from support import Ferops, refused
 
-from ferops.model import weights
-from ferops.model.networks import convnets
 from ferops.params import Model
 
 SETTINGS = Model(name="lean_cnn", weights="none", frozen_blocks=0, scaling="unit", noise=0, dropout=0.3)
@@ -18,6 +15,10 @@ SETTINGS = Model(name="lean_cnn", weights="none", frozen_blocks=0, scaling="unit
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Where a user works, with a network whose batch norms have seen large numbers."""
+    import keras
+
+    from ferops.model.networks import convnets
+
     (tmp_path / "models").mkdir()
     network = convnets.lean(SETTINGS)
     for layer in network.layers:
@@ -29,6 +30,10 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_a_network_of_half_the_size_names_the_faces_as_before(folder: Path, ferops: Ferops) -> None:
+    import keras
+
+    from ferops.model import weights
+
     done = ferops("weights", "shrink", "models/core.keras", "small.keras")
 
     source, out = folder / "models/core.keras", folder / "small.keras"

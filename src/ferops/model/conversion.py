@@ -3,7 +3,7 @@
 import io
 import zipfile
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 import h5py  # type: ignore[import-untyped]
 import keras
@@ -11,9 +11,6 @@ import numpy as np
 
 from ferops.errors import FeropsError
 from ferops.labels import SIDE
-
-_WEIGHTS: Final = "model.weights.h5"
-"""Name of the weights in a .keras file."""
 
 
 class NotFoldable(FeropsError):
@@ -55,7 +52,7 @@ def shrink(model: Path, out: Path) -> None:
     with zipfile.ZipFile(model) as whole, zipfile.ZipFile(out, "w") as smaller:
         for name in whole.namelist():
             content = whole.read(name)
-            smaller.writestr(name, _halved(content) if name == _WEIGHTS else content)
+            smaller.writestr(name, _halved(content) if name == "model.weights.h5" else content)
 
 
 def greatest_change(before: keras.Model, after: keras.Model) -> float:

@@ -179,41 +179,24 @@ def optimizer(settings: Train, steps: int) -> keras.optimizers.Optimizer:
         warmup_target=settings.learning_rate if warmup else None,
         warmup_steps=warmup * steps,
     )
-    clip = settings.clip_norm or None
-    chosen: keras.optimizers.Optimizer
-    if settings.optimizer == "sgd":
-        # Keras subtracts the decay from the weights, past the momentum, which would amplify a term of the loss
-        decay = settings.weight_decay / (1 - MOMENTUM) or None
-        chosen = keras.optimizers.SGD(rate, MOMENTUM, nesterov=True, weight_decay=decay, global_clipnorm=clip)
-    else:
-        chosen = keras.optimizers.Adam(rate, weight_decay=settings.weight_decay or None, global_clipnorm=clip)
+    is_sgd = settings.optimizer == "sgd"
+    build = partial(keras.optimizers.SGD, momentum=MOMENTUM, nesterov=True) if is_sgd else keras.optimizers.Adam
+    # Keras subtracts SGD's decay from the weights, past the momentum, which would amplify a term of the loss
+    decay = settings.weight_decay / (1 - MOMENTUM) if is_sgd else settings.weight_decay
+    chosen = build(rate, weight_decay=decay or None, global_clipnorm=settings.clip_norm or None)
     chosen.exclude_from_weight_decay(var_names=["bias", "gamma", "beta"])
     return chosen
 
 
-class _HardTargets:
-    """Mixin for a metric that counts classes: a mixed or smoothed target counts as the class of its greatest share."""
+def _of_classes(metric: Any) -> Any:
+    """Derive a metric class that counts a mixed or smoothed target as the class of its greatest share."""
 
-    def update_state(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> Any:
-        """Count a batch."""
-        classes = ops.one_hot(ops.argmax(y_true, axis=-1), len(NAMES))
-        return super().update_state(classes, y_pred, sample_weight)  # type: ignore[misc]
+    class OfClasses(metric):  # type: ignore[misc]
+        def update_state(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> Any:
+            classes = ops.one_hot(ops.argmax(y_true, axis=-1), len(NAMES))
+            return super().update_state(classes, y_pred, sample_weight)
 
-
-class _BinaryAccuracy(_HardTargets, keras.metrics.BinaryAccuracy):  # type: ignore[misc]
-    pass
-
-
-class _Precision(_HardTargets, keras.metrics.Precision):  # type: ignore[misc]
-    pass
-
-
-class _Recall(_HardTargets, keras.metrics.Recall):  # type: ignore[misc]
-    pass
-
-
-class _F1(_HardTargets, keras.metrics.F1Score):  # type: ignore[misc]
-    pass
+    return OfClasses
 
 
 def _compile(model: keras.Model, settings: Train, steps: int) -> None:
@@ -222,10 +205,10 @@ def _compile(model: keras.Model, settings: Train, steps: int) -> None:
         loss="categorical_crossentropy",
         metrics=[
             keras.metrics.CategoricalAccuracy(name="accuracy"),
-            _BinaryAccuracy(name="binary_accuracy"),
-            _Precision(name="precision"),
-            _Recall(name="recall"),
-            _F1("micro", threshold=0.5, name="f1"),
+            _of_classes(keras.metrics.BinaryAccuracy)(name="binary_accuracy"),
+            _of_classes(keras.metrics.Precision)(name="precision"),
+            _of_classes(keras.metrics.Recall)(name="recall"),
+            _of_classes(keras.metrics.F1Score)("micro", threshold=0.5, name="f1"),
         ],
         # XLA on a CPU is slower than TensorFlow's own kernels
         jit_compile=False if keras.config.backend() == "tensorflow" else "auto",
@@ -268,8 +251,7 @@ def _change(settings: Train, epoch: int, transform: Transform | None) -> Change:
 def _reseed(model: keras.Model, seed: int, epoch: int) -> None:
     """Seed noise and dropout by the epoch, so that they do not depend on how often the training was interrupted."""
     for offset, layer in enumerate(model.layers):
-        generator = getattr(layer, "seed_generator", None)
-        if generator is not None:
+        if (generator := getattr(layer, "seed_generator", None)) is not None:
             generator.state.assign(np.array([seed + offset, epoch], dtype=generator.state.dtype))
 
 

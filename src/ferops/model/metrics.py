@@ -63,10 +63,7 @@ def evaluate(
         "accuracy_deduplicated": float(correct[unique].mean()) if unique.any() else None,
         "n_deduplicated": int(unique.sum()),
         "accuracy_tta": float((tta.argmax(axis=1) == labels).mean()),
-        "per_class": {
-            str(name): {key: int(value) if key == "support" else float(value) for key, value in row.items()}
-            for name, row in per_class.to_dict(orient="index").items()
-        },
+        "per_class": per_class.to_dict(orient="index"),
     }
 
 

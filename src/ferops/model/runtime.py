@@ -4,18 +4,15 @@ import importlib.metadata
 import os
 import platform
 import statistics
-import time
+import timeit
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 import keras
 import numpy as np
 from numpy.typing import NDArray
 
 from ferops.model.networks import descriptors
-
-_TIMES: Final = 30
-_WARMUP: Final = 5  # of them, not counted: the graph is traced, caches are cold
 
 
 def describe() -> dict[str, Any]:
@@ -31,12 +28,8 @@ def describe() -> dict[str, Any]:
 
 def milliseconds(network: keras.Model, face: NDArray[np.uint8]) -> float:
     """Measure the median latency of a prediction for one face, uint8 (1, 48, 48), descriptors included, in ms."""
-    seconds = []
-    for _ in range(_TIMES):
-        started = time.perf_counter()
-        network.predict_on_batch(descriptors.inputs(network, face))
-        seconds.append(time.perf_counter() - started)
-    return 1000 * statistics.median(seconds[_WARMUP:])
+    seconds = timeit.repeat(lambda: network.predict_on_batch(descriptors.inputs(network, face)), number=1, repeat=30)
+    return 1000 * statistics.median(seconds[5:])  # the first ones trace the graph and fill caches
 
 
 def _processor() -> str:

@@ -14,7 +14,6 @@ from ferops.labels import SIDE
 
 IMAGENET_FILE = "vgg16_weights_tf_dim_ordering_tf_kernels_notop.h5"
 IMAGENET_MD5 = "6d6bbae143d832006294945121d1f1fc"  # as Keras Applications publishes it
-DOWNLOAD_TIMEOUT = 10  # seconds without an answer
 
 
 class WeightsMissing(FeropsError):
@@ -82,7 +81,7 @@ def _imagenet() -> Path:
             raise WeightsUnfit(f"model.weights: {path} is not Keras' file (another md5); move it away")
         return path
     timeout = socket.getdefaulttimeout()
-    socket.setdefaulttimeout(DOWNLOAD_TIMEOUT)
+    socket.setdefaulttimeout(10)  # seconds without an answer
     try:
         keras.applications.VGG16(include_top=False, weights="imagenet", input_shape=(SIDE, SIDE, 3))
     except Exception as error:  # Keras raises a bare Exception where the download fails

@@ -5,6 +5,7 @@ A flow with a parameter `notify` calls `check(notify)` first and `notifications.
 """
 
 import asyncio
+from contextlib import suppress
 from typing import Any, Final
 
 from prefect import Flow, State, runtime, task
@@ -44,11 +45,9 @@ def notify(block: str | None, text: str) -> None:
 def failed(flow: Flow[..., Any], run: FlowRun, state: State) -> None:
     """Notify the block of the flow's parameter `notify` that it failed, and why: a hook of flows."""
     if block := run.parameters.get("notify"):
-        try:
+        with suppress(UnknownBlock):  # this mistake is why the flow failed
             check(block)
-        except UnknownBlock:
-            return  # this mistake is why the flow failed
-        _notify(block, flow.name, f"{state.name}: {state.message}", run.id)
+            _notify(block, flow.name, f"{state.name}: {state.message}", run.id)
 
 
 def _notify(block: str, flow: str | None, text: str, run: Any) -> None:

@@ -6,14 +6,14 @@ import subprocess
 import sys
 import uuid
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any, Final
+from typing import Any
 from urllib.parse import urlsplit
 
 import typer
 from prefect import Flow, State
 from prefect.settings import PREFECT_API_URL
 from rich.console import Console
-from rich.table import Table
+from rich.table import Column, Table
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
@@ -21,8 +21,6 @@ from ferops.errors import FeropsError
 from ferops.machine import reaper
 from ferops.params import BadParams
 from ferops.tracking.store import address
-
-_TIMEOUT: Final = 5.0  # seconds for a server to accept a connection
 
 
 def main(flow: Flow[..., State], **parameters: Any) -> None:
@@ -80,9 +78,7 @@ def assignments(texts: Iterable[str]) -> dict[str, Any]:
 
 def table(header: Sequence[str], rows: Iterable[Sequence[str]], unbroken: str) -> None:
     """Print a table; the cells of the column `unbroken` are never broken into lines."""
-    shown = Table()
-    for title in header:
-        shown.add_column(title, overflow="fold", no_wrap=title == unbroken)
+    shown = Table(*(Column(title, overflow="fold", no_wrap=title == unbroken) for title in header))
     for row in rows:
         shown.add_row(*row)
     Console().print(shown)
@@ -92,7 +88,7 @@ def _unreachable(url: str) -> str:
     parts = urlsplit(url)
     port = parts.port or (443 if parts.scheme == "https" else 80)
     try:
-        socket.create_connection((parts.hostname or "", port), _TIMEOUT).close()
+        socket.create_connection((parts.hostname or "", port), timeout=5.0).close()
     except OSError as error:
         return error.strerror or str(error)
     return ""

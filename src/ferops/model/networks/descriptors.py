@@ -26,10 +26,7 @@ def hog(faces: NDArray[np.uint8]) -> NDArray[np.float32]:
     Blocks of 2 x 2 cells of 8 x 8 pixels, each of norm 1 at most; 9 orientations without sign.
     """
     descriptor = cv2.HOGDescriptor((SIDE, SIDE), (16, 16), (8, 8), (8, 8), 9)
-    described = np.empty((len(faces), HOG_LENGTH), dtype=np.float32)
-    for face, row in zip(faces, described, strict=True):
-        row[:] = descriptor.compute(face)
-    return described
+    return np.array([descriptor.compute(face) for face in faces], np.float32).reshape(-1, HOG_LENGTH)
 
 
 def orb(faces: NDArray[np.uint8]) -> NDArray[np.float32]:
@@ -43,10 +40,8 @@ def orb(faces: NDArray[np.uint8]) -> NDArray[np.float32]:
     extractor = cv2.ORB.create(edgeThreshold=0, nlevels=1)
     middles = range(SIDE // 8, SIDE, SIDE // 4)
     keypoints = [cv2.KeyPoint(x, y, extractor.getPatchSize(), 0) for y in middles for x in middles]
-    described = np.empty((len(faces), ORB_LENGTH), dtype=np.float32)
-    for face, row in zip(faces, described, strict=True):
-        row[:] = np.unpackbits(extractor.compute(face, keypoints)[1])
-    return described
+    bits = [np.unpackbits(extractor.compute(face, keypoints)[1]) for face in faces]
+    return np.array(bits, np.float32).reshape(-1, ORB_LENGTH)
 
 
 _MAKERS: Final = {"hog": hog, "orb": orb}

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+import pandas as pd
 
 from ferops.data import scored_table
 from ferops.data.readers import image_files
@@ -52,13 +53,9 @@ def plan(folder: Path, output: Path, weights_digest: str, batch_size: int) -> Pl
     """
     found = image_files.find(folder)
     scored_table.delete_stale_parts(output)
-    seen: set[str | None] = {*scored_table.scored_digests(output, weights_digest)}
-    new: list[Path] = []
-    for path, digest in zip(found, image_files.digests(found), strict=True):
-        if digest is None or digest not in seen:  # no digest: unreadable, `read` reports why
-            new.append(path)
-        if digest is not None:
-            seen.add(digest)
+    scored = scored_table.scored_digests(output, weights_digest)
+    digests = pd.Series(image_files.digests(found), found)  # None: unreadable, `read` reports why
+    new = digests.index[digests.isna() | ~(digests.isin(scored) | digests.duplicated())]
     batches = tuple(tuple(new[at : at + batch_size]) for at in range(0, len(new), batch_size))
     return Plan(folder, output, scored_table.new_run(), batches, found=len(found), known=len(found) - len(new))
 

@@ -2,14 +2,13 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Final
 
 import numpy as np
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
+from ferops.model.plots import BLUE, ORANGE
 from ferops.orchestration.monitoring.drift import LABEL, Shift
-
-BLUE: Final = "#2563a8"
-ORANGE: Final = "#d9730d"
 
 
 def histograms(path: Path, shifts: Sequence[Shift]) -> None:
@@ -19,9 +18,6 @@ def histograms(path: Path, shifts: Sequence[Shift]) -> None:
         path: a PNG; the folders above it are made.
         shifts: of `drift.compare`.
     """
-    from matplotlib.figure import Figure
-    from matplotlib.ticker import MaxNLocator
-
     path.parent.mkdir(parents=True, exist_ok=True)
     columns = 2
     rows = -(-len(shifts) // columns)

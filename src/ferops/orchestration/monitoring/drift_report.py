@@ -27,8 +27,6 @@ REPORTS: Final = Path("reports/monitoring")
 
 PICTURE: Final = "histograms.png"
 
-_DESCRIPTIONS: Final = {**STATISTICS, drift.LABEL: "shares of the predicted expressions"}
-
 
 class TooFew(FeropsError):
     """Too few images were scored to compare them."""
@@ -142,7 +140,8 @@ def markdown(finding: Finding) -> Iterator[str]:
     yield "| --- | --- | ---: | ---: | --- |"
     for shift in finding.shifts:
         verdict = "**drift**" if shift.has_drifted else "ok"
-        yield f"| {shift.column} | {_DESCRIPTIONS[shift.column]} | {shift.psi:.3f} | {shift.limit:.3f} | {verdict} |"
+        what = STATISTICS.get(shift.column, "shares of the predicted expressions")
+        yield f"| {shift.column} | {what} | {shift.psi:.3f} | {shift.limit:.3f} | {verdict} |"
     yield ""
 
 

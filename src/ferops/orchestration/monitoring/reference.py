@@ -3,7 +3,6 @@
 import hashlib
 import json
 from pathlib import Path
-from typing import Final
 
 import numpy as np
 import pandas as pd
@@ -20,8 +19,6 @@ from ferops.tracking.lineage.identity import PREPARED
 from ferops.tracking.lineage.origins import DvcLockHistory
 from ferops.tracking.registry import versions
 from ferops.tracking.store import MODEL, Store
-
-_DATA_MD5: Final = "ferops.data_md5"
 
 
 class NoReference(FeropsError):
@@ -56,7 +53,7 @@ def statistics(store: Store, reference: str, root: Path = Path()) -> pd.DataFram
         NoReference: the data are neither in the clone nor in DVC's cache nor in a remote.
     """
     version = versions.resolve(store, reference)
-    md5 = str(version.tags.get(_DATA_MD5))
+    md5 = str(version.tags.get("ferops.data_md5"))
     cached = root / SCRATCH / "statistics" / f"{md5}.parquet"
     if cached.is_file():
         table = pd.read_parquet(cached)

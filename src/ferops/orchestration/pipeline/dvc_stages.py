@@ -6,7 +6,7 @@ import time
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, Final, Literal, NamedTuple
+from typing import Final, Literal, NamedTuple
 
 import psutil
 
@@ -21,7 +21,6 @@ PUBLISH: Final = "publish"
 RESULTS: Final = ("params.yaml", "dvc.lock", "metrics", "reports")
 """Files and folders in git that a run of the pipeline rewrites."""
 
-_INTERVAL: Final = 1.0  # seconds between two attempts while another process holds a lock of DVC
 _URL: Final = re.compile(r"https?://\S+")
 # DVC exits with 255 for every error, and `--wait-for-lock` does not cover the read-write lock of a stage's files
 _LOCKED: Final = re.compile(r"Unable to acquire lock|is busy, it is being blocked by")
@@ -78,12 +77,11 @@ def stages(folder: Path, targets: Sequence[str] = ()) -> dict[str, set[str]]:
     except DvcException as error:
         raise DvcFailed(f"{folder.resolve()}: {str(error).splitlines()[0]}") from None
     pipeline = [stage for stage in plan_repro(graph) if isinstance(stage, PipelineStage)]
-    groups = {stage.name.partition("@")[0] for stage in pipeline}
-    order = [stage.name for stage in pipeline]
+    names = {stage: {stage.name, stage.name.partition("@")[0]} for stage in pipeline}
     for target in targets:
-        if target not in {*order, *groups}:
-            raise UnknownStage(f"there is no stage {target!r}; dvc.yaml has: {', '.join(order)}")
-    chosen = [stage for stage in pipeline if not targets or {stage.name, stage.name.partition("@")[0]} & {*targets}]
+        if not any(target in both for both in names.values()):
+            raise UnknownStage(f"there is no stage {target!r}; dvc.yaml has: {', '.join(one.name for one in pipeline)}")
+    chosen = [stage for stage in pipeline if not targets or names[stage] & {*targets}]
     return {
         stage.name: {other.name for other in graph.successors(stage) if isinstance(other, PipelineStage)}
         for stage in plan_repro(graph, chosen)
@@ -95,8 +93,7 @@ def changed(folder: Folder) -> set[str]:
     """Return the stages that `dvc status` finds changed; only these and the stages that read their outputs can run."""
     lines: list[str] = []
     dvc(folder, lines.append, "status", "--json")
-    status: dict[str, Any] = next((json.loads(line) for line in lines if line.startswith("{")), {})
-    return set(status)
+    return set(next((json.loads(line) for line in lines if line.startswith("{")), {}))
 
 
 def reproduce(folder: Folder, stage: str, on_line: OnLine) -> StageResult:
@@ -216,7 +213,7 @@ def dvc(folder: Folder, on_line: OnLine, *arguments: str) -> None:
             if (holder := _lock_holder("\n".join(lock_error), folder.path)) != reported:
                 reported = holder
                 on_line(f"waiting for DVC's lock: {holder}")
-            time.sleep(_INTERVAL)
+            time.sleep(1.0)
         lines.clear()
         lock_error.clear()
 
@@ -235,11 +232,10 @@ def _delete_corrupted_rwlock(folder: Path) -> None:
     from dvc.lock import make_lock
 
     place = folder / ".dvc/tmp"
-    with make_lock(str(place / "rwlock.lock"), tmp_dir=str(place)):  # DVC's own, around every change of the file
+    lock = make_lock(str(place / "rwlock.lock"), tmp_dir=str(place))  # DVC's own, around every change of the file
+    with lock, suppress(FileNotFoundError):
         try:
             json.loads((place / "rwlock").read_text(encoding="utf-8"))
-        except FileNotFoundError:
-            pass
         except ValueError:
             (place / "rwlock").unlink()
 

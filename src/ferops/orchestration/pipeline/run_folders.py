@@ -8,7 +8,7 @@ import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Final, NamedTuple
+from typing import Any, NamedTuple
 
 from ferops import params
 from ferops.machine import git
@@ -16,8 +16,6 @@ from ferops.machine.files import SCRATCH
 from ferops.machine.worktrees import environment, worktree
 from ferops.params import BadParams
 from ferops.tracking import store
-
-_DIGITS: Final = 10
 
 
 class Folder(NamedTuple):
@@ -109,7 +107,7 @@ def run_name(prefix: str, values: Mapping[str, Any]) -> str:
         RepositoryError: this is no git repository.
     """
     content = json.dumps([head(), values], sort_keys=True)
-    return f"{prefix}-{hashlib.sha256(content.encode()).hexdigest()[:_DIGITS]}"
+    return f"{prefix}-{hashlib.sha256(content.encode()).hexdigest()[:10]}"
 
 
 def experiment_ref(name: str) -> str:

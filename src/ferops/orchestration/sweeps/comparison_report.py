@@ -22,12 +22,6 @@ _PRINTED: Final = (
     + ", ".join(f"`{system}` {line.work}" for system, line in TABLE_3.items())
     + "; a dash: what it prints is not known here, its full text was not at hand."
 )
-_SPLITS: Final = (
-    "Another split has other validation images: its accuracy is not comparable with those of the other rows."
-)
-_LEAKAGE: Final = (
-    f"`{BASE}` was trained on FER2013's Training, from which other splits take validation images: too high."
-)
 _NONE: Final = "-"
 _BRIEF: Final = ("", "accuracy (95%)", "parameters", "ms an image", "failed")
 
@@ -110,9 +104,12 @@ def _facts(table: Name, request: ComparisonRequest, dataset: str, rows: Rows) ->
         "named right, with its 95% interval. A table that compares is a choice, so the test split stayed closed."
     )
     yield "Without duplicates: the same without the images that have a duplicate among the training images."
-    yield _PRINTED if table == "table3" else _SPLITS
+    if table == "table3":
+        yield _PRINTED
+    else:
+        yield "Another split has other validation images: its accuracy is not comparable with those of the other rows."
     if table == "ablations" and request.weights == BASE and dataset != "sample":
-        yield _LEAKAGE
+        yield f"`{BASE}` was trained on FER2013's Training, from which other splits take validation images: too high."
     if any(result.scores for result in rows.values()):
         name, share = majority(rows)
         yield f'Always "{name}": {share:.1%}.'

@@ -4,13 +4,13 @@ import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Final, Literal, NamedTuple
+from typing import Any, Final, Literal, NamedTuple, get_args
 
 from ferops.errors import FeropsError
 from ferops.orchestration.pipeline import run_folders
 from ferops.orchestration.sweeps import experiments
 from ferops.orchestration.sweeps.experiments import Trial
-from ferops.params import TRANSFERS
+from ferops.params import TRANSFERS, SystemName
 
 Name = Literal["table3", "ablations"]
 Subset = Literal["mini", "sample"]
@@ -51,10 +51,6 @@ class ComparisonRequest(NamedTuple):
 
 
 _RECIPES: Final = {"vgg16_transfer": "paper", "vgg16_best": "best"}  # of the other systems: their own name
-_SYSTEMS: Final = (
-    "vgg16_transfer", "vgg16_features_mlp", "cnn", "cnn_lbp_orb", "cnn_realtime", "vgg_spinal",
-    "vgg_progressive_spinal", "gan_augmented", "alexnet", "hog_linear", "lean_cnn", "vgg16_best",
-)  # fmt: skip
 _CHOICES: Final[dict[str, dict[str, Any]]] = {
     "as the paper": {},
     "no median filter": {"preprocess.median_kernel": 1},
@@ -65,7 +61,9 @@ _CHOICES: Final[dict[str, dict[str, Any]]] = {
     "split folders": {"data.split": "folders"},
 }
 TABLES: Final[dict[Name, dict[str, Row]]] = {
-    "table3": {system: Row(_RECIPES.get(system, system), {"data.split": "official"}) for system in _SYSTEMS},
+    "table3": {
+        system: Row(_RECIPES.get(system, system), {"data.split": "official"}) for system in get_args(SystemName)
+    },
     "ablations": {title: Row("paper", changes) for title, changes in _CHOICES.items()},
 }
 """The rows of each table by their titles."""

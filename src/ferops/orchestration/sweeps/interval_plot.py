@@ -7,6 +7,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
+from ferops.model.plots import GRAY
 from ferops.orchestration.sweeps import comparison_report
 from ferops.orchestration.sweeps.comparison_report import Rows
 from ferops.orchestration.sweeps.experiments import TrialResult
@@ -14,7 +15,6 @@ from ferops.paper import TABLE_3
 
 _OURS: Final = "#2a6f97"
 _PAPER: Final = "#c1121f"
-_GRAY: Final = "#8a8f98"
 
 
 def draw(path: Path, rows: Rows, title: str) -> None:
@@ -28,7 +28,7 @@ def draw(path: Path, rows: Rows, title: str) -> None:
     figure = Figure(figsize=(10, 1.9 + 0.42 * len(rows)), layout="constrained")
     axes = figure.subplots()
     name, share = comparison_report.majority(rows)
-    axes.axvline(share, color=_GRAY, linestyle="--", linewidth=1, label=f'always "{name}"')
+    axes.axvline(share, color=GRAY, linestyle="--", linewidth=1, label=f'always "{name}"')
     measured = [
         (height, result.accuracy, *result.scores["accuracy_interval"])
         for height, result in enumerate(rows.values())
@@ -59,13 +59,13 @@ def draw(path: Path, rows: Rows, title: str) -> None:
     axes.spines[["top", "right"]].set_visible(False)
     costs = axes.secondary_yaxis("right")
     costs.set_yticks(range(len(rows)), [_cost(result) for result in rows.values()])
-    costs.tick_params(axis="y", length=0, colors=_GRAY)
+    costs.tick_params(axis="y", length=0, colors=GRAY)
     costs.spines["right"].set_visible(False)
     figure.legend(loc="outside lower center", ncols=3, frameon=False)
     axes.set_title(f"{title}\n", loc="left")
     axes.annotate(
         "parameters, time an image", (1, 1), (6, 4), xycoords="axes fraction", textcoords="offset points",
-        color=_GRAY, fontsize=8,
+        color=GRAY, fontsize=8,
     )  # fmt: skip
     figure.savefig(path, dpi=110)
 

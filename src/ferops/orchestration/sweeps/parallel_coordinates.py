@@ -11,14 +11,11 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from ferops.model.plots import GRAY
 from ferops.orchestration.sweeps.experiments import TrialResult
-
-LAST: Final = "accuracy\n(validation)"
 
 _TICKS: Final = 5
 _LOG: Final = 20.0  # an axis whose numbers span this factor or more is logarithmic
-_MAP: Final = matplotlib.colormaps["viridis"]
-_GRAY: Final = "#8a8f98"
 
 
 class Axis(NamedTuple):
@@ -49,15 +46,15 @@ def draw(path: Path, results: Sequence[TrialResult], name: str) -> None:
     done = sorted((result for result in results if result.scores), key=lambda result: result.accuracy)
     accuracies = [result.accuracy for result in done]
     values = {key.replace(".", ".\n", 1): [one.trial.values[key] for one in done] for key in done[0].trial.values}
-    axes_of = [axis(title, column) for title, column in {**values, LAST: accuracies}.items()]
+    axes_of = [axis(title, column) for title, column in {**values, "accuracy\n(validation)": accuracies}.items()]
 
     figure = Figure(figsize=(2.6 + 1.9 * len(axes_of), 5), layout="constrained")
-    axes = figure.subplots()
+    axes, colors = figure.subplots(), matplotlib.colormaps["viridis"]
     for number, accuracy in enumerate(accuracies):  # the best is drawn last, over the others
         width = 2.8 if accuracy == accuracies[-1] else 1.4
-        _line(axes, [each.heights[number] for each in axes_of], _MAP(0.9 * axes_of[-1].heights[number]), width)
+        _line(axes, [each.heights[number] for each in axes_of], colors(0.9 * axes_of[-1].heights[number]), width)
     for number, each in enumerate(axes_of):
-        axes.axvline(number, color=_GRAY, linewidth=1)
+        axes.axvline(number, color=GRAY, linewidth=1)
         for height, text in each.ticks:
             axes.annotate(
                 text, (number, height), (5, 0), textcoords="offset points", va="center", fontsize=9,
@@ -85,18 +82,12 @@ def _line(axes: Axes, heights: Sequence[float], color: Any, width: float) -> Non
 def _of_numbers(title: str, numbers: Sequence[float]) -> Axis:
     different = sorted(set(numbers))
     low, high = different[0], different[-1]
-    if low > 0 and high / low >= _LOG:
-        title, scale = f"{title} (log)", math.log10
-    else:
-        scale = float
-    shown = different if len(different) <= _TICKS else _spread(low, high, is_log=scale is math.log10)
-    digits = 4 if shown is different else 3
+    is_log = low > 0 and high / low >= _LOG
+    scale, spread = (math.log10, np.geomspace) if is_log else (float, np.linspace)
+    shown, digits = (different, 4) if len(different) <= _TICKS else (spread(low, high, _TICKS).tolist(), 3)
     ticks = tuple((_share(scale(number), scale(low), scale(high)), f"{number:.{digits}g}") for number in shown)
-    return Axis(title, tuple(_share(scale(number), scale(low), scale(high)) for number in numbers), ticks)
-
-
-def _spread(low: float, high: float, *, is_log: bool) -> list[float]:
-    return [float(n) for n in (np.geomspace if is_log else np.linspace)(low, high, _TICKS)]
+    heights = tuple(_share(scale(number), scale(low), scale(high)) for number in numbers)
+    return Axis(f"{title} (log)" if is_log else title, heights, ticks)
 
 
 def _share(number: float, low: float, high: float) -> float:

@@ -24,17 +24,10 @@ Space = Mapping[str, Any]
 MAX_TRIALS: Final = 1000
 
 _NAME: Final = re.compile(r"[a-z0-9]([a-z0-9-]{0,46}[a-z0-9])?")
-_DIGITS: Final = 4  # significant, of a number sampled from a range
-_LETTERS: Final = 8  # of the hashes in names
 
 
 class BadSpace(FeropsError):
     """The search space or its method is not valid; the message names the key."""
-
-
-def sweep_name(space: Space, *common: Any) -> str:
-    """Return the default name of a sweep, which follows from the search."""
-    return f"sweep-{digest([space, *common])}"
 
 
 def common(space: Space, recipe: str | None, overrides: Mapping[str, Any]) -> dict[str, Any]:
@@ -60,7 +53,7 @@ def plan(
     method: Method = "grid",
     trials: int | None = None,
     seed: int = 0,
-    common: Mapping[str, Any] | None = None,
+    common: Mapping[str, Any] = {},
     commit: str = "",
 ) -> list[Trial]:
     """Return the distinct trials of a search, their values checked, in an order that follows from the arguments.
@@ -89,10 +82,9 @@ def plan(
         found = _grid(space)
     else:
         found = _random(space, known, trials, seed)
-    distinct = {_canonical(values): values for values in (_checked(base, values) for values in found)}
-    shared = dict(common or {})
+    distinct = {str(values): values for values in (_checked(base, values) for values in found)}
     return [
-        Trial(f"{name}-{digest([commit, shared, values])}", values, run_folders.with_values(shared, values))
+        Trial(f"{name}-{digest([commit, common, values])}", values, run_folders.with_values(common, values))
         for values in distinct.values()
     ]
 
@@ -148,7 +140,7 @@ def read(assignment: str) -> tuple[str, Any]:
 
 def digest(value: Any) -> str:
     """Return eight hexadecimal digits of the hash of a JSON value."""
-    return hashlib.sha256(_canonical(value).encode()).hexdigest()[:_LETTERS]
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()[:8]
 
 
 def _value(text: str) -> Any:
@@ -207,7 +199,7 @@ def _random(space: Space, known: Mapping[str, Any], trials: int | None, seed: in
     keys = sorted(space)  # a server may give them back in another order
     for _ in range(100 * trials):  # a small space may have fewer distinct combinations
         values = {key: _sample(space[key], known[key], generator) for key in keys}
-        found.setdefault(_canonical(values), values)
+        found.setdefault(str(values), values)
         if len(found) == trials:
             break
     return list(found.values())
@@ -217,13 +209,11 @@ def _sample(choices: Any, current: Any, generator: random.Random) -> Any:
     if not isinstance(choices, Mapping):
         return choices[generator.randrange(len(choices))]
     low, high = float(choices["min"]), float(choices["max"])
-    if choices.get("log"):
-        number = math.exp(generator.uniform(math.log(low), math.log(high)))
-    else:
-        number = generator.uniform(low, high)
+    scale, inverse = (math.log, math.exp) if choices.get("log") else (float, float)
+    number = inverse(generator.uniform(scale(low), scale(high)))
     if isinstance(current, int):
         return min(max(round(number), math.ceil(low)), math.floor(high))
-    return min(max(float(f"{number:.{_DIGITS}g}"), low), high)
+    return min(max(float(f"{number:.4g}"), low), high)  # four significant digits
 
 
 def _checked(base: Params, values: Mapping[str, Any]) -> dict[str, Any]:
@@ -241,7 +231,3 @@ def _siblings(key: str, known: Mapping[str, Any]) -> str:
 
 def _is_number(value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
-
-
-def _canonical(value: Any) -> str:
-    return json.dumps(value, sort_keys=True)
