@@ -47,8 +47,9 @@ def note(outputs: Outputs, experiment_id: str, run_id: str) -> str:
 
 
 def _render(template: str, outputs: Outputs, **facts: Any) -> str:
-    escape = select_autoescape(["html.jinja"])
-    environment = Environment(loader=PackageLoader(__package__, ""), autoescape=escape, trim_blocks=True)
+    environment = Environment(
+        loader=PackageLoader(__package__, ""), autoescape=select_autoescape(["html.jinja"]), trim_blocks=True
+    )
     environment.filters["figure"] = _figure
     return environment.get_template(template).render(
         outputs=outputs,
