@@ -40,7 +40,6 @@ COLUMNS: Final = {
 """Columns of a part in order, and their pandas types."""
 
 _BAD: Final = "_bad"
-_HOUR: Final = 3600.0
 
 
 class BadScoredTable(FeropsError):
@@ -109,7 +108,7 @@ def add_bad(folder: Path, run: str, bad: Sequence[UnreadableFile]) -> Path:
 def delete_stale_parts(folder: Path) -> None:
     """Delete temporary files of killed scorings; one younger than an hour may belong to a scoring that still runs."""
     for path in folder.glob(".new.*"):
-        if time.time() - path.stat().st_mtime > _HOUR:
+        if time.time() - path.stat().st_mtime > 3600:
             path.unlink(missing_ok=True)
 
 

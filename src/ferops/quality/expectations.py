@@ -162,7 +162,7 @@ def scored(table: pd.DataFrame) -> tuple[Suite, ...]:
     """Return the suite of a table of scored images, a row an image; see `ferops.data.scored_table`."""
     images = [
         *_no_nulls(map(str, table)),
-        _unique("digest", "no image twice"),
+        _expect(gxe.ExpectColumnValuesToBeUnique, "unique digest", "no image twice", "digest"),
         _in_set("known labels", "one of the seven expressions", "label", NAMES),
         *(_between(f"probability of {name}", "0 to 1", name, low=0, high=1) for name in NAMES),
     ]
@@ -224,17 +224,13 @@ def _no_nulls(columns: Iterable[str]) -> list[Expectation]:
     ]
 
 
-def _unique(column: str, expected: str) -> Expectation:
-    return _expect(gxe.ExpectColumnValuesToBeUnique, f"unique {column}", expected, column)
-
-
 def _schema(types: Mapping[str, str], nullable: Sequence[str] = ()) -> list[Expectation]:
     """Expect the columns in order, their types, no nulls, unique ids, known labels."""
     return [
         _expect(gxe.ExpectTableColumnsToMatchOrderedList, "columns", ", ".join(types), column_list=list(types)),
         *(_expect(gxe.ExpectColumnTypeToBe, f"type of {name}", kind, name, type_=kind) for name, kind in types.items()),
         *_no_nulls(name for name in types if name not in nullable),
-        _unique("id", "no id twice"),
+        _expect(gxe.ExpectColumnValuesToBeUnique, "unique id", "no id twice", "id"),
         _in_set("known labels", "a code from 0 to 6", "label", range(len(NAMES))),
     ]
 
