@@ -39,8 +39,6 @@ COLUMNS: Final = {
 }
 """Columns of a part in order, and their pandas types."""
 
-_BAD: Final = "_bad"
-
 
 class BadScoredTable(FeropsError):
     """A part of the table cannot be read."""
@@ -99,7 +97,7 @@ def add(folder: Path, part: pd.DataFrame) -> Path:
 
 def add_bad(folder: Path, run: str, bad: Sequence[UnreadableFile]) -> Path:
     """Write the list of the files that a run could not read as CSV."""
-    path = folder / _BAD / f"{run}.csv"
+    path = folder / "_bad" / f"{run}.csv"
     path.parent.mkdir(parents=True, exist_ok=True)
     pd.DataFrame(bad, columns=list(UnreadableFile._fields)).to_csv(path, index=False)
     return path

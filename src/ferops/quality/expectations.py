@@ -164,7 +164,12 @@ def scored(table: pd.DataFrame) -> tuple[Suite, ...]:
         *_no_nulls(map(str, table)),
         _expect(gxe.ExpectColumnValuesToBeUnique, "unique digest", "no image twice", "digest"),
         _in_set("known labels", "one of the seven expressions", "label", NAMES),
-        *(_between(f"probability of {name}", "0 to 1", name, low=0, high=1) for name in NAMES),
+        *(
+            _expect(
+                gxe.ExpectColumnValuesToBeBetween, f"probability of {name}", "0 to 1", name, min_value=0, max_value=1
+            )
+            for name in NAMES
+        ),
     ]
     return (_suite("scored-images", table, images),)
 
@@ -204,12 +209,6 @@ def _in_set(check: str, expected: str, column: str, values: Sequence[Any]) -> Ex
     return _expect(gxe.ExpectColumnValuesToBeInSet, check, expected, column, value_set=list(values))
 
 
-def _between(
-    check: str, expected: str, column: str, low: float | None = None, high: float | None = None
-) -> Expectation:
-    return _expect(gxe.ExpectColumnValuesToBeBetween, check, expected, column, min_value=low, max_value=high)
-
-
 def _mean_between(
     check: str, expected: str, column: str, low: float | None, high: float, split: str | None = None, unit: str = ""
 ) -> Expectation:
@@ -237,7 +236,7 @@ def _schema(types: Mapping[str, str], nullable: Sequence[str] = ()) -> list[Expe
 
 def _not_blank(least: float) -> Expectation:
     expected = f"a standard deviation of at least {least:g} gray levels"
-    return _between("no blank images", expected, "std", low=least)
+    return _expect(gxe.ExpectColumnValuesToBeBetween, "no blank images", expected, "std", min_value=least)
 
 
 def _every_class(split: str) -> Expectation:

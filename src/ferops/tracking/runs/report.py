@@ -11,9 +11,6 @@ from ferops.tracking.runs.outputs import Outputs
 REPORT: Final = "evaluation/report.html"
 """Path among a run's artifacts."""
 
-_CLASSIC: Final = "workflowType=machine_learning"
-"""Without it MLflow's UI shows its pages for language models."""
-
 _FIGURES: Final = {
     "figures/train/curves.png": "Curves",
     "figures/evaluate/confusion_normalised.png": "Confusion matrix, shares of the true class",
@@ -40,7 +37,8 @@ def note(outputs: Outputs, experiment_id: str, run_id: str) -> str:
         experiment_id: MLflow's, of the run.
         run_id: of the run that has the page.
     """
-    address = f"#/experiments/{experiment_id}/runs/{run_id}/artifacts/{REPORT}?{_CLASSIC}"
+    # without the query MLflow's UI shows its pages for language models
+    address = f"#/experiments/{experiment_id}/runs/{run_id}/artifacts/{REPORT}?workflowType=machine_learning"
     kept = outputs.report.get("kept", {})
     counts = [sum(kept[split]) for split in ("train", "validation", "test") if split in kept]
     return _render("note.md.jinja", outputs, keys=describe.HEADLINE, counts=counts, address=address)
