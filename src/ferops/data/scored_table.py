@@ -39,9 +39,6 @@ COLUMNS: Final = {
 }
 """Columns of a part in order, and their pandas types."""
 
-_BAD: Final = "_bad"
-_HOUR: Final = 3600.0
-
 
 class BadScoredTable(FeropsError):
     """A part of the table cannot be read."""
@@ -100,7 +97,7 @@ def add(folder: Path, part: pd.DataFrame) -> Path:
 
 def add_bad(folder: Path, run: str, bad: Sequence[UnreadableFile]) -> Path:
     """Write the list of the files that a run could not read as CSV."""
-    path = folder / _BAD / f"{run}.csv"
+    path = folder / "_bad" / f"{run}.csv"
     path.parent.mkdir(parents=True, exist_ok=True)
     pd.DataFrame(bad, columns=list(UnreadableFile._fields)).to_csv(path, index=False)
     return path
@@ -109,7 +106,7 @@ def add_bad(folder: Path, run: str, bad: Sequence[UnreadableFile]) -> Path:
 def delete_stale_parts(folder: Path) -> None:
     """Delete temporary files of killed scorings; one younger than an hour may belong to a scoring that still runs."""
     for path in folder.glob(".new.*"):
-        if time.time() - path.stat().st_mtime > _HOUR:
+        if time.time() - path.stat().st_mtime > 3600:
             path.unlink(missing_ok=True)
 
 

@@ -14,8 +14,6 @@ _TEST_SHARE: Final = {"official": 0.1, "random": 0.3}
 _VALIDATION_SHARE: Final = {"official": 1 / 9, "random": 0.1, "folders": 0.1}
 """Share of validation in the images that are not test."""
 
-_NOT_TOLD: Final = {MERGED: "PublicTest or PrivateTest", UNSPLIT: "without a split"}
-
 
 class MissingSplit(FeropsError):
     """The data have no image for train, validation or test under the chosen division."""
@@ -72,10 +70,9 @@ def class_counts(labels: NDArray[np.int64], splits: NDArray[np.str_]) -> dict[st
 
 def _usage_counts(usages: NDArray[np.str_]) -> str:
     """Describe how many images of each Usage there are."""
-    counts = {usage: f"{np.count_nonzero(usages == usage):,}" for usage in (*USAGES, MERGED, UNSPLIT)}
-    known = [f"{usage} {counts[usage]}" for usage in USAGES]
-    other = [f"{title} {counts[usage]}" for usage, title in _NOT_TOLD.items() if counts[usage] != "0"]
-    return ", ".join(known + other)
+    titles = dict(zip(USAGES, USAGES, strict=True)) | {MERGED: "PublicTest or PrivateTest", UNSPLIT: "without a split"}
+    counts = {title: np.count_nonzero(usages == usage) for usage, title in titles.items()}
+    return ", ".join(f"{title} {count:,}" for title, count in counts.items() if count or title in USAGES)
 
 
 def _possible_split(usages: NDArray[np.str_]) -> str:

@@ -162,9 +162,14 @@ def scored(table: pd.DataFrame) -> tuple[Suite, ...]:
     """Return the suite of a table of scored images, a row an image; see `ferops.data.scored_table`."""
     images = [
         *_no_nulls(map(str, table)),
-        _unique("digest", "no image twice"),
+        _expect(gxe.ExpectColumnValuesToBeUnique, "unique digest", "no image twice", "digest"),
         _in_set("known labels", "one of the seven expressions", "label", NAMES),
-        *(_between(f"probability of {name}", "0 to 1", name, low=0, high=1) for name in NAMES),
+        *(
+            _expect(
+                gxe.ExpectColumnValuesToBeBetween, f"probability of {name}", "0 to 1", name, min_value=0, max_value=1
+            )
+            for name in NAMES
+        ),
     ]
     return (_suite("scored-images", table, images),)
 
@@ -204,12 +209,6 @@ def _in_set(check: str, expected: str, column: str, values: Sequence[Any]) -> Ex
     return _expect(gxe.ExpectColumnValuesToBeInSet, check, expected, column, value_set=list(values))
 
 
-def _between(
-    check: str, expected: str, column: str, low: float | None = None, high: float | None = None
-) -> Expectation:
-    return _expect(gxe.ExpectColumnValuesToBeBetween, check, expected, column, min_value=low, max_value=high)
-
-
 def _mean_between(
     check: str, expected: str, column: str, low: float | None, high: float, split: str | None = None, unit: str = ""
 ) -> Expectation:
@@ -224,24 +223,20 @@ def _no_nulls(columns: Iterable[str]) -> list[Expectation]:
     ]
 
 
-def _unique(column: str, expected: str) -> Expectation:
-    return _expect(gxe.ExpectColumnValuesToBeUnique, f"unique {column}", expected, column)
-
-
 def _schema(types: Mapping[str, str], nullable: Sequence[str] = ()) -> list[Expectation]:
     """Expect the columns in order, their types, no nulls, unique ids, known labels."""
     return [
         _expect(gxe.ExpectTableColumnsToMatchOrderedList, "columns", ", ".join(types), column_list=list(types)),
         *(_expect(gxe.ExpectColumnTypeToBe, f"type of {name}", kind, name, type_=kind) for name, kind in types.items()),
         *_no_nulls(name for name in types if name not in nullable),
-        _unique("id", "no id twice"),
+        _expect(gxe.ExpectColumnValuesToBeUnique, "unique id", "no id twice", "id"),
         _in_set("known labels", "a code from 0 to 6", "label", range(len(NAMES))),
     ]
 
 
 def _not_blank(least: float) -> Expectation:
     expected = f"a standard deviation of at least {least:g} gray levels"
-    return _between("no blank images", expected, "std", low=least)
+    return _expect(gxe.ExpectColumnValuesToBeBetween, "no blank images", expected, "std", min_value=least)
 
 
 def _every_class(split: str) -> Expectation:

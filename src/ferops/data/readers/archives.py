@@ -24,7 +24,6 @@ UNPACKED_AT_MOST: Final = 2 << 30
 """Bytes that an archive may unpack to, seven times the largest known copy; a larger one is taken for a zip bomb."""
 
 _CHUNK: Final = 1 << 18
-_TAR_MAGIC: Final = (257, b"ustar")
 _JUNK: Final = ("__MACOSX", "Thumbs.db", "desktop.ini")
 
 
@@ -103,8 +102,7 @@ def _file(path: Path, raw: Stream) -> Iterator[Member]:
         unpacked = _bounded(path, gzip.GzipFile(fileobj=raw))
     elif start.startswith(b"\xfd7zXZ\x00"):
         unpacked = _bounded(path, lzma.LZMAFile(raw))  # noqa: SIM115  # closed with the file below it
-    offset, magic = _TAR_MAGIC
-    if unpacked.peek(512)[offset:].startswith(magic):
+    if unpacked.peek(512)[257:].startswith(b"ustar"):
         yield from _tar(path, unpacked)
     else:
         yield Member(path.name, str(path), unpacked)

@@ -11,10 +11,7 @@ from ferops.data.readers.decoding import Picture, resize
 CENTRAL: Final = 5 / 8
 """Side of the central crop, as a share of the picture's shorter side."""
 
-_CASCADE: Final = "haarcascade_frontalface_default.xml"
 _SMALLEST: Final = 1 / 3  # of the shorter side: what is smaller is no face that fills the middle
-_STEP: Final = 1.1
-_NEIGHBOURS: Final = 5
 
 
 class Box(NamedTuple):
@@ -27,13 +24,13 @@ class Box(NamedTuple):
 
 def detector() -> Any:
     """Load OpenCV's own cascade for frontal faces (Viola and Jones, 2001; Lienhart's features)."""
-    return cv2.CascadeClassifier(haarcascades + _CASCADE)
+    return cv2.CascadeClassifier(f"{haarcascades}haarcascade_frontalface_default.xml")
 
 
 def find(cascade: Any, picture: Picture) -> Box | None:
     """Find the largest face in a portrait, uint8 (H, W), gray levels; None where the cascade finds none."""
     smallest = int(_SMALLEST * min(picture.shape))
-    found = cascade.detectMultiScale(picture, _STEP, _NEIGHBOURS, minSize=(smallest, smallest))
+    found = cascade.detectMultiScale(picture, scaleFactor=1.1, minNeighbors=5, minSize=(smallest, smallest))
     if len(found) == 0:
         return None
     # by size, then place: the order of the list is that in which OpenCV's threads ended

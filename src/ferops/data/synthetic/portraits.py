@@ -60,16 +60,14 @@ class _Canvas:
 
     def shrink(self) -> Points:
         """Return the image (48, 48), in gray levels: means of blocks of pixels."""
-        image: Points = self._pixels.reshape(SIDE, _FINE, SIDE, _FINE).mean(axis=(1, 3))
-        return image
+        return np.asarray(self._pixels.reshape(SIDE, _FINE, SIDE, _FINE).mean(axis=(1, 3)))
 
     def _project(self, points: Points) -> NDArray[np.int32]:
         """Project points (n, 2) of a face, which bulges towards the camera, onto the canvas."""
         x, y = points.T
         depth = np.sqrt(np.maximum(0.56 - 0.4 * x * x - 0.17 * y * y, 0))
         placed = points @ self._plane + depth[:, None] * self._depth + self._centre
-        fixed: NDArray[np.int32] = np.rint(placed * (1 << _BITS)).astype(np.int32)
-        return fixed
+        return np.asarray(np.rint(placed * (1 << _BITS)), np.int32)
 
 
 def render_face(label: int, rng: np.random.Generator) -> Image:
@@ -176,8 +174,7 @@ def _photograph(picture: Points, rng: np.random.Generator) -> Image:
     blur = max(0.0, rng.uniform(-0.4, 0.8))
     blurred = exposed + blur * (_soften(_soften(exposed)) - exposed)
     noisy = blurred + rng.normal(0, rng.uniform(1, 6), picture.shape)
-    image: Image = np.rint(np.clip(noisy, 0, 255)).astype(np.uint8)
-    return image
+    return np.asarray(np.rint(np.clip(noisy, 0, 255)), np.uint8)
 
 
 def _soften(image: Points) -> Points:

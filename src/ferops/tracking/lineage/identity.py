@@ -13,8 +13,6 @@ from ferops.machine import git
 
 PREPARED: Final = "data/prepared"
 
-_PIPELINE_OUTPUTS: Final = ("dvc.lock", "metrics", "reports")
-
 
 class NotTrained(FeropsError):
     """dvc.lock does not hold a finished training."""
@@ -83,7 +81,7 @@ def current_commit(folder: Path = Path()) -> Commit | None:
     sha = git.query(folder, "rev-parse", "HEAD")
     if not sha:
         return None
-    outputs = [f":(exclude,top){name}" for name in _PIPELINE_OUTPUTS]
+    outputs = [f":(exclude,top){name}" for name in ("dvc.lock", "metrics", "reports")]
     diff = git.query(folder, *git.WHOLE_DIFF, "HEAD", "--", ":/", *outputs)
     return Commit(sha.decode().strip(), diff or b"")
 

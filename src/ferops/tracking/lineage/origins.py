@@ -4,6 +4,8 @@ People run `dvc repro` first and commit afterwards, so a run cannot know its com
 is found by a search for that dvc.lock in everything git keeps.
 """
 
+import functools
+import io
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -111,7 +113,6 @@ class DvcLockHistory:
         self._entries = [*_committed(root)]
         if (root / DVC_LOCK).is_file():
             self._entries.append(_Entry(None, None, (root / DVC_LOCK).read_bytes()))
-        self._trainings: dict[bytes, str | None] = {}
 
     def source(self, training: str, lock_hash: str | None = None) -> Source | None:
         """Find a training: with the same evaluation if possible; in a commit, else an experiment, else the workspace.
@@ -120,28 +121,13 @@ class DvcLockHistory:
             training: its identity (`training_identity`).
             lock_hash: hash of the whole dvc.lock (`dvc_lock_hash`), with the evaluation; None: any evaluation.
         """
-        found = [self._read(entry, lock_hash) for entry in self._entries if self._training(entry.content) == training]
-        return min(filter(None, found), key=lambda source: not source.is_whole, default=None)
-
-    def _training(self, content: bytes) -> str | None:
-        """Return the identity of the training; only train's entry is parsed, and each distinct entry once."""
-        entry = _TRAIN.search(content)
-        if entry is None:
-            return None
-        text = entry[0]
-        if text not in self._trainings:
-            try:
-                self._trainings[text] = training_identity(_parse(b"stages:\n" + text) or {})
-            except NotTrained:
-                self._trainings[text] = None
-        return self._trainings[text]
-
-    def _read(self, entry: "_Entry", lock_hash: str | None) -> Source | None:
-        dvc_lock = _parse(entry.content)
-        if dvc_lock is None:
-            return None
-        is_whole = lock_hash is None or dvc_lock_hash(dvc_lock) == lock_hash
-        return Source(entry.commit, entry.experiment, is_whole, dvc_lock)
+        found = [
+            Source(entry.commit, entry.experiment, lock_hash in (None, dvc_lock_hash(dvc_lock)), dvc_lock)
+            for entry in self._entries
+            if (train := _TRAIN.search(entry.content)) and _identity(train[0]) == training
+            if (dvc_lock := _parse(entry.content)) is not None
+        ]
+        return min(found, key=lambda source: not source.is_whole, default=None)
 
 
 def trace(store: Store, reference: str, root: Path = Path()) -> Trace:
@@ -239,20 +225,23 @@ def _blobs(root: Path, commits: list[str]) -> Iterator[bytes | None]:
     if not commits:
         return
     request = "".join(f"{commit}:./{DVC_LOCK}\n" for commit in commits)
-    answer, at = _git(root, "cat-file", "--batch", given=request.encode()), 0
+    answer = io.BytesIO(_git(root, "cat-file", "--batch", given=request.encode()))
     for _ in commits:
-        header, _, _ = answer[at:].partition(b"\n")
-        at += len(header) + 1
-        words = header.split()
-        if words[-1].isdigit():
-            yield answer[at : at + int(words[-1])]
-            at += int(words[-1]) + 1
-        else:  # "... missing"
-            yield None
+        size = answer.readline().split()[-1]  # or "missing"
+        yield answer.read(int(size) + 1)[:-1] if size.isdigit() else None
 
 
 def _git(root: Path, *args: str, given: bytes | None = None) -> bytes:
     return git.query(root, *args, stdin=given) or b""
+
+
+@functools.cache
+def _identity(train: bytes) -> str | None:
+    """Return the identity of the training in train's entry of a dvc.lock; each distinct entry is parsed once."""
+    try:
+        return training_identity(_parse(b"stages:\n" + train) or {})
+    except NotTrained:
+        return None
 
 
 def _parse(content: bytes) -> dict[str, Any] | None:

@@ -7,6 +7,7 @@ other clones' files lack: `sync` appends them.
 import json
 import time
 from collections.abc import Iterable, Mapping
+from operator import itemgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -23,7 +24,7 @@ Event = Mapping[str, Any]
 REGISTRY: Final = Path("reports/registry.jsonl")
 
 _TAG: Final = "ferops.event."  # followed by its time in milliseconds
-_KEY: Final = ("time", "event", "weights_digest")
+_key: Final = itemgetter("time", "event", "weights_digest")
 
 
 class BadLedger(FeropsError):
@@ -132,7 +133,3 @@ def sync(store: Store, path: Path) -> None:
     """Append to the file the events of the store that it lacks: of experiments and of other clones."""
     versions = store.client.search_model_versions(f"name = '{MODEL}'")
     append(path, sorted((e for version in versions for e in history(version)), key=lambda line: float(line["time"])))
-
-
-def _key(line: Event) -> tuple[Any, ...]:
-    return tuple(line[name] for name in _KEY)

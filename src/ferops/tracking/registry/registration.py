@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
 from ferops.labels import NAMES, SIDE
 from ferops.tracking.registry import ledger
@@ -234,17 +233,13 @@ def _log_model(store: Store, keras_model: Any, run_id: str, digest: str, model_i
                 folder,
                 mlflow_model=metadata,
                 signature=signature,
-                input_example=_example(),
+                # a gray ramp, uint8 (1, 48, 48): faces of the data set are not published
+                input_example=np.tile(np.linspace(0, 255, SIDE, dtype=np.uint8), (1, SIDE, 1)),
                 pip_requirements=[f"{name}=={importlib.metadata.version(name)}" for name in _REQUIREMENTS],
             )
         client.log_model_artifacts(model.model_id, folder)
     client.finalize_logged_model(model.model_id, "READY")
     return str(model.model_id)
-
-
-def _example() -> NDArray[np.uint8]:
-    """Return the input example, a gray ramp, uint8 (1, 48, 48): faces of the data set are not published."""
-    return np.tile(np.linspace(0, 255, SIDE, dtype=np.uint8), (1, SIDE, 1))
 
 
 def _tags(outputs: Outputs) -> dict[str, str]:

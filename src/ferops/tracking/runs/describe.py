@@ -96,7 +96,6 @@ def dataset_description(dataset: str) -> str:
     return _DATASETS.get(dataset, dataset)
 
 
-def headline(validation: Mapping[str, Any], test: Mapping[str, Any]) -> dict[str, float]:
+def headline(scores: Mapping[str, Mapping[str, Any]]) -> dict[str, float]:
     """Return the headline figures: `val/accuracy`, ..., and `test/...` where the test split was scored."""
-    scored = {"val": validation, "test": test}
-    return {f"{split}/{key}": float(scored[split][key]) for split in scored for key in HEADLINE if key in scored[split]}
+    return {f"{split}/{key}": float(scores[split][key]) for split in scores for key in HEADLINE if key in scores[split]}

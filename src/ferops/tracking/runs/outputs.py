@@ -117,9 +117,8 @@ def read_outputs(params: Mapping[str, Any], root: Path = Path()) -> Outputs:
     history = tuple(read_history(root / "reports/train/history.csv"))
     scores = {split: read_json(root / f"metrics/{split}.json") for split in FINAL}
     metrics = {f"{FINAL[split]}/{key}": value for split in FINAL for key, value in _numbers(scores[split])}
-    metrics |= {
-        f"extra/{name}/{key}": value for name, figures in _extra(root).items() for key, value in _numbers(figures)
-    }
+    extra = read_json(root / _EXTRA) if (root / _EXTRA).is_file() else {}  # without extra test sets there is none
+    metrics |= {f"extra/{name}/{key}": value for name, figures in extra.items() for key, value in _numbers(figures)}
     metrics |= {
         f"train/{key}": float(training[key])
         for key in ("seconds", "epochs", "best_epoch", "milliseconds_an_image")
@@ -139,7 +138,7 @@ def read_outputs(params: Mapping[str, Any], root: Path = Path()) -> Outputs:
         history=history,
         scores=scores,
         metrics=metrics,
-        headline=describe.headline(scores["val"], scores["test"]),
+        headline=describe.headline(scores),
         files=files,
         evaluation=evaluation,
         digest=_digest(files, dvc_lock_hash(lock), evaluation),
@@ -178,12 +177,6 @@ def read_json(path: Path) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise MissingOutput(f"{path}: expected a JSON object; run `dvc repro`")
     return value
-
-
-def _extra(root: Path) -> dict[str, Any]:
-    """Read the metrics of the extra test sets; without such sets there is no file."""
-    path = root / _EXTRA
-    return read_json(path) if path.is_file() else {}
 
 
 def _numbers(scores: Mapping[str, Any]) -> Iterator[tuple[str, float]]:

@@ -113,25 +113,23 @@ def _publish(
         not outputs.is_served or versions.find(opened, outputs.weights_digest) is not None
     )
     # without a lock, two clones that publish the same training at once would create two runs of it
-    with nullcontext() if is_known else _lock(opened, outputs):
+    lock = mutex.lock(opened, f"publish-{outputs.identity[:16]}", "publishing this training", wait=_WAIT)
+    with nullcontext() if is_known else lock:
         training, run_state = _training_run(opened, outputs)
         run = _evaluation_run(opened, outputs, training, experiment)
         is_changed = _is_outdated(opened, outputs, run)
         if is_changed:
             _complete(opened, outputs, training)
         version = registration.register(
-            opened,
-            outputs,
-            training.info.run_id,
-            load_model,
-            path,
-            set_challenger=set_challenger and experiment is None,
+            opened, outputs, training.info.run_id, load_model, path, set_challenger=set_challenger
         )
     if is_changed:
         _attach_evaluation(opened, outputs, run, version)
         if version and run is training:
             registration.describe_version(opened, outputs, run.info.run_id, version.number)
-    _add_experiment(opened, run, experiment)
+    experiments = _experiments(run)
+    if experiment and experiment not in experiments:  # experiments with the same result share one run
+        opened.client.set_tag(run.info.run_id, EXPERIMENTS, ",".join([*experiments, experiment]))
     if experiment is None:
         ledger.sync(opened, path)
     return Publication(
@@ -146,10 +144,6 @@ def _publish(
         address=opened.address,
         page=store.page(opened, run.info.run_id),
     )
-
-
-def _lock(opened: Store, outputs: Outputs) -> Any:
-    return mutex.lock(opened, f"publish-{outputs.identity[:16]}", "publishing this training", wait=_WAIT)
 
 
 def _published_run(opened: Store, outputs: Outputs) -> "Run | None":
@@ -238,13 +232,6 @@ def _is_outdated(opened: Store, outputs: Outputs, run: "Run") -> bool:
 
 def _experiments(run: "Run") -> list[str]:
     return [name for name in run.data.tags.get(EXPERIMENTS, "").split(",") if name]
-
-
-def _add_experiment(opened: Store, run: "Run", experiment: str | None) -> None:
-    """Add the DVC experiment to the run's names: experiments with the same result share one run."""
-    names = _experiments(run)
-    if experiment and experiment not in names:
-        opened.client.set_tag(run.info.run_id, EXPERIMENTS, ",".join([*names, experiment]))
 
 
 def _complete(opened: Store, outputs: Outputs, run: "Run") -> None:
