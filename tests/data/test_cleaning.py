@@ -69,10 +69,10 @@ def test_a_chain_of_near_pairs_is_one_group(images):
     assert (np.delete(groups, [22, 40, 7, 33]) == -1).all()
 
 
-@pytest.mark.parametrize("chunk", [1_000, 19])
+@pytest.mark.parametrize("rows", [512, 19])
 @pytest.mark.parametrize("rms", [0.0, 1.0, 4.0, 12.0, 20.0])
-def test_no_pair_is_missed_and_none_is_made_up(rms, chunk, monkeypatch):
-    monkeypatch.setattr(cleaning, "_CHUNK", chunk)
+def test_no_pair_is_missed_and_none_is_made_up(rms, rows, monkeypatch):
+    monkeypatch.setattr(cleaning, "_ROWS", rows)
     generator = np.random.default_rng(5)
     base = generator.integers(60, 190, (40, 12, 12)).repeat(4, axis=1).repeat(4, axis=2)
     spread = generator.uniform(0, 15, (300, 1, 1))

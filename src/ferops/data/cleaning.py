@@ -6,13 +6,14 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
-from scipy.spatial import KDTree
 
 Images = NDArray[np.uint8]
 
 _CHUNK: Final = 1_000
 _BLOCKS: Final = 4
 """Blocks along a side of the coarse image in which duplicates are searched first."""
+_ROWS: Final = 512
+"""Images that are compared at once with all of similar means: bounds the memory to 512 rows of distances."""
 _SLACK: Final = 1 + 1e-9
 """Keeps a pair whose distance equals the bound within it."""
 
@@ -92,19 +93,33 @@ def _near_pairs(images: Images, rms: float) -> NDArray[np.int64]:
     """Find every pair of images at most `rms` gray levels apart, int64 (pairs, 2).
 
     The mean of squares is never below the square of the mean (Jensen), so near images are at least as near in the
-    means of any blocks. Images are therefore searched by the sums of 4 x 4 blocks, and only pairs that are near in
-    these are compared pixel by pixel. The sums are integers, which float64 holds exactly.
+    means of any blocks. Images are therefore sorted by their mean, compared with those of similar means by the sums of
+    4 x 4 blocks, and only pairs that are near in these are compared pixel by pixel. All in integers, so exact.
     """
-    step = images.shape[-1] // _BLOCKS
-    blocks = images.reshape(-1, _BLOCKS, step, _BLOCKS, step).sum(axis=(2, 4), dtype=np.int64)
-    bound = rms * step * step * _BLOCKS * _SLACK
-    pairs = KDTree(blocks.reshape(-1, _BLOCKS * _BLOCKS)).query_pairs(bound, output_type="ndarray")
-    return _verified(images, pairs, rms)
+    count, side = len(images), images.shape[-1]
+    step = side // _BLOCKS
+    blocks = images.reshape(count, _BLOCKS, step, _BLOCKS, step).sum(axis=(2, 4), dtype=np.int64).reshape(count, -1)
+    order = np.argsort(blocks.sum(axis=1), kind="stable")
+    # float64 holds these integers exactly and, unlike int64, is multiplied by BLAS
+    coarse = blocks[order].astype(np.float64)
+    total, square = coarse.sum(axis=1), (coarse * coarse).sum(axis=1)
+    bound = (rms * step * step) ** 2 * _BLOCKS * _BLOCKS * _SLACK
+
+    pairs = [np.empty((0, 2), np.int64)]
+    for start in range(0, count, _ROWS):
+        stop = min(start + _ROWS, count)
+        end = int(np.searchsorted(total, total[stop - 1] + rms * side * side * _SLACK, side="right"))
+        near = (
+            square[start:stop, None] + square[None, start:end] - 2 * coarse[start:stop] @ coarse[start:end].T <= bound
+        )
+        one, other = np.nonzero(np.triu(near, k=1))
+        pairs.append(_verified(images, np.stack([order[one + start], order[other + start]], axis=1), rms))
+    return np.concatenate(pairs)
 
 
 def _verified(images: Images, pairs: NDArray[np.int64], rms: float) -> NDArray[np.int64]:
     """Select the pairs that are near pixel by pixel."""
-    flat = images.reshape(-1, images.shape[1] * images.shape[2])
+    flat = images.reshape(len(images), -1)
     bound = rms * rms * flat.shape[1] * _SLACK
     near = np.zeros(len(pairs), np.bool_)
     for start in range(0, len(pairs), _CHUNK):
