@@ -4,7 +4,8 @@
 
 Each measurement is a process of its own, since TensorFlow reads its environment once. Ways take turns; the faster of
 two counts. The gradients are those of five steps, their difference relative to the greatest one of a variable: about
-1e-5, and up to 1e-2 where a ReLU's input is zero but for rounding, so that one way passes it on and the other does not.
+1e-5, and on single variables up to 1e-1 where a ReLU's input is zero but for rounding, so that one way passes it on and
+the other does not.
 """
 
 import json

@@ -134,14 +134,15 @@ def test_changed_real_faces_are_noticed_and_fresh_ones_are_quiet(mini: Path, cha
 def test_the_report_passes_what_is_alike_and_names_what_drifted(tmp_path: Path, reference: pd.DataFrame) -> None:
     rng = np.random.default_rng(0)
     predicted, labels = random_labels(rng, 350), random_labels(rng, 150)
-    for change, names in ((lambda images: images, set()), (blurred, {"drift of std", "drift of sharpness"})):
+    blurring = {"drift of std", "drift of sharpness", "drift of unevenness"}
+    for change, names in ((lambda images: images, set()), (blurred, blurring)):
         latest = table(change(faces(2, 600)[:150]), labels)
         shifts = drift.compare(reference, predicted, latest, BOUND)
         assert [shift.column for shift in shifts] == [*STATISTICS, "label"]
         checks = drift_report.check(latest, shifts, tmp_path / "docs")
         assert {check.name for check in checks if not check.passed} == names
         index = (tmp_path / "docs/index.html").read_text()
-        assert ("2 of" if names else "all") in index
+        assert ("3 of" if names else "all") in index
         for shift in shifts:
             cells = (f"drift of {shift.column}", "", f"a PSI of at most {shift.limit:.3f}", f"{shift.psi:.3f}")
             assert re.search(r"\s*".join(f"<td>{cell}</td>" for cell in cells), index)
