@@ -82,13 +82,14 @@ def test_an_exception_ends_the_process_and_its_children(tmp_path: Path) -> None:
 
 def test_the_guard_is_the_running_one_where_pythonpath_names_another_ferops(tmp_path: Path) -> None:
     """As in a worktree of an old commit, whose stages run its own code."""
-    (tmp_path / "ferops").mkdir()
-    (tmp_path / "ferops/__init__.py").write_text("")
+    sources = tmp_path / "src"
+    (sources / "ferops").mkdir(parents=True)
+    (sources / "ferops/__init__.py").write_text("")
     (tmp_path / "stage.py").write_text(
         "import os, subprocess, sys\nprint(os.environ['PYTHONPATH'], flush=True)\n"
         "subprocess.run([sys.executable, '-c', 'import ferops; print(ferops.__file__)'], check=True)"
     )
     seen: list[str] = []
-    variables = {**os.environ, "PYTHONPATH": str(tmp_path)}
+    variables = {**os.environ, "PYTHONPATH": str(sources)}
     assert run("stage", folder=tmp_path, environment=variables, on_line=seen.append) == 0
-    assert seen == [str(tmp_path), str(tmp_path / "ferops/__init__.py")]
+    assert seen == [str(sources), str(sources / "ferops/__init__.py")]
