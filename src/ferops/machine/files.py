@@ -14,7 +14,8 @@ SCRATCH: Final = Path(".scratch")
 def replacing(path: Path) -> Iterator[Path]:
     """Write a file or folder under a temporary name, and rename it into place once the block has ended.
 
-    A reader sees the old content or the new one, never a part. Where the block raises, the old content stays and the
+    A reader sees the old content or the new one, never a part; between an old folder and the new one it sees none for a
+    moment, since only a file can be replaced in one step. Where the block raises, the old content stays and the
     temporary file is deleted. A killed process leaves `.new.NAME` behind, which the next one replaces.
 
     Args:
