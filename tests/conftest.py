@@ -43,8 +43,9 @@ def mini() -> Path:
     return Path(named)
 
 
-SMALL = {
+SMALL: dict[str, dict[str, object]] = {
     "sample": {"train": 140, "validation": 70, "test": 70},
+    "model": {"name": "lean_cnn", "weights": "none", "frozen_blocks": 0, "noise": 0.0},
     "train": {"epochs": 2},
     "validate": {"max_kl_divergence": 0.3, "count_tolerance": 0.2},
 }

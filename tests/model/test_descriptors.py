@@ -2,7 +2,7 @@ import cv2
 import keras
 import numpy as np
 import pytest
-from model.faces import sixty_four_faces
+from model.faces import fourteen_faces
 
 from ferops.model.networks import descriptors
 
@@ -19,7 +19,7 @@ def network_of(*names: str) -> keras.Model:
 
 @pytest.fixture(scope="module")
 def faces() -> np.ndarray:
-    return sixty_four_faces()[0][:5]
+    return fourteen_faces()[0][:5]
 
 
 def test_hog_is_opencvs_of_each_face(faces: np.ndarray) -> None:

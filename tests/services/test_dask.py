@@ -16,6 +16,8 @@ import pytest
 from faults.repros import eventually
 from support import shell
 
+from ferops import params
+
 pytestmark = pytest.mark.services
 pytest.importorskip("prefect_dask", reason="the extra `team` is not installed")
 
@@ -77,7 +79,10 @@ class Sweep:
 @pytest.fixture
 def clone(committed: Path, tmp_path: Path) -> Path:
     """A reproduced and committed repository of the test's own."""
-    return Path(shutil.copytree(committed, tmp_path / "clone", symlinks=True))
+    folder = Path(shutil.copytree(committed, tmp_path / "clone", symlinks=True))
+    params.merge({"model": params.defaults().model.model_dump()}, folder / "params.yaml")  # which has a base to miss
+    shell(folder, "git", "commit", "-q", "-a", "-m", "VGG16")
+    return folder
 
 
 @pytest.fixture
