@@ -52,7 +52,7 @@ def comparison(
         request = ComparisonRequest(epochs, minutes, subset, weights)
         planned = comparison_tables.plan(table, request)
         titles = {trial.name: title for title, trial in planned.items()}
-        name = run_folders.run_name(table, {"trials": list(titles)})
+        name = run_folders.experiment_name(table, {"trials": list(titles)})
         settings = {"table": table, "trials": len(planned), **request._asdict()}
         sweep_run = sweep_runs.begin(name, name, settings, "flows/comparison.py")
         rows = {

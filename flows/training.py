@@ -72,7 +72,7 @@ def training(
     try:
         notifications.check(notify)
         values = run_folders.settings(recipe, overrides or {})
-        name = run_folders.run_name("training", values) if runtime.deployment.id else None
+        name = run_folders.experiment_name("training", values) if runtime.deployment.id else None
         with run_folders.isolated(values, name) if name else run_folders.workspace(values) as folder:
             return _train(folder, targets or [], name, is_pushed=push)
     except FeropsError as error:

@@ -12,7 +12,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from ferops.data.readers.faces import Faces, by_content
+from ferops.data.readers.faces import FaceDataset, by_content
 from ferops.labels import NAMES, UNSPLIT
 
 Tree = dict[str, bytes]
@@ -27,25 +27,25 @@ def draw(generator: np.random.Generator, count: int) -> np.ndarray:
     return (shapes + generator.integers(0, 30, (count, 48, 48))).astype(np.uint8)
 
 
-def made_up(count: int = 140, seed: int = 7) -> Faces:
+def made_up(count: int = 140, seed: int = 7) -> FaceDataset:
     """Faces of all classes in turn: 60% Training, 20% PublicTest, 20% PrivateTest."""
     sizes = [count * 6 // 10, count * 2 // 10]
     usages = np.repeat(["Training", "PublicTest", "PrivateTest"], [*sizes, count - sum(sizes)])
-    return Faces(draw(np.random.default_rng(seed), count), np.arange(count) % 7, usages)
+    return FaceDataset(draw(np.random.default_rng(seed), count), np.arange(count) % 7, usages)
 
 
-def ordered(faces: Faces) -> Faces:
+def ordered(faces: FaceDataset) -> FaceDataset:
     """As any reader gives them."""
     order = by_content(faces.labels, faces.usages, faces.images)
     return replace(faces, images=faces.images[order], labels=faces.labels[order], usages=faces.usages[order])
 
 
-def same(one: Faces, other: Faces) -> bool:
+def same(one: FaceDataset, other: FaceDataset) -> bool:
     """Whether images, labels and usages are equal, in this order."""
     return all(np.array_equal(getattr(one, name), getattr(other, name)) for name in ("images", "labels", "usages"))
 
 
-def unsplit(faces: Faces) -> Faces:
+def unsplit(faces: FaceDataset) -> FaceDataset:
     """As train.csv has them."""
     return replace(faces, usages=np.full(len(faces.labels), UNSPLIT))
 
@@ -58,48 +58,48 @@ def png(image: np.ndarray) -> bytes:
     return cv2.imencode(".png", image)[1].tobytes()
 
 
-def _rows(faces: Faces) -> list[tuple[int, str, str]]:
+def _rows(faces: FaceDataset) -> list[tuple[int, str, str]]:
     return [
         (int(label), pixels(image), str(usage))
         for label, image, usage in zip(faces.labels, faces.images, faces.usages, strict=True)
     ]
 
 
-def kaggle(faces: Faces) -> Tree:
+def kaggle(faces: FaceDataset) -> Tree:
     lines = ["emotion,pixels,Usage", *(f"{label},{text},{usage}" for label, text, usage in _rows(faces)), ""]
     return {"fer2013/fer2013.csv": "\n".join(lines).encode()}
 
 
-def icml(faces: Faces) -> Tree:
+def icml(faces: FaceDataset) -> Tree:
     lines = ["emotion, Usage, pixels", *(f"{label},{usage},{text}" for label, text, usage in _rows(faces)), ""]
     return {"icml_face_data.csv": "\r\n".join(lines).encode()}
 
 
-def train_and_test(faces: Faces) -> Tree:
+def train_and_test(faces: FaceDataset) -> Tree:
     """train.csv with every face, test.csv without labels."""
     train = ["emotion,pixels", *(f"{label},{text}" for label, text, _ in _rows(faces)), ""]
     test = ["pixels", *(text for _, text, _ in _rows(faces)[:5]), ""]
     return {"test.csv": "\n".join(test).encode(), "train.csv": "\n".join(train).encode()}
 
 
-def _images(faces: Faces, name: Callable[[str, str, int], str]) -> Tree:
+def _images(faces: FaceDataset, name: Callable[[str, str, int], str]) -> Tree:
     return {
         name(str(usage), NAMES[label], number): png(image)
         for number, (label, image, usage) in enumerate(zip(faces.labels, faces.images, faces.usages, strict=True))
     }
 
 
-def prefixed_folders(faces: Faces) -> Tree:
+def prefixed_folders(faces: FaceDataset) -> Tree:
     """As Kaggle's images: the file's name tells PublicTest from PrivateTest."""
     return _images(faces, lambda usage, name, number: f"images/{FOLDERS[usage]}/{name}/{usage}_{number}.png")
 
 
-def three_folders(faces: Faces) -> Tree:
+def three_folders(faces: FaceDataset) -> Tree:
     folders = {**FOLDERS, "PublicTest": "validation"}
     return _images(faces, lambda usage, name, number: f"{folders[usage]}/{name.title()}/{number}.png")
 
 
-def merged_folders(faces: Faces) -> Tree:
+def merged_folders(faces: FaceDataset) -> Tree:
     """PublicTest and PrivateTest are not told apart."""
     return _images(faces, lambda usage, name, number: f"{FOLDERS[usage]}/{name}/{number}.png")
 
@@ -128,7 +128,7 @@ def tar(tree: Tree) -> bytes:
     return stream.getvalue()
 
 
-LAYOUTS: dict[str, Callable[[Faces], Tree]] = {
+LAYOUTS: dict[str, Callable[[FaceDataset], Tree]] = {
     "fer2013.csv": kaggle,
     "icml_face_data.csv": icml,
     "folders with prefixes": prefixed_folders,

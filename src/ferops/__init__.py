@@ -1,1 +1,1 @@
-"""FER2013 with a VGG16 transfer model, as an honest MLOps workflow."""
+"""Facial-expression recognition on FER2013: an MLOps workflow with DVC, Great Expectations, Prefect and MLflow."""

@@ -15,7 +15,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
-    help="Facial-expression recognition on FER2013 as an honest pipeline.",
+    help="Facial-expression recognition on FER2013: a reproducible pipeline with DVC, MLflow and Prefect.",
     epilog="Examples:  ferops data use ~/Downloads/fer2013.csv --recipe paper  |  dvc repro  |  ferops promote",
 )
 data_app = typer.Typer(no_args_is_help=True, help="Choose the data of the pipeline.")
@@ -139,7 +139,7 @@ def restore() -> None:
 
 @app.command(epilog="Example:  ferops summary")
 def summary() -> None:
-    """Show the network of params.yaml, layer by layer; the paper's with its three counts."""
+    """Show the network of params.yaml, layer by layer; the paper's with its parameter counts beside the paper's."""
     from ferops import paper, params
     from ferops.machine.tensorflow import quiet_imports
 

@@ -86,7 +86,7 @@ class Validate(_Section):
     Attributes:
         max_kl_divergence: of a split's class shares from FER2013's, and from the other splits'.
         count_tolerance: how far a split may be from its expected size, as a fraction.
-        max_cross_split_duplicates: share of a split's images with a duplicate in another split.
+        max_cross_split_duplicates: share of the validation or test images with a duplicate in an earlier split.
         min_image_std: smallest standard deviation of an image, in gray levels.
         pixel_mean, pixel_std: of a whole split.
     """
@@ -155,14 +155,14 @@ class Model(_Section):
 
 
 class Train(_Section):
-    """The fit.
+    """Training hyperparameters.
 
     Attributes:
         minutes: of training in all; 0 is as many as it takes.
         warmup_epochs: in which the learning rate rises from zero.
         weight_decay: of kernels.
         clip_norm: greatest norm of the whole gradient; 0 is any.
-        average: decay a batch of the moving average of the weights; 0 is none.
+        average: decay per batch of the moving average (EMA) of the weights; 0 is none.
         mixup: share of the batches whose images are mixed in pairs.
         brightness: greatest change of brightness and contrast, as a fraction.
         erasing: share of the training images that lose a rectangle.

@@ -8,15 +8,15 @@ from pathlib import Path
 import pytest
 from copies import kaggle, made_up
 
-from ferops.data.readers.faces import Faces
+from ferops.data.readers.faces import FaceDataset
 
 ROOT = Path(__file__).parents[2]
 
-WriteCsv = Callable[[Path, Faces], Path]
+WriteCsv = Callable[[Path, FaceDataset], Path]
 
 
 @pytest.fixture
-def faces() -> Faces:
+def faces() -> FaceDataset:
     """140 faces, 20 of each class: 84 Training, 28 PublicTest, 28 PrivateTest."""
     return made_up()
 
@@ -25,7 +25,7 @@ def faces() -> Faces:
 def write_csv() -> WriteCsv:
     """Writes faces as Kaggle's CSV and gives its path back."""
 
-    def write(path: Path, faces: Faces) -> Path:
+    def write(path: Path, faces: FaceDataset) -> Path:
         path.parent.mkdir(parents=True, exist_ok=True)
         (content,) = kaggle(faces).values()
         path.write_bytes(content)

@@ -14,7 +14,7 @@ import pytest
 from support import checkout, shell
 
 from ferops.data.readers import archives, layouts
-from ferops.data.readers.faces import BadFile, BadRow, Faces
+from ferops.data.readers.faces import BadFile, BadRow, FaceDataset
 
 
 def _tar_with(**member: object) -> bytes:
@@ -167,7 +167,7 @@ def _everything(folder: Path) -> str:
     )
 
 
-def _csv(faces: Faces) -> str:
+def _csv(faces: FaceDataset) -> str:
     return next(iter(copies.kaggle(faces).values())).decode()
 
 
@@ -179,7 +179,7 @@ REFUSED = {
     "another header": ({"a.csv": "path,label\n1.png,3\n"}, "found 'a.csv' with the first line 'path,label'"),
     "an empty file": ({"a.csv": ""}, "is empty"),
     "one class only": (
-        {"a.csv": _csv(Faces(GOOD.images, np.full(140, 3), GOOD.usages))},
+        {"a.csv": _csv(FaceDataset(GOOD.images, np.full(140, 3), GOOD.usages))},
         "no image of angry, disgust, fear, sad, surprise, neutral",
     ),
     "a split without rows": (

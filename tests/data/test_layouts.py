@@ -15,7 +15,7 @@ from copies import LAYOUTS, PACKINGS, ordered, png, same
 from ferops import params as parameters
 from ferops.data import prepared
 from ferops.data.readers import layouts
-from ferops.data.readers.faces import BadImage, Faces, UnknownLayout
+from ferops.data.readers.faces import BadImage, FaceDataset, UnknownLayout
 from ferops.labels import MERGED, NAMES, SPLITS
 from ferops.stages import preprocess
 
@@ -210,6 +210,6 @@ def test_what_systems_leave_behind_is_passed_over(faces, tmp_path):
 
 def test_a_real_copy_as_folders_is_the_csv(real_csv, tmp_path):
     whole = layouts.read(real_csv)
-    some = Faces(whole.images[:300], whole.labels[:300], whole.usages[:300])
+    some = FaceDataset(whole.images[:300], whole.labels[:300], whole.usages[:300])
     PACKINGS["tar.gz"](tmp_path / "copy", copies.prefixed_folders(some))
     assert same(layouts.read(tmp_path / "copy"), some)

@@ -14,7 +14,7 @@ from copies import ordered
 
 from ferops import params as parameters
 from ferops.data import prepared
-from ferops.data.readers.faces import BadFile, Faces, by_content
+from ferops.data.readers.faces import BadFile, FaceDataset, by_content
 from ferops.data.splits import MissingSplit
 from ferops.labels import SPLITS, USAGES
 from ferops.stages import preprocess
@@ -24,7 +24,7 @@ BLANKS, COPIED, DUPLICATE, NEARED, NEAR = [10, 11], 3, 120, 4, 90
 
 
 @pytest.fixture
-def source(faces, write_csv, workplace) -> Faces:
+def source(faces, write_csv, workplace) -> FaceDataset:
     """The made-up faces with two blanks and two duplicates, as data/source.csv of a workplace that points at it.
 
     Given in the order of their ids; the rows above are found by `ids`.
@@ -33,13 +33,13 @@ def source(faces, write_csv, workplace) -> Faces:
     images[BLANKS] = 17
     images[DUPLICATE] = images[COPIED]
     images[NEAR] = images[NEARED] + 1
-    planted = Faces(images, faces.labels, faces.usages)
+    planted = FaceDataset(images, faces.labels, faces.usages)
     write_csv(workplace / "data/source.csv", planted)
     _set(data={"source": "data/source.csv", "dataset": "other"})
     return planted
 
 
-def ids(source: Faces, *rows: int) -> list[int]:
+def ids(source: FaceDataset, *rows: int) -> list[int]:
     """The ids of rows of the source: their ranks by content."""
     order = by_content(source.labels, source.usages, source.images).tolist()
     return [order.index(row) for row in rows]
@@ -164,7 +164,7 @@ def test_the_same_source_gives_the_same_bytes(source, split):
 def test_a_missing_source_or_split_leaves_the_last_result_alone(source, write_csv):
     preprocess.main()
     before = _digests(Path("data/prepared"))
-    write_csv(Path("data/training.csv"), Faces(source.images[:84], source.labels[:84], source.usages[:84]))
+    write_csv(Path("data/training.csv"), FaceDataset(source.images[:84], source.labels[:84], source.usages[:84]))
     _set(data={"source": "data/training.csv"})
     with pytest.raises(MissingSplit):
         preprocess.main()

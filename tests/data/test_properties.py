@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from rich.progress import track
 
 from ferops.data.readers import layouts
-from ferops.data.readers.faces import Faces
+from ferops.data.readers.faces import FaceDataset
 from ferops.errors import FeropsError
 from ferops.labels import NAMES, USAGES
 
@@ -29,7 +29,7 @@ FACES = copies.made_up(14)
 
 
 @st.composite
-def some_faces(draw: st.DrawFn) -> Faces:
+def some_faces(draw: st.DrawFn) -> FaceDataset:
     """A few faces of any pixels, labels and usages, duplicates among them."""
     count = draw(st.integers(1, 12))
     generator = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
@@ -43,10 +43,10 @@ def some_faces(draw: st.DrawFn) -> Faces:
     images[-1] = images[0]
     labels = np.array(draw(st.lists(st.integers(0, 6), min_size=count, max_size=count)), np.int64)
     usages = draw(st.lists(st.sampled_from([*USAGES]), min_size=count, max_size=count))
-    return Faces(images, labels, np.array(usages))
+    return FaceDataset(images, labels, np.array(usages))
 
 
-def _read(packing: str, tree: copies.Tree) -> Faces:
+def _read(packing: str, tree: copies.Tree) -> FaceDataset:
     with tempfile.TemporaryDirectory() as folder:
         PACKINGS[packing](Path(folder, "copy"), tree)
         return layouts.read(Path(folder, "copy"))

@@ -10,7 +10,7 @@ import pytest
 from copies import BARE, as_zip, ordered, same, tar
 
 from ferops.data.readers import layouts
-from ferops.data.readers.faces import BadFile, BadRow, Faces, UnknownLayout
+from ferops.data.readers.faces import BadFile, BadRow, FaceDataset, UnknownLayout
 from ferops.errors import FeropsError
 
 PACKINGS: dict[str, Callable[[Path, bytes], object]] = {
@@ -47,7 +47,7 @@ def test_every_packing_gives_the_same_faces_whatever_the_file_is_called(packing,
 
 @pytest.mark.parametrize("packing", PACKINGS)
 def test_progress_counts_the_bytes_on_disk_and_ends_at_the_size(packing, faces, write_csv, tmp_path):
-    many = Faces(*(np.concatenate([part] * 4) for part in (faces.images, faces.labels, faces.usages)))
+    many = FaceDataset(*(np.concatenate([part] * 4) for part in (faces.images, faces.labels, faces.usages)))
     path = tmp_path / "fer2013"
     PACKINGS[packing](path, write_csv(tmp_path / "many.csv", many).read_bytes())
     calls: list[tuple[int, int]] = []

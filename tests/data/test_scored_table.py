@@ -9,7 +9,7 @@ from copies import draw
 
 from ferops.data import scored_table
 from ferops.data.filters import median
-from ferops.data.readers.image_files import Face, UnreadableFile
+from ferops.data.readers.image_files import ImageFile, UnreadableFile
 from ferops.data.statistics import measure
 from ferops.labels import NAMES
 
@@ -17,7 +17,7 @@ from ferops.labels import NAMES
 def part(run: str, seed: int = 0, count: int = 10, weights: str = "ours") -> pd.DataFrame:
     rng = np.random.default_rng(seed)
     faces = [
-        Face(f"{number}.png", f"{seed}-{number}", 48, 48, pixels) for number, pixels in enumerate(draw(rng, count))
+        ImageFile(f"{number}.png", f"{seed}-{number}", 48, 48, pixels) for number, pixels in enumerate(draw(rng, count))
     ]
     predicted = rng.dirichlet(np.ones(7), count).astype(np.float32)
     return scored_table.make_part(faces, predicted, kernel=3, version=1, weights_digest=weights, run=run)

@@ -14,8 +14,8 @@ from rich.console import Console
 
 from ferops import params as parameters
 from ferops.commands import data_use as data_use
-from ferops.commands.data_use import NotTaken, use
-from ferops.data.readers.faces import BadFile, BadRow, Faces, UnknownLayout
+from ferops.commands.data_use import NotStored, use
+from ferops.data.readers.faces import BadFile, BadRow, FaceDataset, UnknownLayout
 from ferops.data.splits import MissingSplit
 from ferops.errors import FeropsError
 from ferops.labels import OFFICIAL_COUNTS, USAGES
@@ -128,7 +128,7 @@ def test_a_copy_that_lies_in_data_raw_already_is_not_copied(repository, download
 
 def test_another_file_of_the_same_name_replaces_the_first(repository, download, faces, write_csv, tmp_path):
     _use(download)
-    fewer = Faces(faces.images[1:], faces.labels[1:], faces.usages[1:])
+    fewer = FaceDataset(faces.images[1:], faces.labels[1:], faces.usages[1:])
     other = write_csv(tmp_path / "more" / download.name, fewer)
     _use(other)
     assert Path("data/raw", download.name).read_bytes() == other.read_bytes()
@@ -152,7 +152,7 @@ def test_bad_data_change_nothing(repository, download, tmp_path):
 
 
 def test_data_without_a_split_that_is_asked_for_change_nothing(repository, faces, write_csv, tmp_path):
-    train = Faces(faces.images[:84], faces.labels[:84], faces.usages[:84])
+    train = FaceDataset(faces.images[:84], faces.labels[:84], faces.usages[:84])
     path = write_csv(tmp_path / "train.csv", train)
     assert "data.split" in _refused(MissingSplit, path)
     _use(path, "paper")
@@ -172,12 +172,12 @@ def test_where_dvc_refuses_everything_is_as_it_was(repository, download):
     target.parent.mkdir(parents=True)
     target.write_text("tracked by git")
     subprocess.run(["git", "add", "."], check=True)
-    assert "git" in _refused(NotTaken, download).lower()
+    assert "git" in _refused(NotStored, download).lower()
 
 
 def test_outside_a_dvc_repository_everything_is_as_it_was(workplace, download):
     subprocess.run(["git", "init", "-q"], check=True)
-    message = _refused(NotTaken, download)
+    message = _refused(NotStored, download)
     assert "dvc add" in message
     assert not Path("data").exists()
 
@@ -194,7 +194,7 @@ def test_interrupted_after_dvc_has_added_it_everything_is_as_it_was(
 
     if used_before:
         _use(download)
-        fewer = Faces(faces.images[1:], faces.labels[1:], faces.usages[1:])
+        fewer = FaceDataset(faces.images[1:], faces.labels[1:], faces.usages[1:])
         download = write_csv(tmp_path / "more" / download.name, fewer)
     before = _everything()
     monkeypatch.setattr(data_use, "_dvc_add", interrupted)
@@ -205,13 +205,13 @@ def test_interrupted_after_dvc_has_added_it_everything_is_as_it_was(
 
 def test_a_full_disk_leaves_everything_as_it_was(repository, download, faces, write_csv, tmp_path):
     _use(download)
-    more = Faces(*(np.concatenate([part, part]) for part in (faces.images, faces.labels, faces.usages)))
+    more = FaceDataset(*(np.concatenate([part, part]) for part in (faces.images, faces.labels, faces.usages)))
     path = write_csv(tmp_path / "more" / download.name, more)
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     before = _everything()
     resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, hard))  # no file may grow beyond this
     try:
-        with pytest.raises(NotTaken, match="could not be written"):
+        with pytest.raises(NotStored, match="could not be written"):
             _use(path)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))

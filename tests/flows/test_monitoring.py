@@ -13,7 +13,7 @@ from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterTags
 
 from ferops import params
 from ferops.data import scored_table
-from ferops.data.readers.image_files import Face
+from ferops.data.readers.image_files import ImageFile
 from ferops.data.synthetic import portraits
 from ferops.labels import NAMES, OFFICIAL_COUNTS
 from ferops.tracking import store
@@ -51,7 +51,7 @@ def score(images: np.ndarray, *, as_validation: bool = True) -> None:
     else:
         rarest = np.bincount(known.argmax(axis=1), minlength=len(NAMES)).argmin()
         predicted = np.eye(len(NAMES))[[rarest] * len(images)]
-    faces = [Face(f"{number}.png", sha256(one).hexdigest(), 48, 48, one) for number, one in enumerate(images)]
+    faces = [ImageFile(f"{number}.png", sha256(one).hexdigest(), 48, 48, one) for number, one in enumerate(images)]
     run = scored_table.new_run()
     part = scored_table.make_part(faces, predicted, kernel=3, version=1, weights_digest=held.weights_digest, run=run)
     scored_table.add(Path("data/scored"), part)

@@ -106,7 +106,7 @@ def run(scratch: Path, epochs: int, stop_after: int | None = None) -> tuple[str,
     class Stopped(Exception):
         pass
 
-    def on_epoch(row: fitting.Row) -> None:
+    def on_epoch(row: fitting.EpochMetrics) -> None:
         if row["epoch"] == stop_after:
             raise Stopped
 

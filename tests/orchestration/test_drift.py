@@ -10,7 +10,7 @@ import pytest
 from ferops.data import scored_table
 from ferops.data.filters import median
 from ferops.data.readers import layouts
-from ferops.data.readers.image_files import Face
+from ferops.data.readers.image_files import ImageFile
 from ferops.data.statistics import STATISTICS, measure
 from ferops.data.synthetic import portraits
 from ferops.labels import NAMES, OFFICIAL_COUNTS
@@ -54,7 +54,7 @@ def random_labels(rng: np.random.Generator, count: int, shares: np.ndarray = SHA
 
 def table(images: np.ndarray, labels: pd.Series) -> pd.DataFrame:
     """A table as the flow scoring writes it, of a network that is certain of these classes."""
-    one = [Face(f"{number}.png", f"{number:064x}", 48, 48, image) for number, image in enumerate(images)]
+    one = [ImageFile(f"{number}.png", f"{number:064x}", 48, 48, image) for number, image in enumerate(images)]
     certain = np.eye(7, dtype=np.float32)[labels.map(NAMES.index)]
     return scored_table.make_part(one, certain, kernel=3, version=1, weights_digest="ours", run="run")
 

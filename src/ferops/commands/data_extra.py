@@ -23,7 +23,7 @@ def add(path: Path, console: Console) -> None:
 
     Raises:
         UnknownLayout, BadFile, BadImage: the data are bad.
-        NotTaken: the disk is full, or `dvc add` failed.
+        NotStored: the disk is full, or `dvc add` failed.
     """
     with console.status("reading"):
         found = extra_sets.read(path)

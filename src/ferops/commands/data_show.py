@@ -13,7 +13,7 @@ from rich.table import Table
 from ferops import params as parameters
 from ferops.data import pictures
 from ferops.data.readers import layouts
-from ferops.data.readers.faces import Faces
+from ferops.data.readers.faces import FaceDataset
 from ferops.labels import MERGED, MERGED_COUNTS, NAMES, OFFICIAL_COUNTS, UNSPLIT, USAGES
 from ferops.machine.progress import byte_progress
 
@@ -49,13 +49,13 @@ def show(console: Console) -> None:
     console.print(f"examples: {SHEET}", highlight=False)
 
 
-def read(path: Path, console: Console) -> Faces:
+def read(path: Path, console: Console) -> FaceDataset:
     """Read a copy of FER2013 behind a progress bar; see `layouts.read`."""
     with byte_progress(f"reading {path.name}", console) as progress:
         return layouts.read(path, progress=progress)
 
 
-def print_overview(console: Console, path: Path, faces: Faces) -> None:
+def print_overview(console: Console, path: Path, faces: FaceDataset) -> None:
     """Print a copy's layout and counts, and what was left out or converted."""
     console.print(f"recognised: {faces.layout}", markup=False, highlight=False)
     console.print(counts_table(path.name, _counts(faces)))
@@ -72,13 +72,13 @@ def print_overview(console: Console, path: Path, faces: Faces) -> None:
         console.print(note, markup=False, highlight=False)
 
 
-def is_complete(faces: Faces) -> bool:
+def is_complete(faces: FaceDataset) -> bool:
     """Return whether a copy is FER2013 in full: every count is official, PublicTest and PrivateTest merged or not."""
     counts = _counts(faces)
     return UNSPLIT not in counts and set(faces.usages) == set(counts) and not differing(counts)
 
 
-def completeness(dataset: str, faces: Faces) -> str:
+def completeness(dataset: str, faces: FaceDataset) -> str:
     """Return a sentence on how complete a copy is."""
     if dataset == "sample":
         return "This is the synthetic sample, not FER2013."
@@ -110,7 +110,7 @@ def counts_table(name: str, counts: Counts) -> Table:
     return table
 
 
-def _counts(faces: Faces) -> Counts:
+def _counts(faces: FaceDataset) -> Counts:
     """Count the images of each usage that the copy tells apart, also where one of Kaggle's three is empty."""
     usages = ("Training", MERGED) if MERGED in faces.usages else tuple(USAGES)
     if UNSPLIT in faces.usages:

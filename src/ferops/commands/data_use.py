@@ -28,8 +28,8 @@ class MissingClass(FeropsError):
     """The copy has no image of one of the seven expressions."""
 
 
-class NotTaken(FeropsError):
-    """The data are good but could not be put under data/raw; nothing has changed."""
+class NotStored(FeropsError):
+    """Valid data could not be stored below data/raw or data/extra; nothing has changed."""
 
 
 def use(path: Path, recipe: str | None, console: Console) -> None:
@@ -49,7 +49,7 @@ def use(path: Path, recipe: str | None, console: Console) -> None:
         UnknownLayout, BadFile, BadRow, BadImage: the data are bad.
         MissingClass: the data lack an expression.
         MissingSplit: the data lack a split of the division that params.yaml names.
-        NotTaken: the copy or `dvc add` failed.
+        NotStored: the copy or `dvc add` failed.
     """
     overrides = parameters.load_recipe(recipe) if recipe else {}
     split = _merged(overrides).data.split  # what is wrong with the recipe is known before the data are read
@@ -90,7 +90,7 @@ def _target(path: Path) -> Path:
     """Return the copy's path in the repository: its own where it is under data/raw already, else directly in it."""
     inside, raw = path.resolve(), RAW.resolve()
     if raw.is_relative_to(inside):
-        raise NotTaken(f"{path} holds this repository's data/raw; name the folder or file with the images alone")
+        raise NotStored(f"{path} holds this repository's data/raw; name the folder or file with the images alone")
     return RAW / (inside.relative_to(raw) if inside.is_relative_to(raw) else inside.name)
 
 
@@ -106,7 +106,7 @@ def tracked(write: Callable[[Path], None] | None, target: Path, console: Console
         console: where the progress is shown.
 
     Raises:
-        NotTaken: the disk is full or read-only, or `dvc add` failed.
+        NotStored: the disk is full or read-only, or `dvc add` failed.
     """
     made = [folder for folder in (target.parent.parent, target.parent) if not folder.exists()]
     beside = [target.with_name(f"{target.name}.dvc"), target.with_name(".gitignore"), *_git_index()]
@@ -139,7 +139,7 @@ def tracked(write: Callable[[Path], None] | None, target: Path, console: Console
                         file.write_bytes(content)
                 raise
     except OSError as error:
-        raise NotTaken(f"{target.as_posix()} could not be written: {describe_os_error(error)}") from None
+        raise NotStored(f"{target.as_posix()} could not be written: {describe_os_error(error)}") from None
     finally:
         for folder in reversed(made):
             with suppress(OSError):  # not empty: it is in use
@@ -166,4 +166,4 @@ def _dvc_add(target: Path) -> None:
     if done.returncode:
         lines = [line.strip() for line in (done.stderr or done.stdout).splitlines() if line.strip()]
         why = next((line for line in lines if line.startswith("ERROR")), lines[-1] if lines else "no message")
-        raise NotTaken(f"`dvc add {target.as_posix()}` failed: {why.removeprefix('ERROR:').strip()}")
+        raise NotStored(f"`dvc add {target.as_posix()}` failed: {why.removeprefix('ERROR:').strip()}")

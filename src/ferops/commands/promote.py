@@ -72,12 +72,12 @@ def _print_decision(console: Console, verdict: Verdict, decision: Decision) -> N
     table.add_column(f"champion\n{f'version {champion.version}' if champion else 'none'}", justify="right")
     table.add_column(f"challenger\nversion {challenger.version}", justify="right")
     table.add_column("")
-    for *cells, passed in gate.rows(decision):
+    for *cells, passed in gate.rule_rows(decision):
         table.add_row(*cells, "[green]ok[/]" if passed else "[red]no[/]")
     console.print(table)
     both = {"champion": champion, "challenger": challenger}
-    accuracy = "\n          ".join(gate.comparison(decision))
-    on_test = [f"          {role:<10}  {gate.on_test(one)}" for role, one in both.items() if one]
+    accuracy = "\n          ".join(gate.describe_comparison(decision))
+    on_test = [f"          {role:<10}  {gate.describe_test_figures(one)}" for role, one in both.items() if one]
     console.out(f"accuracy  {accuracy}", "test      decides nothing either:", *on_test, sep="\n", highlight=False)
 
 

@@ -47,7 +47,7 @@ def trace(
     params.load(root / "params.yaml")  # elsewhere MLflow would make an empty store
     with store.session() as opened:
         traced = origins.trace(opened, reference, root)
-        origin = verify.origin(opened, traced) if rebuild else None
+        origin = verify.rebuild_source(opened, traced) if rebuild else None
     if not as_json:
         console.out(*_lines(traced, root), sep="\n", highlight=False)
     rows = verify.rebuild(traced, origin, root) if origin else []

@@ -45,7 +45,7 @@ class CannotRebuild(FeropsError):
     """Something that a version was made from is missing, or its pipeline failed."""
 
 
-class Origin(NamedTuple):
+class RebuildSource(NamedTuple):
     """What a version is rebuilt from: a commit (None: the workspace), a patch to it, and the files that MLflow has."""
 
     commit: str | None
@@ -61,7 +61,7 @@ class PipelineResult(NamedTuple):
     metrics: Mapping[str, Mapping[str, Any]]
 
 
-class Row(NamedTuple):
+class ComparedValue(NamedTuple):
     """One comparison; `passed` is None where the two cannot be compared, and the verdict says why."""
 
     what: str
@@ -71,7 +71,7 @@ class Row(NamedTuple):
     passed: bool | None
 
 
-def origin(store: Store, traced: Trace) -> Origin:
+def rebuild_source(store: Store, traced: Trace) -> RebuildSource:
     """Find what to rebuild a version from: its commit, else the commit and changes that its training began with.
 
     Raises:
@@ -83,27 +83,27 @@ def origin(store: Store, traced: Trace) -> Origin:
     record = {file: content for file, content in kept.items() if content is not None}
     if source and source.commit:
         # a commit with another evaluation is compared with itself
-        return Origin(source.commit, b"", {k: v for k, v in record.items() if source.is_whole or k == _TRAINING})
+        return RebuildSource(source.commit, b"", {k: v for k, v in record.items() if source.is_whole or k == _TRAINING})
     commit = traced.fact("mlflow.source.git.commit")
     if run and commit and tags.REBUILT not in run.data.tags:
         is_clean = traced.fact("ferops.git.dirty") != "true"
         patch = b"" if is_clean else read_artifact(store, run.info.run_id, describe.DIFF)
         if patch is not None:
-            return Origin(commit, patch, record)
+            return RebuildSource(commit, patch, record)
     if source:
-        return Origin(None, b"", record)
+        return RebuildSource(None, b"", record)
     raise CannotRebuild(
         f"{MODEL} version {traced.number} cannot be rebuilt: no commit holds its dvc.lock, and MLflow does not have "
         "what was checked out and changed when it was trained"
     )
 
 
-def rebuild(traced: Trace, source: Origin, root: Path = Path()) -> list[Row]:
+def rebuild(traced: Trace, source: RebuildSource, root: Path = Path()) -> list[ComparedValue]:
     """Run the pipeline of a version again, and compare. Its output goes to stderr; no file of it stays.
 
     Args:
         traced: the version.
-        source: of `origin`.
+        source: of `rebuild_source`.
         root: the repository's root.
 
     Raises:
@@ -132,7 +132,7 @@ def rebuild(traced: Trace, source: Origin, root: Path = Path()) -> list[Row]:
         return compare(recorded, _read_result(folder))
 
 
-def compare(recorded: PipelineResult, rebuilt: PipelineResult) -> list[Row]:
+def compare(recorded: PipelineResult, rebuilt: PipelineResult) -> list[ComparedValue]:
     """Compare the record with a rebuild: data, code and parameters exactly, metrics and weights as `EQUAL` says.
 
     Not by `dvc metrics diff` and `dvc params diff`: they compare git revisions, and some records are in MLflow alone;
@@ -144,13 +144,13 @@ def compare(recorded: PipelineResult, rebuilt: PipelineResult) -> list[Row]:
         *_compare_files(recorded.chain, rebuilt.chain),
         *_compare_params(recorded.chain, rebuilt.chain),
         *_compare_metrics(recorded, rebuilt, is_same_machine=different is None),
-        Row("weights", before[:12], after[:12], f"not compared: {different}", None)
+        ComparedValue("weights", before[:12], after[:12], f"not compared: {different}", None)
         if different
         else _row("weights", before[:12], after[:12], before == after),
     ]
 
 
-def show(rows: list[Row], console: Console) -> None:
+def show(rows: list[ComparedValue], console: Console) -> None:
     """Print a table of the comparison, and a line that sums it up."""
     table = Table(box=box.SIMPLE_HEAD)
     for heading in ("", "recorded", "rebuilt"):
@@ -200,7 +200,7 @@ def _different_machine(recorded: PipelineResult, rebuilt: PipelineResult) -> str
     return next((f"other {name.replace('_', ' ')}" for name in _MACHINE if before.get(name) != after.get(name)), None)
 
 
-def _compare_files(recorded: list[Stage], rebuilt: list[Stage]) -> Iterator[Row]:
+def _compare_files(recorded: list[Stage], rebuilt: list[Stage]) -> Iterator[ComparedValue]:
     """Compare data, file by file, and code in one row. Outputs that no stage reads may hold times, and are left out."""
     before, after = _files(recorded), _files(rebuilt)
     data = [path for path in before if path.startswith("data/")]
@@ -216,18 +216,20 @@ def _files(stages: list[Stage]) -> dict[str, str]:
     return {dep.path: dep.md5 for stage in stages for dep in stage.deps if dep.path not in made}
 
 
-def _compare_params(recorded: list[Stage], rebuilt: list[Stage]) -> list[Row]:
+def _compare_params(recorded: list[Stage], rebuilt: list[Stage]) -> list[ComparedValue]:
     before, after = ({k: v for stage in chain for k, v in stage.params.items()} for chain in (recorded, rebuilt))
     changed = [key for key in before | after if before.get(key) != after.get(key)]
     rows = [_row(key, str(before.get(key)), str(after.get(key)), False) for key in changed]
     return rows or [_count("params", "values", before, after)]
 
 
-def _compare_metrics(recorded: PipelineResult, rebuilt: PipelineResult, *, is_same_machine: bool) -> Iterator[Row]:
+def _compare_metrics(
+    recorded: PipelineResult, rebuilt: PipelineResult, *, is_same_machine: bool
+) -> Iterator[ComparedValue]:
     for split in _METRICS:
         before, after = recorded.metrics[split], rebuilt.metrics[split]
         if after and not before:
-            yield Row(f"{split} metrics", "none", "", "not compared: none recorded", None)
+            yield ComparedValue(f"{split} metrics", "none", "", "not compared: none recorded", None)
         if before and not after:
             yield _row(f"{split} metrics", f"{len(before)} figures", "none", False)
         if not (before and after):
@@ -240,10 +242,10 @@ def _compare_metrics(recorded: PipelineResult, rebuilt: PipelineResult, *, is_sa
         else:
             (low, high), (other_low, other_high) = before["accuracy_interval"], after["accuracy_interval"]
             overlap = low <= other_high and other_low <= high
-            yield Row(what, was, now, f"95% intervals {'overlap' if overlap else 'apart'}", overlap)
+            yield ComparedValue(what, was, now, f"95% intervals {'overlap' if overlap else 'apart'}", overlap)
 
 
-def _count(what: str, unit: str, before: Mapping[str, Any], after: Mapping[str, Any]) -> Row:
+def _count(what: str, unit: str, before: Mapping[str, Any], after: Mapping[str, Any]) -> ComparedValue:
     """Compare many values in one row that says how many differ."""
     differing = [key for key in before if not _is_close(before[key], after.get(key))]
     now = f"{len(differing)} differ" if differing else f"{len(after)} {unit}"
@@ -258,5 +260,5 @@ def _is_close(one: Any, other: Any) -> bool:
     return bool(one == other)
 
 
-def _row(what: str, recorded: str, rebuilt: str, is_equal: bool) -> Row:
-    return Row(what, recorded, rebuilt, "equal" if is_equal else "different", is_equal)
+def _row(what: str, recorded: str, rebuilt: str, is_equal: bool) -> ComparedValue:
+    return ComparedValue(what, recorded, rebuilt, "equal" if is_equal else "different", is_equal)

@@ -17,7 +17,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from ferops.data.filters import median
-from ferops.data.readers.image_files import Face, UnreadableFile
+from ferops.data.readers.image_files import ImageFile, UnreadableFile
 from ferops.data.statistics import STATISTICS, measure
 from ferops.errors import FeropsError
 from ferops.labels import NAMES
@@ -50,7 +50,7 @@ def new_run() -> str:
 
 
 def make_part(
-    faces: Sequence[Face],
+    faces: Sequence[ImageFile],
     probabilities: NDArray[np.float32],
     *,
     kernel: int,

@@ -25,7 +25,7 @@ def assign(
     """Assign a split to every image.
 
     Args:
-        usages: str (N,), as in `Faces`.
+        usages: str (N,), as in `FaceDataset`.
         labels: int64 (N,), codes 0-6.
         groups: int64 (N,), duplicates have the same number (0 or more) and are kept together where ferops cuts; -1
             for an image without a duplicate.

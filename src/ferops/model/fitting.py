@@ -1,4 +1,4 @@
-"""The fit: seeded epochs, a checkpoint after each, the best one kept."""
+"""Training loop: early stopping on validation accuracy, a checkpoint after each epoch, deterministic resume."""
 
 import hashlib
 import json
@@ -27,7 +27,7 @@ from ferops.params import Train
 Transform = Callable[[Faces, int, np.random.Generator], Faces]
 """Faces of a batch, epoch (from 1), random numbers -> the changed faces."""
 
-Row = dict[str, float]
+EpochMetrics = dict[str, float]
 """One epoch: `epoch` (from 1), `time` (Unix s), `train/<metric>` and `val/<metric>`."""
 
 MOMENTUM: Final = 0.9
@@ -47,7 +47,7 @@ class Progress:
         started: Unix time in seconds. seconds: spent in epochs.
     """
 
-    history: list[Row]
+    history: list[EpochMetrics]
     started: float
     seconds: float = 0.0
 
@@ -67,9 +67,9 @@ def fit(
     *,
     transform: Transform | None = None,
     on_batch: Callable[[int, int, int], None] = lambda _epoch, _batch, _batches: None,
-    on_epoch: Callable[[Row], None] = lambda _row: None,
+    on_epoch: Callable[[EpochMetrics], None] = lambda _row: None,
 ) -> Progress:
-    """Train until epochs, patience or minutes are used up; the model ends with the weights of the best epoch.
+    """Train a network with early stopping, within epochs and minutes; it ends with the weights of the best epoch.
 
     A checkpoint is saved in `scratch` after each epoch. Called again with the same folder, the training resumes after
     the last finished epoch, with the data order and random numbers of an uninterrupted one.

@@ -14,7 +14,7 @@ Labels = NDArray[np.int64]
 Probabilities = NDArray[np.float32]
 
 
-class Interval(NamedTuple):
+class ConfidenceInterval(NamedTuple):
     """A confidence interval of a fraction."""
 
     low: float
@@ -105,7 +105,7 @@ def calibration_error(curve: pd.DataFrame) -> float:
     return float(((curve["confidence"] - curve["accuracy"]).abs() * curve["n"]).sum() / curve["n"].sum())
 
 
-def wilson(hits: int, n: int) -> Interval:
+def wilson(hits: int, n: int) -> ConfidenceInterval:
     """Compute the 95% interval of a fraction `hits / n` (Wilson 1927), which also holds near 0 and 1."""
     interval = binomtest(hits, n).proportion_ci(method="wilson")
-    return Interval(float(interval.low), float(interval.high))
+    return ConfidenceInterval(float(interval.low), float(interval.high))

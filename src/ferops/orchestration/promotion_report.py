@@ -29,9 +29,9 @@ def page(opened: Store, verdict: Verdict, headline: str, confusion: bytes | None
             f"### The rules: {MODEL} on validation, n = {verdict.decision.n:,}",
             markdown.table(
                 ["promotion in params.yaml", "needed", *_names(verdict), ""],
-                [(*cells, "ok" if passed else "no") for *cells, passed in gate.rows(verdict.decision)],
+                [(*cells, "ok" if passed else "no") for *cells, passed in gate.rule_rows(verdict.decision)],
             ),
-            f"Accuracy: {' '.join(gate.comparison(verdict.decision))}.",
+            f"Accuracy: {' '.join(gate.describe_comparison(verdict.decision))}.",
         ]
     parts += ["### Their figures", _figures(verdict), "Test decides nothing."]
     if confusion:
@@ -48,8 +48,8 @@ def _figures(verdict: Verdict) -> str:
     """Compare the headline figures on validation; those on test are listed below."""
     old, new = verdict.champion.metrics if verdict.champion else {}, verdict.challenger.metrics
     keys = sorted(key for key in {*old, *new} if key.startswith(_VAL))
-    rows = [[key.removeprefix(_VAL), *(gate.figure(one.get(key)) for one in (old, new))] for key in keys]
-    test = ["test", *(gate.on_test(one) if one else "" for one in (verdict.champion, verdict.challenger))]
+    rows = [[key.removeprefix(_VAL), *(gate.format_figure(one.get(key)) for one in (old, new))] for key in keys]
+    test = ["test", *(gate.describe_test_figures(one) if one else "" for one in (verdict.champion, verdict.challenger))]
     return markdown.table(["", *_names(verdict)], [*rows, test])
 
 

@@ -102,17 +102,18 @@ def carry_out(store: Store, verdict: Verdict, path: Path | None) -> None:
         versions.refuse(store, verdict.challenger.version, verdict.recorded, path)
 
 
-def rows(decision: Decision) -> list[tuple[str, str, str, str, bool]]:
+def rule_rows(decision: Decision) -> list[tuple[str, str, str, str, bool]]:
     """Return for each rule: name, bound, the champion's figure, the challenger's, and whether it is met."""
     return [
-        (rule.name, rule.needed, figure(rule.champion), figure(rule.challenger), rule.passed) for rule in decision.rules
+        (rule.name, rule.needed, format_figure(rule.champion), format_figure(rule.challenger), rule.passed)
+        for rule in decision.rules
     ]
 
 
-def comparison(decision: Decision) -> tuple[str, ...]:
+def describe_comparison(decision: Decision) -> tuple[str, ...]:
     """Return one or two lines with the difference in accuracy and its interval."""
     if decision.champion_accuracy is None:
-        return ("there is no champion to compare with: the floors alone decide",)
+        return ("there is no champion to compare with: `tolerance` is not checked",)
     if (against := decision.comparison) is None:
         return ("not compared with the champion: the validation images differ",)
     low, high = against.interval
@@ -122,12 +123,12 @@ def comparison(decision: Decision) -> tuple[str, ...]:
     )
 
 
-def on_test(one: ScoredVersion) -> str:
+def describe_test_figures(one: ScoredVersion) -> str:
     """Return the figures on the test split, which no rule reads; `closed` where it was not scored."""
     figures = {key.removeprefix("test/"): value for key, value in one.metrics.items() if key.startswith("test/")}
     return ", ".join(f"{name} {value:.4f}" for name, value in figures.items()) or "closed"
 
 
-def figure(value: float | None) -> str:
+def format_figure(value: float | None) -> str:
     """Return a figure to four digits; nothing where there is none."""
     return "" if value is None else f"{value:.4f}"

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from ferops.errors import FeropsError
 from ferops.labels import NAMES
 from ferops.model import metrics
-from ferops.model.metrics import Interval
+from ferops.model.metrics import ConfidenceInterval
 from ferops.params import Promotion
 
 Correct = NDArray[np.bool_]
@@ -63,7 +63,7 @@ class Comparison(NamedTuple):
     """
 
     difference: float
-    interval: Interval
+    interval: ConfidenceInterval
     p_value: float
 
 
@@ -157,7 +157,7 @@ def compare(challenger: Correct, champion: Correct) -> Comparison:
     won, lost = int((challenger & ~champion).sum()), int((champion & ~challenger).sum())
     draws = np.random.default_rng(SEED).multinomial(n, [won / n, lost / n, (n - won - lost) / n], RESAMPLES)
     low, high = np.quantile(draws[:, 0] - draws[:, 1], (0.025, 0.975)) / n
-    return Comparison((won - lost) / n, Interval(float(low), float(high)), mcnemar(won, lost))
+    return Comparison((won - lost) / n, ConfidenceInterval(float(low), float(high)), mcnemar(won, lost))
 
 
 def mcnemar(won: int, lost: int) -> float:

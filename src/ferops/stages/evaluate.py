@@ -1,4 +1,4 @@
-"""Stage `evaluate`: score the trained network; alone it reads the labels of the test split and extra sets."""
+"""Stage `evaluate`: score the trained network; the only stage that scores the test split and extra sets."""
 
 import json
 from pathlib import Path

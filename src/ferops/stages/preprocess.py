@@ -11,7 +11,7 @@ from rich.console import Console
 from ferops import params as parameters
 from ferops.data import cleaning, filters, prepared, splits
 from ferops.data.readers import layouts
-from ferops.data.readers.faces import Faces, digests
+from ferops.data.readers.faces import FaceDataset, digests
 from ferops.labels import SPLITS
 from ferops.machine.progress import byte_progress
 
@@ -49,7 +49,7 @@ def main() -> None:
 
 
 def _manifest(
-    faces: Faces, split: NDArray[np.str_], groups: NDArray[np.int64], keep: NDArray[np.bool_]
+    faces: FaceDataset, split: NDArray[np.str_], groups: NDArray[np.int64], keep: NDArray[np.bool_]
 ) -> pd.DataFrame:
     """Describe each raw image that is kept, ordered by split, then id.
 

@@ -17,7 +17,7 @@ from ferops.data.prepared import Split
 from ferops.machine.files import SCRATCH
 from ferops.model import fitting, plots, runtime, weights
 from ferops.model.networks import descriptors, systems
-from ferops.stages.training_report import TrainingReport
+from ferops.stages.training_progress import TrainingProgress
 
 MODELS = Path("models")
 REPORTS = Path("reports/train")
@@ -31,7 +31,7 @@ def main() -> None:
 
     settings = params.model_dump(mode="json", include={"augment": {"warp"}, "model": True, "train": True})
     scratch_key = fitting.scratch_key(settings, [*train, *validation], base_sha256)
-    with TrainingReport(params, scratch_key) as report:
+    with TrainingProgress(params, scratch_key) as report:
         progress = fitting.fit(
             systems.training_graph(trainable),
             train,

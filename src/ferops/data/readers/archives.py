@@ -17,7 +17,7 @@ from ferops.data.readers.faces import BadFile, one_line, printable, shown
 
 Stream: TypeAlias = "io.BufferedReader[Any]"
 
-Progress = Callable[[int, int], None]
+ProgressCallback = Callable[[int, int], None]
 """Called with (bytes read from disk, size on disk in bytes)."""
 
 UNPACKED_AT_MOST: Final = 2 << 30
@@ -42,7 +42,7 @@ class Member:
     stream: Stream
 
 
-def members(path: Path, progress: Progress | None = None) -> Iterator[Member]:
+def members(path: Path, progress: ProgressCallback | None = None) -> Iterator[Member]:
     """Iterate over the regular files of a copy; hidden files and those that macOS and Windows add are skipped.
 
     Args:
@@ -69,7 +69,7 @@ def members(path: Path, progress: Progress | None = None) -> Iterator[Member]:
         raise BadFile(f"{path} is neither a file nor a folder")
 
 
-def _folder(path: Path, report: Progress) -> Iterator[Member]:
+def _folder(path: Path, report: ProgressCallback) -> Iterator[Member]:
     def refuse(error: OSError) -> NoReturn:
         raise BadFile(_unreadable(Path(error.filename), error)) from None
 
@@ -195,7 +195,7 @@ def _bounded(path: Path, stream: IO[bytes] | io.BufferedIOBase, budget: _Budget 
 class _ProgressFile(io.FileIO):
     """A file on disk that reports how many bytes were read."""
 
-    def __init__(self, path: Path, report: Progress) -> None:
+    def __init__(self, path: Path, report: ProgressCallback) -> None:
         super().__init__(path)
         self._report, self._done, self._size = report, 0, os.fstat(self.fileno()).st_size
 
@@ -207,7 +207,7 @@ class _ProgressFile(io.FileIO):
 
 
 @contextmanager
-def _opened(path: Path, report: Progress) -> Iterator[Stream]:
+def _opened(path: Path, report: ProgressCallback) -> Iterator[Stream]:
     try:
         raw = _ProgressFile(path, report)
     except OSError as error:

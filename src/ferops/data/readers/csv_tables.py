@@ -5,7 +5,7 @@ from typing import Final, NoReturn
 import numpy as np
 
 from ferops.data.readers.archives import Stream
-from ferops.data.readers.faces import BadFile, BadRow, Faces, shown
+from ferops.data.readers.faces import BadFile, BadRow, FaceDataset, shown
 from ferops.labels import NAMES, SIDE, UNSPLIT, USAGES
 
 _CODES: Final = {str(code).encode(): code for code in range(len(NAMES))}
@@ -20,7 +20,7 @@ def columns(stream: Stream) -> list[str]:
     return [name.strip(' "\r\n').lower() for name in header.split(",")]
 
 
-def read(stream: Stream, names: list[str], where: str) -> Faces:
+def read(stream: Stream, names: list[str], where: str) -> FaceDataset:
     """Read the rows below a header.
 
     Args:
@@ -50,7 +50,7 @@ def read(stream: Stream, names: list[str], where: str) -> Faces:
         usages.append(UNSPLIT if usage is None else _WORDS[fields[usage]])
     if not labels:
         raise BadFile(f"{where} has a header and no rows; expected a row for each face")
-    return Faces(
+    return FaceDataset(
         images=np.frombuffer(images, np.uint8).reshape(-1, SIDE, SIDE),
         labels=np.array(labels, np.int64),
         usages=np.array(usages, np.str_),

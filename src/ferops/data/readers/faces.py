@@ -37,7 +37,7 @@ class BadImage(FeropsError):
 
 
 @dataclass(frozen=True)
-class Faces:
+class FaceDataset:
     """Every face of a copy of FER2013.
 
     Attributes:

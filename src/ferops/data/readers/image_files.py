@@ -22,7 +22,7 @@ class NoImages(FeropsError):
     """There is no such folder, it cannot be read, or no file is in it."""
 
 
-class Face(NamedTuple):
+class ImageFile(NamedTuple):
     """An image that could be read.
 
     Fields:
@@ -73,7 +73,7 @@ def digests(files: Sequence[Path]) -> list[str | None]:
         return list(pool.map(_digest, files))
 
 
-def read(files: Sequence[Path], folder: Path) -> tuple[list[Face], list[UnreadableFile]]:
+def read(files: Sequence[Path], folder: Path) -> tuple[list[ImageFile], list[UnreadableFile]]:
     """Read images on every core: JPEG, PNG, BMP, WebP, TIFF, GIF (its first picture), PBM, PGM and PPM.
 
     Each becomes gray, 48 x 48, by the decoder that reads the training images.
@@ -87,7 +87,7 @@ def read(files: Sequence[Path], folder: Path) -> tuple[list[Face], list[Unreadab
     """
     with warnings.catch_warnings(action="ignore"), ThreadPoolExecutor() as pool:
         done = list(pool.map(lambda path: _read(path, folder), files))
-    return [one for one in done if isinstance(one, Face)], [one for one in done if isinstance(one, UnreadableFile)]
+    return [one for one in done if isinstance(one, ImageFile)], [one for one in done if isinstance(one, UnreadableFile)]
 
 
 def _digest(path: Path) -> str | None:
@@ -97,7 +97,7 @@ def _digest(path: Path) -> str | None:
         return None
 
 
-def _read(path: Path, folder: Path) -> Face | UnreadableFile:
+def _read(path: Path, folder: Path) -> ImageFile | UnreadableFile:
     name = printable(path.relative_to(folder).as_posix())
     try:
         content = _content(path)
@@ -106,7 +106,7 @@ def _read(path: Path, folder: Path) -> Face | UnreadableFile:
         return UnreadableFile(name, error.found)
     except OSError as error:
         return UnreadableFile(name, error.strerror or "cannot be read")
-    return Face(name, sha256(content).hexdigest(), *decoded.size, decoded.pixels)
+    return ImageFile(name, sha256(content).hexdigest(), *decoded.size, decoded.pixels)
 
 
 def _content(path: Path) -> bytes:

@@ -13,7 +13,7 @@ import numpy as np
 
 from ferops.data.readers.archives import Member
 from ferops.data.readers.decoding import IMAGE_STARTS, Decoded, decode_face, read_bounded
-from ferops.data.readers.faces import Faces, UnknownLayout, shown
+from ferops.data.readers.faces import FaceDataset, UnknownLayout, shown
 from ferops.labels import EXPRESSIONS, MERGED, NAMES, SIDE, USAGES
 
 _SPLIT_FOLDERS: Final = {
@@ -98,7 +98,7 @@ class Decoder:
         if len(self._waiting) == _BATCH:
             self._send()
 
-    def faces(self) -> Faces:
+    def faces(self) -> FaceDataset:
         """Return every image added, in order.
 
         Raises:
@@ -118,7 +118,7 @@ class Decoder:
             usages = ["PrivateTest" if usage == MERGED else usage for usage in usages]
             tests = {"PublicTest", "PrivateTest"}
         told = "without PublicTest_/PrivateTest_" if MERGED in tests else "with PublicTest and PrivateTest told apart"
-        return Faces(
+        return FaceDataset(
             images=np.stack([image.pixels for image in self._done]),
             labels=np.array([annotation.code for annotation in self._annotations], np.int64),
             usages=np.array(usages, np.str_),

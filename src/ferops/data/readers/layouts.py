@@ -5,8 +5,8 @@ from pathlib import Path
 from typing import Final
 
 from ferops.data.readers import archives, csv_tables, image_folders
-from ferops.data.readers.archives import Progress
-from ferops.data.readers.faces import BadFile, Faces, UnknownLayout, by_content, printable, shown
+from ferops.data.readers.archives import ProgressCallback
+from ferops.data.readers.faces import BadFile, FaceDataset, UnknownLayout, by_content, printable, shown
 
 _SPLIT_CSV: Final = 0
 _IMAGES: Final = 1
@@ -14,7 +14,7 @@ _PLAIN_CSV: Final = 2
 """Layouts by rank: of several in one place the first is read."""
 
 
-def read(path: Path, *, progress: Progress | None = None) -> Faces:
+def read(path: Path, *, progress: ProgressCallback | None = None) -> FaceDataset:
     """Read a copy of FER2013 as a stream.
 
     Layouts: a CSV with the columns `emotion`, `pixels` and mostly `Usage`, found by name and in any order
@@ -35,7 +35,7 @@ def read(path: Path, *, progress: Progress | None = None) -> Faces:
         BadRow: a row of a CSV is not a face.
         BadImage: a file in the folder of an expression is no image.
     """
-    found: dict[int, tuple[Faces, str]] = {}
+    found: dict[int, tuple[FaceDataset, str]] = {}
     left_out: list[str] = []
     seen: list[str] = []
     names: list[str] = []

@@ -1,4 +1,4 @@
-"""The system `gan_augmented`: a network that also trains on the images of a generator that plays against it."""
+"""The system `gan_augmented`: a generative adversarial network (GAN) whose discriminator is the classifier."""
 
 from typing import Any, Final
 

@@ -100,7 +100,7 @@ def isolated(values: Mapping[str, Any], name: str, *, is_experiment: bool = Fals
             scratch.rmdir()
 
 
-def run_name(prefix: str, values: Mapping[str, Any]) -> str:
+def experiment_name(prefix: str, values: Mapping[str, Any]) -> str:
     """Return a name that follows from HEAD and the parameters alone, so that the same run finds its results again.
 
     Raises:

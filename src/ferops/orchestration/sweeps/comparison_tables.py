@@ -28,7 +28,7 @@ class BadTable(FeropsError):
     """The data or weights that a table is to be measured on are missing."""
 
 
-class Row(NamedTuple):
+class TableRow(NamedTuple):
     """A row of a table: the recipe that it is trained by, and what is changed in it, by dotted keys."""
 
     recipe: str
@@ -60,11 +60,11 @@ _CHOICES: Final[dict[str, dict[str, Any]]] = {
     "split random": {"data.split": "random"},
     "split folders": {"data.split": "folders"},
 }
-TABLES: Final[dict[Name, dict[str, Row]]] = {
+TABLES: Final[dict[Name, dict[str, TableRow]]] = {
     "table3": {
-        system: Row(_RECIPES.get(system, system), {"data.split": "official"}) for system in get_args(SystemName)
+        system: TableRow(_RECIPES.get(system, system), {"data.split": "official"}) for system in get_args(SystemName)
     },
-    "ablations": {title: Row("paper", changes) for title, changes in _CHOICES.items()},
+    "ablations": {title: TableRow("paper", changes) for title, changes in _CHOICES.items()},
 }
 """The rows of each table by their titles."""
 
@@ -87,7 +87,7 @@ def plan(table: Name, request: ComparisonRequest) -> dict[str, Trial]:
         settings = run_folders.settings(row.recipe, changes)
         if experiments.base(settings).model.name in TRANSFERS:
             settings["model"]["weights"] = weights
-        name = run_folders.run_name(f"{table}-{re.sub(r'[^a-z0-9]+', '-', title)}", settings)
+        name = run_folders.experiment_name(f"{table}-{re.sub(r'[^a-z0-9]+', '-', title)}", settings)
         trials[title] = Trial(name, {"recipe": row.recipe, **changes}, settings)
     return trials
 

@@ -111,8 +111,8 @@ def read_outputs(params: Mapping[str, Any], root: Path = Path()) -> Outputs:
         NotTrained: dvc.lock holds no training.
         MissingOutput: a file is missing or cannot be read.
     """
-    lock = read_dvc_lock(root / "dvc.lock")
-    identity = training_identity(lock)
+    dvc_lock = read_dvc_lock(root / "dvc.lock")
+    identity = training_identity(dvc_lock)
     training = read_json(root / "models/training.json")
     history = tuple(read_history(root / "reports/train/history.csv"))
     scores = {split: read_json(root / f"metrics/{split}.json") for split in FINAL}
@@ -131,8 +131,8 @@ def read_outputs(params: Mapping[str, Any], root: Path = Path()) -> Outputs:
         root=root,
         params=params,
         identity=identity,
-        dvc_lock_hash=dvc_lock_hash(lock),
-        data_md5=data_digest(lock),
+        dvc_lock_hash=dvc_lock_hash(dvc_lock),
+        data_md5=data_digest(dvc_lock),
         report=report,
         training=training,
         history=history,
@@ -141,7 +141,7 @@ def read_outputs(params: Mapping[str, Any], root: Path = Path()) -> Outputs:
         headline=describe.headline(scores),
         files=files,
         evaluation=evaluation,
-        digest=_digest(files, dvc_lock_hash(lock), evaluation),
+        digest=_digest(files, dvc_lock_hash(dvc_lock), evaluation),
     )
 
 
@@ -205,8 +205,8 @@ def _files(root: Path) -> dict[str, Path]:
     return {name: path for name, path in files.items() if path.is_file()}
 
 
-def _digest(files: Mapping[str, Path], lock_hash: str, evaluation: Mapping[str, Any]) -> str:
+def _digest(files: Mapping[str, Path], own_hash: str, evaluation: Mapping[str, Any]) -> str:
     """Return the hash of everything that is attached to a run after its training."""
     parts = {name: hashlib.sha256(path.read_bytes()).hexdigest() for name, path in files.items() if name != _DVC_LOCK}
-    parts |= {_DVC_LOCK: lock_hash, SETTINGS: json.dumps(evaluation, sort_keys=True)}
+    parts |= {_DVC_LOCK: own_hash, SETTINGS: json.dumps(evaluation, sort_keys=True)}
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()

@@ -11,7 +11,7 @@ from ferops.model import fitting
 from ferops.tracking.runs.live import LiveRun
 
 
-class TrainingReport:
+class TrainingProgress:
     """Context manager that shows a training while it runs; where the output is no terminal there is no bar."""
 
     def __init__(self, params: parameters.Params, scratch_key: str) -> None:
@@ -42,7 +42,7 @@ class TrainingReport:
         """Show that `batch` of `batches` of an epoch is done."""
         self._bar.update(self._task, description=f"epoch {epoch}/{self._epochs}", completed=batch, total=batches)
 
-    def on_epoch(self, epoch: fitting.Row) -> None:
+    def on_epoch(self, epoch: fitting.EpochMetrics) -> None:
         """Print and log a finished epoch."""
         self._console.out(
             f"epoch {epoch['epoch']:>3.0f}/{self._epochs}  "
@@ -60,7 +60,7 @@ class TrainingReport:
         self._live.finish(weights_digest, ended)
 
 
-def _logged(epoch: fitting.Row) -> tuple[int, dict[str, float], float]:
+def _logged(epoch: fitting.EpochMetrics) -> tuple[int, dict[str, float], float]:
     """Return number, metrics and time of an epoch, as MLflow gets them."""
     metrics = {name: value for name, value in epoch.items() if name not in ("epoch", "time")}
     return int(epoch["epoch"]), metrics, epoch["time"]
