@@ -88,7 +88,7 @@ def test_a_worse_challenger_is_refused_for_its_accuracy_alone() -> None:
 def test_an_equal_challenger_is_promoted_at_any_tolerance_but_zero() -> None:
     same = network(0.7)
 
-    assert promote(same, same).comparison == rules.Comparison(0, metrics.Interval(0, 0), 1)
+    assert promote(same, same).comparison == rules.Comparison(0, metrics.ConfidenceInterval(0, 0), 1)
     assert promote(same, same, tolerance=1e-9).promoted
     assert failed(promote(same, same, tolerance=0.0)) == ["tolerance"]
 

@@ -13,7 +13,7 @@ from prefect.client.orchestration import SyncPrefectClient
 from support import shell
 
 from ferops.orchestration.sweeps import comparison_tables
-from ferops.orchestration.sweeps.comparison_tables import Row
+from ferops.orchestration.sweeps.comparison_tables import TableRow
 
 
 @pytest.fixture
@@ -29,9 +29,9 @@ def test_systems_are_trained_once_and_set_side_by_side_and_one_that_failed_is_tr
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     rows = {
-        "hog_linear": Row("hog_linear", {}),
-        "lean_cnn": Row("lean_cnn", {}),
-        "cnn": Row("cnn", {"validate.min_image_std": 100.0}),  # no face reaches it
+        "hog_linear": TableRow("hog_linear", {}),
+        "lean_cnn": TableRow("lean_cnn", {}),
+        "cnn": TableRow("cnn", {"validate.min_image_std": 100.0}),  # no face reaches it
     }
     monkeypatch.setitem(comparison_tables.TABLES, "table3", rows)
     (baseline,) = runs(clone)
