@@ -12,7 +12,7 @@ ROWS = measured("lean_cnn", 0.6) | measured("cnn_lbp_orb", 0.512) | failed("cnn"
 
 
 def cells(rows: Rows) -> dict[str, dict[str, str]]:
-    """TableRow -> column -> cell."""
+    """Row -> column -> cell."""
     header, *lines = comparison_report.cells(rows)
     return {line[0]: dict(zip(header[1:], line[1:], strict=True)) for line in lines}
 

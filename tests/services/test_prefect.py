@@ -206,8 +206,8 @@ def test_of_two_runs_at_once_the_second_waits_and_both_end_right(prefect: Deploy
 
 
 def test_scoring_monitoring_promotion_and_sweep_run_from_their_deployments(prefect: Deployed, tmp_path: Path) -> None:
-    drawn_faces = generator.generate_sample(seed=1, counts={"train": 140, "validation": 14, "test": 14})
-    new = np.unique(drawn_faces.images, axis=0)  # a repeat is scored once
+    sample = generator.generate_sample(seed=1, counts={"train": 140, "validation": 14, "test": 14})
+    new = np.unique(sample.images, axis=0)  # a duplicate is scored once
     (tmp_path / "faces").mkdir()
     for number, image in enumerate(new):
         cv2.imwrite(str(tmp_path / f"faces/{number}.png"), image)
