@@ -115,7 +115,7 @@ def test_a_real_bomb_of_ten_gigabytes_is_refused(tmp_path):
     (tmp_path / "bomb.gz").write_bytes(header + block * (10_000_000_000 // (len(row) * 5000)))
     done = subprocess.run(
         ["python", "-c", "import resource,sys; resource.setrlimit(resource.RLIMIT_AS,(3<<30,3<<30));"
-         "from pathlib import Path; from ferops.data import readers; readers.read(Path(sys.argv[1]))",
+         "from pathlib import Path; from ferops.data.readers import layouts; layouts.read(Path(sys.argv[1]))",
          str(tmp_path / "bomb.gz")], capture_output=True, text=True,
     )  # fmt: skip
     assert done.returncode == 1
