@@ -22,8 +22,8 @@ from ferops.orchestration.pipeline import run_folders
 from ferops.orchestration.sweeps import comparison_report, comparison_tables, experiments, interval_plot, trials
 from ferops.orchestration.sweeps.comparison_report import Rows
 from ferops.orchestration.sweeps.comparison_tables import ComparisonRequest, Name, Subset
-from ferops.tracking.runs import sweep_runs
-from ferops.tracking.runs.sweep_runs import SweepRun
+from ferops.tracking import runs
+from ferops.tracking.runs import SweepRun
 
 REPORTS = Path("reports")
 
@@ -54,7 +54,7 @@ def comparison(
         titles = {trial.name: title for title, trial in planned.items()}
         name = run_folders.experiment_name(table, {"trials": list(titles)})
         settings = {"table": table, "trials": len(planned), **request._asdict()}
-        sweep_run = sweep_runs.begin(name, name, settings, "flows/comparison.py")
+        sweep_run = runs.begin_sweep(name, name, settings, "flows/comparison.py")
         rows = {
             titles[result.trial.name]: result._replace(
                 training=experiments.training(result.trial.name) if result.scores else {}

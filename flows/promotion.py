@@ -27,9 +27,8 @@ from ferops.orchestration import notifications, promotion_report, terminal
 from ferops.promotion import gate
 from ferops.promotion.gate import Verdict
 from ferops.tracking import store
-from ferops.tracking.queries import read_artifact
-from ferops.tracking.registry.ledger import REGISTRY
-from ferops.tracking.store import MODEL
+from ferops.tracking.ledger import REGISTRY
+from ferops.tracking.runs import read_artifact
 
 POLL = 2
 """Seconds between two checks whether a paused run was resumed."""
@@ -75,7 +74,8 @@ def promotion(
     """Compare a network with the rules and the champion on validation; promote it, or report why not.
 
     Args:
-        model: fer-vgg16@ALIAS or fer-vgg16/NUMBER; the challenger by default.
+        model: fer-vgg16@ALIAS, fer-vgg16/NUMBER or fer-vgg16/DIGEST; by default the challenger of the registered model
+            that params.yaml trains.
         require_approval: where the gate passes it, wait until a person resumes the run.
         approval_hours: how long it waits; after that nothing is promoted.
         notify: a notification block of Prefect, as in slack-webhook/team, that is notified of the outcome.
@@ -92,7 +92,7 @@ def promotion(
             if final := _approval(verdict, approval_hours):
                 return final
             approved = verdict.recorded
-            verdict = _result(ask(f"{MODEL}/{verdict.challenger.version}", return_state=True))
+            verdict = _result(ask(verdict.challenger.reference, return_state=True))
         _result(carry_out(verdict, return_state=True))
         outcome = f"{verdict.outcome.title()}: {verdict.sentence}"
         _show(verdict, f"{outcome}.")
@@ -136,7 +136,8 @@ def _show(verdict: Verdict, headline: str) -> None:
 
 def main(
     model: Annotated[
-        str | None, typer.Option(help="fer-vgg16@ALIAS or fer-vgg16/NUMBER; by default fer-vgg16@challenger.")
+        str | None,
+        typer.Option(help="fer-vgg16@ALIAS, fer-vgg16/NUMBER or fer-vgg16/DIGEST; by default the challenger."),
     ] = None,
     require_approval: Annotated[
         bool, typer.Option("--require-approval", help="Wait until a person resumes the run in the Prefect UI.")

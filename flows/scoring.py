@@ -24,10 +24,9 @@ from ferops.errors import FeropsError, describe_os_error
 from ferops.machine.tensorflow import quiet_imports
 from ferops.orchestration import markdown, notifications, terminal
 from ferops.orchestration.monitoring.batch_scoring import Plan, ScoringResult, plan, score
-from ferops.tracking import store
-from ferops.tracking.registry import loading, versions
-from ferops.tracking.registry.loading import Network
-from ferops.tracking.tags import WEIGHTS_DIGEST
+from ferops.tracking import store, versions
+from ferops.tracking.record import WEIGHTS
+from ferops.tracking.versions import Network
 
 SHOWN = 200
 """Bad files that the artifact lists at most; the CSV beside the table lists all."""
@@ -57,7 +56,7 @@ def scoring(
     Args:
         images: a folder of images of faces, folders in it included; any size, colour and depth.
         output: folder of the table, parquet: pandas reads it as one.
-        model: fer-vgg16@ALIAS or fer-vgg16/NUMBER.
+        model: fer-vgg16@ALIAS, fer-vgg16/NUMBER or fer-vgg16/DIGEST.
         batch_size: images a task.
         notify: a notification block of Prefect, as in slack-webhook/team, that is notified of a failure.
     """
@@ -69,10 +68,10 @@ def scoring(
         kernel = params.load().preprocess.median_kernel
         with store.session() as opened:
             version = versions.resolve(opened, model)
-            todo = plan(Path(images), Path(output), str(version.tags.get(WEIGHTS_DIGEST)), batch_size)
+            todo = plan(Path(images), Path(output), str(version.tags.get(WEIGHTS)), batch_size)
             logger.info("%s files, %s of them known", f"{todo.found:,}", f"{todo.known:,}")
             with quiet_imports():
-                network = loading.load(opened, version, kernel) if todo.batches else None
+                network = versions.load(opened, version, kernel) if todo.batches else None
     except FeropsError as error:
         return Failed(message=str(error))
     except OSError as error:
@@ -90,16 +89,16 @@ def scoring(
         done = ScoringResult(done.predicted + one.predicted, [*done.bad, *one.bad])
         logger.info("%s: %s scored, %s bad", name, f"{one.predicted.total():,}", f"{len(one.bad):,}")
         update_progress_artifact(progress, 100 * number / len(todo.batches))
-    return conclude(todo, int(version.version), done)
+    return conclude(todo, f"{version.name}/{version.version}", done)
 
 
-def conclude(todo: Plan, version: int, done: ScoringResult) -> State:
+def conclude(todo: Plan, model: str, done: ScoringResult) -> State:
     """Show the results as artifacts and return the final state."""
     scored_now = done.predicted.total()
     summary = f"{scored_now:,} scored, {todo.known:,} known, {len(done.bad):,} bad of {todo.found:,} files"
     rows = [
         ("files", f"{todo.found:,}"), ("scored", f"{scored_now:,}"), ("skipped as known", f"{todo.known:,}"),
-        ("bad", f"{len(done.bad):,}"), ("model", f"{store.MODEL}/{version}"), ("table", str(todo.output)),
+        ("bad", f"{len(done.bad):,}"), ("model", model), ("table", str(todo.output)),
         ("run", todo.run),
     ]  # fmt: skip
     create_markdown_artifact(markdown.table(["", ""], rows), key="scoring-summary", description=summary)
@@ -130,7 +129,9 @@ def main(
         str, typer.Argument(help="A folder of images of faces, folders in it included.", metavar="FOLDER")
     ],
     output: Annotated[str, typer.Option(help="Folder of the table, parquet.")] = "data/scored",
-    model: Annotated[str, typer.Option(help="fer-vgg16@ALIAS or fer-vgg16/NUMBER.")] = "fer-vgg16@champion",
+    model: Annotated[
+        str, typer.Option(help="fer-vgg16@ALIAS, fer-vgg16/NUMBER or fer-vgg16/DIGEST.")
+    ] = "fer-vgg16@champion",
     batch_size: Annotated[int, typer.Option(min=1, help="Images a task.")] = 256,
 ) -> None:
     """Predict the expressions of the new images in a folder."""

@@ -22,8 +22,8 @@ from ferops.orchestration.sweeps import experiments, parallel_coordinates, searc
 from ferops.orchestration.sweeps import trials as trial_runs
 from ferops.orchestration.sweeps.experiments import TrialResult
 from ferops.orchestration.sweeps.search import Method
-from ferops.tracking.runs import sweep_runs
-from ferops.tracking.runs.sweep_runs import SweepRun
+from ferops.tracking import runs
+from ferops.tracking.runs import SweepRun
 
 
 @flow(on_failure=[notifications.failed], on_crashed=[notifications.failed])
@@ -63,7 +63,7 @@ def sweep(
         planned = search.plan(name, space, base, method=method, trials=trials, seed=seed, common=common, commit=commit)
         key = search.digest([name, space, method, trials, seed, commit, common])
         settings = {"method": method, "trials": len(planned), "seed": seed, "recipe": recipe, **space}
-        sweep_run = sweep_runs.begin(name, key, settings, "flows/sweep.py")
+        sweep_run = runs.begin_sweep(name, key, settings, "flows/sweep.py")
         results = trial_runs.run(planned, sweep_run, runner)
         _show(name, sweep_run, results)
         best = results[0]

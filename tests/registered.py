@@ -9,11 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support import ROOT
+from support import MODEL, ROOT
 from test_promotion import network
 
-from ferops.tracking import store, tags
-from ferops.tracking.registry import ledger, versions
+from ferops.tracking import ledger, store, tags, versions
 
 GOOD, BETTER, WORSE, POOR, ELSEWHERE, LOST, OLD = range(1, 8)
 """Versions in the store, without aliases."""
@@ -34,7 +33,7 @@ def make(root: Path) -> None:
         patch.setenv("DVC_ROOT", str(root))
         patch.delenv("MLFLOW_TRACKING_URI", raising=False)
         opened = store.connect()
-        opened.client.create_registered_model(store.MODEL)
+        opened.client.create_registered_model(MODEL)
         for number in range(GOOD, OLD + 1):
             _add(opened, number, root)
 
@@ -49,7 +48,7 @@ def _add(opened: store.Store, number: int, scratch: Path) -> None:
         (scratch / "confusion_normalised.png").write_bytes(b"\x89PNG ")
         opened.client.log_artifact(run.info.run_id, str(scratch / "confusion_normalised.png"), "figures/evaluate")
     figures = {"val/accuracy": "0.7", "test/accuracy": "0.6543", "test/f1_macro": "0.5"} if number != BETTER else {}
-    opened.client.create_model_version(store.MODEL, run.info.artifact_uri, run.info.run_id, tags={**marks, **figures})
+    opened.client.create_model_version(MODEL, run.info.artifact_uri, run.info.run_id, tags={**marks, **figures})
 
 
 class Clone:
@@ -61,10 +60,10 @@ class Clone:
 
     def alias(self, **numbers: int) -> None:
         for alias, number in numbers.items():
-            self.opened.client.set_registered_model_alias(store.MODEL, alias, str(number))
+            self.opened.client.set_registered_model_alias(MODEL, alias, str(number))
 
     def aliases(self) -> dict[str, int]:
-        return versions.aliases(self.opened)
+        return versions.aliases(self.opened, MODEL)
 
     def events(self) -> list[dict[str, Any]]:
         """Return the events of reports/registry.jsonl; each must be a tag of its version too."""
@@ -77,7 +76,7 @@ class Clone:
         events = [
             json.loads(value)
             for number in range(GOOD, OLD + 1)
-            for key, value in self.opened.client.get_model_version(store.MODEL, str(number)).tags.items()
-            if key.startswith("ferops.event.")
+            for key, value in self.opened.client.get_model_version(MODEL, str(number)).tags.items()
+            if key.startswith("x-ferops.event.")
         ]
         return sorted(events, key=lambda event: event["time"])

@@ -13,6 +13,8 @@ from filelock import FileLock
 from ferops import params
 
 ROOT = Path(__file__).parent.parent
+MODEL = "fer-vgg16"
+"""Registered model of the VGGs, params.yaml's own."""
 
 
 class Answer(NamedTuple):

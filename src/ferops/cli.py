@@ -90,32 +90,47 @@ def results() -> None:
     show(Console())
 
 
-@app.command(epilog="Examples:  ferops promote  |  ferops promote fer-vgg16/3")
+@app.command(
+    epilog="Examples:  ferops promote  |  ferops promote fer-vgg16/3  |  ferops promote lr-1e-3  |  "
+    "ferops promote fer-lean-cnn@challenger --against fer-vgg16@champion"
+)
 def promote(
     model: Annotated[
-        str | None, typer.Argument(help="fer-vgg16@ALIAS or fer-vgg16/NUMBER; by default fer-vgg16@challenger.")
+        str | None,
+        typer.Argument(
+            metavar="[VERSION|EXPERIMENT|RUN]",
+            help="fer-vgg16@ALIAS, fer-vgg16/NUMBER or fer-vgg16/DIGEST; or a DVC experiment or MLflow run, which is "
+            "registered and nominated first. By default the challenger.",
+        ),
+    ] = None,
+    against: Annotated[
+        str | None, typer.Option(metavar="VERSION", help="Compare it with this version instead of the champion.")
     ] = None,
 ) -> None:
     """Check a version against the rules and the champion on validation; promote it, or say why not."""
     from ferops.commands.promote import promote
 
-    if not promote(model, Console()):
+    if not promote(model, Console(), against=against):
         raise typer.Exit(1)
 
 
-@app.command(epilog="Example:  ferops rollback")
-def rollback() -> None:
+@app.command(epilog="Examples:  ferops rollback  |  ferops rollback fer-lean-cnn")
+def rollback(
+    model: Annotated[str | None, typer.Argument(help="Registered model; by default that of params.yaml.")] = None,
+) -> None:
     """Make the previous champion champion again."""
     from ferops.commands.promote import rollback
 
-    rollback(Console())
+    rollback(model, Console())
 
 
 @app.command(
     epilog="Examples:  ferops trace  |  ferops trace fer-vgg16/3 --verify  |  ferops trace --json > lineage.json",
 )
 def trace(
-    model: Annotated[str, typer.Argument(help="fer-vgg16@ALIAS or fer-vgg16/NUMBER.")] = "fer-vgg16@champion",
+    model: Annotated[
+        str, typer.Argument(help="fer-vgg16@ALIAS, fer-vgg16/NUMBER or fer-vgg16/DIGEST.")
+    ] = "fer-vgg16@champion",
     verify: Annotated[
         bool, typer.Option("--verify", help="Rebuild it in a worktree of its commit and compare. Trains again.")
     ] = False,

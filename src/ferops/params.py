@@ -336,6 +336,23 @@ def load_recipe(name: str, folder: Path = Path("recipes")) -> dict[str, Any]:
     return values
 
 
+def closest_recipe(flattened: Mapping[str, Any], folder: Path = Path("recipes")) -> tuple[str, dict[str, Any]]:
+    """Return the recipe that parameters are closest to, and those that differ from it, by their dotted keys.
+
+    Args:
+        flattened: all parameters; of an older commit they may lack some.
+        folder: of the recipes.
+
+    Returns:
+        Name and differing values; `none` without a recipe.
+    """
+    found: dict[str, dict[str, Any]] = {}
+    for path in sorted(folder.glob("*.yaml")):
+        governed = flat(load_recipe(path.stem, folder))
+        found[path.stem] = {key: flattened.get(key) for key in governed if flattened.get(key) != governed[key]}
+    return min(found.items(), key=lambda one: len(one[1]), default=("none", {}))
+
+
 def flatten(params: Params) -> dict[str, Any]:
     """Return every parameter under its dotted key, as in params.yaml."""
     return flat(params.model_dump(by_alias=True))

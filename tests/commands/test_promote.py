@@ -12,11 +12,10 @@ from typing import Any
 import pytest
 import registered
 from registered import BETTER, ELSEWHERE, GOOD, LOST, OLD, POOR, WORSE
-from support import Answer, Ferops
+from support import MODEL, Answer, Ferops
 
-from ferops.promotion import rules
-from ferops.tracking import store
-from ferops.tracking.registry import ledger, mutex, versions
+from ferops.promotion import champion, rules
+from ferops.tracking import ledger, mutex, store
 
 
 class Clone(registered.Clone):
@@ -261,7 +260,9 @@ def test_of_two_promotions_at_once_one_wins_and_the_other_says_so(
     decide = rules.decide
 
     def decide_while_another_wins(*args: Any, **options: Any) -> rules.Decision:
-        versions.promote(clone.opened, GOOD, instead_of=WORSE, decision={}, path=clone.root / ledger.REGISTRY)
+        champion.promote(
+            clone.opened, f"{MODEL}/{GOOD}", instead_of=WORSE, decision={}, path=clone.root / ledger.REGISTRY
+        )
         return decide(*args, **options)
 
     monkeypatch.setattr(rules, "decide", decide_while_another_wins)
@@ -319,7 +320,9 @@ def test_the_champion_is_never_missing_while_it_changes_a_hundred_times(clone: C
         before = GOOD
         for turn in range(100):
             after = BETTER if turn % 2 == 0 else GOOD
-            versions.promote(clone.opened, after, instead_of=before, decision={}, path=clone.root / ledger.REGISTRY)
+            champion.promote(
+                clone.opened, f"{MODEL}/{after}", instead_of=before, decision={}, path=clone.root / ledger.REGISTRY
+            )
             before = after
     finally:
         (clone.root / "stop").touch()

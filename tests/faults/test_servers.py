@@ -151,7 +151,7 @@ def forget(folder: Path, server: str) -> None:
     experiment = client.get_experiment_by_name("fer-vgg16").experiment_id
     for run in client.search_runs([experiment], f"tags.`ferops.scratch_key` = '{record['scratch_key']}'"):
         client.delete_run(run.info.run_id)
-    digest = f"tags.`ferops.weights_digest` = '{record['weights_digest']}'"
+    digest = f"tags.`x-ferops.weights` = '{record['weights_digest']}'"
     for version in client.search_model_versions(f"name = 'fer-vgg16' and {digest}"):
         client.delete_model_version("fer-vgg16", version.version)
     for model in client.search_logged_models([experiment], digest):

@@ -16,9 +16,7 @@ from ferops.data import scored_table
 from ferops.data.readers.image_files import ImageFile
 from ferops.data.synthetic import portraits
 from ferops.labels import NAMES, OFFICIAL_COUNTS
-from ferops.tracking import store
-from ferops.tracking.registry import versions
-from ferops.tracking.tags import WEIGHTS_DIGEST
+from ferops.tracking import store, versions
 
 MODEL = "fer-vgg16@challenger"
 SHARES = np.array(OFFICIAL_COUNTS["train"]) / sum(OFFICIAL_COUNTS["train"])
@@ -169,5 +167,5 @@ def test_what_other_weights_scored_is_left_out(run, clone: Path) -> None:
     score(fresh(150))
     with store.session() as opened:
         version = versions.resolve(opened, MODEL)
-        opened.client.set_model_version_tag(store.MODEL, version.version, WEIGHTS_DIGEST, "others")
+        opened.client.set_model_version_tag(version.name, version.version, "x-ferops.weights", "others")
     assert run().name == "TooFew"

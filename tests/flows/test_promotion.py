@@ -22,10 +22,11 @@ from prefect.client.orchestration import SyncPrefectClient
 from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterFlowRunId
 from prefect.states import Cancelled
 from registered import BETTER, GOOD, LOST, POOR, WORSE, Clone
-from support import ROOT
+from support import MODEL, ROOT
 
 from ferops.orchestration import notifications
-from ferops.tracking.registry import ledger, versions
+from ferops.promotion import champion
+from ferops.tracking import ledger
 
 
 @pytest.fixture
@@ -221,7 +222,7 @@ def test_an_approval_holds_only_for_what_was_shown(flow: ModuleType, clone: Clon
     clone.alias(challenger=BETTER, champion=GOOD)
     run = Run(flow, client, require_approval=True)
     run.paused()
-    versions.promote(clone.opened, WORSE, instead_of=GOOD, decision={})
+    champion.promote(clone.opened, f"{MODEL}/{WORSE}", instead_of=GOOD, decision={})
     run.resume()
 
     deadline = time.monotonic() + 30
@@ -242,7 +243,7 @@ def test_where_the_new_champion_is_too_good_the_approved_one_is_refused(
     clone.alias(challenger=GOOD, champion=WORSE)
     run = Run(flow, client, require_approval=True)
     run.paused()
-    versions.promote(clone.opened, BETTER, instead_of=WORSE, decision={})
+    champion.promote(clone.opened, f"{MODEL}/{BETTER}", instead_of=WORSE, decision={})
     run.resume()
 
     assert run.end().name == "Refused"

@@ -47,15 +47,15 @@ def test_a_failed_trial_does_not_end_the_sweep_and_a_second_run_repeats_only_tha
     assert child.data.params["train.learning_rate"] == found[baseline].data.params["train.learning_rate"]
     assert parent.info.status == "FINISHED"
     assert parent.data.params["validate.min_image_std"] == "[2.0, 100.0]"
-    assert parent.data.metrics["sweep/val/accuracy"] == child.data.metrics["val/final/accuracy"]
-    assert parent.data.metrics["sweep/failed"] == 1
+    assert parent.data.metrics["best_acc_val"] == child.data.metrics["acc_val"]
+    assert parent.data.metrics["failed"] == 1
     files = mlflow.MlflowClient(f"sqlite:///{clone / 'mlflow.db'}").list_artifacts(parent.info.run_id)
     assert [file.path for file in files] == ["sweep.csv", "sweep.md", "sweep.png"]
     shown = artifacts(client, first)
     assert shown.keys() == {"sweep-trials", "sweep-picture", "sweep-run"}
     _, _, best, last = shown["sweep-trials"].splitlines()
     assert best.startswith("| 2 | ")
-    assert f"{child.data.metrics['val/final/accuracy']:.4f}" in best
+    assert f"{child.data.metrics['acc_val']:.4f}" in best
     assert last.startswith("| 100 | - | - |")
     assert "checks failed" in last
     assert "data:image/png;base64," in shown["sweep-picture"]

@@ -19,10 +19,11 @@ from support import ROOT, built_once, shell
 
 from ferops import params
 from ferops.labels import NAMES
+from ferops.promotion import champion
 from ferops.stages.publish import load_model
-from ferops.tracking.lineage.identity import dvc_lock_hash, training_identity
-from ferops.tracking.registry import ledger, versions
-from ferops.tracking.runs.publishing import publish
+from ferops.tracking import ledger
+from ferops.tracking.lineage import dvc_lock_hash, training_identity
+from ferops.tracking.publishing import publish
 from ferops.tracking.store import Store, connect
 
 HERE = Path(__file__).parent / "small"
@@ -173,11 +174,11 @@ def make_core(seed: int, folder: Path) -> None:
 def live(clone: Clone) -> None:
     """What people do in some days: commits, promotions, experiments."""
     root = clone.root
-    versions.promote(clone.store(), 1, instead_of=None, decision=DECISION, path=root / ledger.REGISTRY)
+    champion.promote(clone.store(), "fer-vgg16/1", instead_of=None, decision=DECISION, path=root / ledger.REGISTRY)
     clone.commit("first")
     clone.repro(train={"seed": 1})
     assert clone.publish() == 2
-    versions.promote(clone.store(), 2, instead_of=1, decision=DECISION, path=root / ledger.REGISTRY)
+    champion.promote(clone.store(), "fer-vgg16/2", instead_of=1, decision=DECISION, path=root / ledger.REGISTRY)
     clone.commit("second")
     shell(root, "dvc", "exp", "run", "-n", "lr-1e-3", "-S", "train.seed=2", "evaluate")
     assert clone.publish(DVC_EXP_NAME="lr-1e-3") == 3

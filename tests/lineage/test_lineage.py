@@ -4,8 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from ferops.tracking.lineage.identity import read_dvc_lock
-from ferops.tracking.lineage.origins import DvcLockHistory, File, chain, commit_info, mismatches
+from ferops.tracking.lineage import DvcLockHistory, File, chain, commit_info, mismatches, read_dvc_lock
 
 
 def test_a_lock_that_was_committed_after_the_repro_is_found(clone) -> None:

@@ -2,12 +2,12 @@ from pathlib import Path
 
 import pytest
 from rich.console import Console
-from support import Ferops, shell
+from support import MODEL, Ferops, shell
 from typer.testing import CliRunner
 
 from ferops.cli import app
 from ferops.commands.restore import restore
-from ferops.tracking.registry import ledger, versions
+from ferops.tracking import ledger, versions
 from ferops.tracking.store import Store
 
 
@@ -29,11 +29,11 @@ def state(store: Store) -> dict[str, object]:
             for file in store.client.list_artifacts(run.info.run_id, folder)
             if file.path != "lineage/uncommitted.diff"  # a commit has none
         }
-        about = {key: run.data.tags.get(key) for key in ("mlflow.runName", "ferops.experiments", "ferops.dvc_lock")}
+        about = {key: run.data.tags.get(key) for key in ("mlflow.runName", "x-ferops.experiments", "ferops.dvc_lock")}
         times = (run.info.start_time, run.info.end_time, run.info.status)
-        of = run.data.tags["ferops.training"]
+        of = run.data.tags["x-ferops.training"]
         runs[of] = {"params": run.data.params, "points": points, "files": files, "tags": about, "times": times}
-    return {"versions": known, "aliases": versions.aliases(store), "runs": runs}
+    return {"versions": known, "aliases": versions.aliases(store, MODEL), "runs": runs}
 
 
 def forgetting_ids(known: dict) -> dict:
@@ -80,7 +80,7 @@ def test_a_deleted_store_comes_back_as_it_was_and_a_second_restore_changes_nothi
 
     assert clone.publish() == 2
     versions.rollback(clone.store(), clone.root / ledger.REGISTRY)
-    standing = versions.aliases(clone.store())
+    standing = versions.aliases(clone.store(), MODEL)
     assert standing == {"challenger": 2, "champion": 1, "previous": 2}, "a challenger is one only once"
 
 
@@ -97,7 +97,7 @@ def test_in_a_store_that_has_something_only_what_is_missing_comes_and_no_alias_o
     assert "version 2   exists already, as version 1: the number 2 is taken" in said
     assert "version 1   restored from commit" in said
     assert "as version 3: the number 1 is taken" in said, "a number that no other weights have ever had"
-    assert versions.aliases(store) == {"challenger": 1, "champion": 1, "previous": 1}
+    assert versions.aliases(store, MODEL) == {"challenger": 1, "champion": 1, "previous": 1}
     events = ledger.history(versions.resolve(store, "fer-vgg16/1"))
     assert [event["event"] for event in events] == ["registered", "promoted", "registered"]
 
@@ -113,7 +113,7 @@ def test_weights_or_commits_that_are_gone_are_named_and_the_others_come_back(clo
     assert "version 1 cannot be restored: models/core.keras: neither in DVC's cache nor in a default remote" in said
     assert "version 3 cannot be restored: no commit, no DVC experiment and not the workspace holds" in said
     assert "@previous not set: its weights" in said
-    assert versions.aliases(clone.store()) == {"challenger": 2, "champion": 2}
+    assert versions.aliases(clone.store(), MODEL) == {"challenger": 2, "champion": 2}
     assert list(state(clone.store())["versions"]) in ([2], ["2"])
 
 
@@ -123,7 +123,7 @@ def test_a_commit_whose_metrics_are_not_those_of_its_dvc_lock_is_not_restored(ne
     new.lose_the_store()
     assert not restore(console)
     assert "its commit has another metrics/val.json than its dvc.lock names" in console.export_text()
-    assert versions.aliases(new.store()) == {}
+    assert versions.aliases(new.store(), MODEL) == {}
 
 
 def test_the_workspace_is_used_where_nothing_is_committed_and_the_clone_was_moved(new, console, monkeypatch) -> None:
@@ -161,7 +161,7 @@ def test_a_restore_that_was_cut_off_goes_on(new, console, monkeypatch) -> None:
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patched:
-        patched.setattr("ferops.tracking.runs.publishing._attach_evaluation", cut)
+        patched.setattr("ferops.tracking.publishing._attach_evaluation", cut)
         with pytest.raises(KeyboardInterrupt):
             restore(console)
     assert not list((new.root / ".dvc/tmp/ferops").iterdir())

@@ -12,8 +12,8 @@ from typer.testing import CliRunner
 from ferops.cli import app
 from ferops.commands.trace import trace
 from ferops.commands.verify import CannotRebuild, PipelineResult, compare
-from ferops.tracking.lineage.origins import File, Stage
-from ferops.tracking.registry import versions
+from ferops.tracking import versions
+from ferops.tracking.lineage import File, Stage
 
 
 def outside(clone) -> dict[str, object]:

@@ -7,17 +7,17 @@ import pytest
 from services.publishers import PROMOTE, all_well, at_once, pipelines, publish_at_once, stored
 from services.servers import Team
 
-from ferops.tracking.registry import ledger
+from ferops.tracking import ledger
 
 pytestmark = pytest.mark.services
 
 MANY = 10
-DIGEST = "ferops.weights_digest"
+DIGEST = "x-ferops.weights"
 
 TURNS = """
 import os, socket, sys, time
 from ferops.tracking import store
-from ferops.tracking.registry import mutex
+from ferops.tracking import mutex
 opened = store.connect()
 print("ready", flush=True)
 sys.stdin.readline()
@@ -28,7 +28,7 @@ for _ in range(8):
     os.mkdir("../inside")  # fails while another process holds the lock
     time.sleep(0.01)
     os.rmdir("../inside")
-    opened.client.set_registered_model_tag("fer-vgg16.test", "ferops.process", f"{socket.gethostname()} 0 1")
+    opened.client.set_registered_model_tag("fer-vgg16.test", "x-ferops.process", f"{socket.gethostname()} 0 1")
 os._exit(0)
 """
 """Acquires the same lock eight times, and each time leaves it held, as a process does that is killed."""

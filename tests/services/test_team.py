@@ -16,7 +16,7 @@ from support import shell
 
 from ferops import labels, params
 from ferops.data.readers import layouts
-from ferops.tracking.registry import ledger
+from ferops.tracking import ledger
 
 pytestmark = pytest.mark.services
 

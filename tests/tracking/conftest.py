@@ -20,7 +20,7 @@ import pytest
 from ruamel.yaml import YAML
 
 from ferops.labels import NAMES
-from ferops.tracking.runs.live import LiveRun
+from ferops.tracking.live import LiveRun
 
 REPOSITORY = Path(__file__).parents[2]
 STARTED = 1_700_000_000.0

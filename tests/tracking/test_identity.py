@@ -5,7 +5,7 @@ import subprocess
 
 import pytest
 
-from ferops.tracking.lineage.identity import NotTrained, current_commit, data_digest, training_identity
+from ferops.tracking.lineage import NotTrained, current_commit, data_digest, training_identity
 
 DVC_LOCK = {
     "schema": "2.0",
@@ -73,7 +73,7 @@ def test_a_commit_is_dirty_by_its_sources_and_not_by_the_pipelines_outputs(tmp_p
     git("commit", "-m", "first")
 
     (tmp_path / "dvc.lock").write_text("a: 2\n")
-    assert current_commit(tmp_path).dirty is False
+    assert current_commit(tmp_path).is_dirty is False
     (tmp_path / "params.yaml").write_text("a: 2\n")
-    assert current_commit(tmp_path).dirty is True
+    assert current_commit(tmp_path).is_dirty is True
     assert len(current_commit(tmp_path).sha) == 40

@@ -8,14 +8,14 @@ import pytest
 from tracking.conftest import flushed
 
 from ferops.tracking import store
-from ferops.tracking.runs.live import LiveRun
-from ferops.tracking.runs.run_log import Epoch, same_attempt
-from ferops.tracking.tags import PROCESS
+from ferops.tracking.live import LiveRun
+from ferops.tracking.record import PROCESS, Epoch
+from ferops.tracking.runs import same_attempt
 
 pytestmark = pytest.mark.usefixtures("pipeline")
 
 FLAT = {
-    "data.dataset": "sample", "model.name": "lean_cnn", "model.weights": "none", "train.learning_rate": 0.001,
+    "data.dataset": "sample", "data.split": "official", "model.name": "lean_cnn", "model.weights": "none", "train.learning_rate": 0.001,
     "evaluate.test": True,
 }  # fmt: skip
 
@@ -50,7 +50,7 @@ def test_epochs_carry_their_number_as_step_and_their_own_time():
 
     (run,) = runs()
     assert steps(run) == [(n, round(1000 * epoch(n).time)) for n in (1, 2, 3)]
-    assert run.info.status == "FINISHED" and run.data.tags["ferops.weights_digest"] == "digest"
+    assert run.info.status == "FINISHED" and run.data.tags["x-ferops.weights"] == "digest"
     assert run.data.params == {key: str(value) for key, value in FLAT.items() if key != "evaluate.test"}
 
 
@@ -96,7 +96,7 @@ def test_a_training_that_fails_is_shown_as_failed_and_resumes_its_run_when_it_is
     live.log_epoch(*epoch(1))
     live.fail()
     (run,) = runs()
-    assert run.info.status == "FAILED" and run.info.end_time and "ferops.weights_digest" not in run.data.tags
+    assert run.info.status == "FAILED" and run.info.end_time and "x-ferops.weights" not in run.data.tags
 
     train(2, 3)
 
@@ -151,7 +151,7 @@ def test_a_finished_run_of_the_same_key_is_left_alone():
 
 @pytest.mark.parametrize("answers", ["refuses", "never answers"])
 def test_without_a_server_training_goes_on_with_one_line_of_warning(answers, monkeypatch, capsys):
-    monkeypatch.setattr("ferops.tracking.runs.live._WAIT", 2.0)
+    monkeypatch.setattr("ferops.tracking.live._WAIT", 2.0)
     with socket.create_server(("127.0.0.1", 0)) as server:
         monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://127.0.0.1:{server.getsockname()[1]}")
         if answers == "refuses":

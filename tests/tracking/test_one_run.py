@@ -6,11 +6,12 @@ import subprocess
 from typing import Any
 
 import pytest
+from support import MODEL
 
 from ferops import params
 from ferops.tracking import store
-from ferops.tracking.artifact_repository import FOLDER
-from ferops.tracking.runs.live import LiveRun
+from ferops.tracking.live import LiveRun
+from ferops.tracking.store import ARTIFACTS
 
 
 def publish() -> None:
@@ -28,7 +29,7 @@ def runs(**tags: str) -> list[Any]:
 
 
 def trainings() -> list[Any]:
-    return [run for run in runs() if "ferops.training" in run.data.tags]
+    return [run for run in runs() if "x-ferops.training" in run.data.tags]
 
 
 def children(run: Any) -> list[Any]:
@@ -58,7 +59,7 @@ def test_an_experiment_that_trains_is_one_run_with_its_name(published, experimen
     publish()
 
     assert len(trainings()) == len(runs()) == 2
-    (run,) = runs(**{"ferops.experiments": "low-rate"})
+    (run,) = runs(**{"x-ferops.experiments": "low-rate"})
     assert run.info.run_name == "low-rate"
 
 
@@ -86,7 +87,7 @@ def test_an_experiment_that_changes_only_the_evaluation_is_a_child_run(published
     (child,) = children(training)
     assert len(runs()) == 2
     assert child.info.run_name == "fine-bins" and child.info.status == "FINISHED"
-    assert child.data.metrics["val/final/accuracy"] == 0.7 and child.data.params["evaluate.calibration_bins"] == "30"
+    assert child.data.metrics["acc_val"] == 0.7 and child.data.params["evaluate.calibration_bins"] == "30"
     assert training.data.metrics == before.data.metrics and training.data.tags == before.data.tags
 
 
@@ -96,7 +97,7 @@ def test_another_evaluation_in_the_workspace_updates_the_run(published, experime
     publish()
 
     (run,) = runs()
-    assert run.data.metrics["val/final/accuracy"] == 0.7
+    assert run.data.metrics["acc_val"] == 0.7
 
 
 def test_two_experiments_with_the_same_result_are_one_run_with_both_names(pipeline, experiment):
@@ -105,19 +106,19 @@ def test_two_experiments_with_the_same_result_are_one_run_with_both_names(pipeli
         publish()
 
     (run,) = runs()
-    assert run.data.tags["ferops.experiments"] == "first,second" and run.info.run_name == "first"
+    assert run.data.tags["x-ferops.experiments"] == "first,second" and run.info.run_name == "first"
 
 
 def test_a_second_clone_with_the_pulled_files_finds_the_run_in_the_same_store(published, monkeypatch):
     second = published.root.with_name("second")
-    shutil.copytree(published.root, second, ignore=shutil.ignore_patterns("mlflow.db", FOLDER))
+    shutil.copytree(published.root, second, ignore=shutil.ignore_patterns("mlflow.db", ARTIFACTS))
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{published.root}/mlflow.db")
     monkeypatch.chdir(second)
 
     publish()
 
     assert len(runs()) == 1
-    assert len(store.connect().client.search_model_versions(f"name = '{store.MODEL}'")) == 1
+    assert len(store.connect().client.search_model_versions(f"name = '{MODEL}'")) == 1
 
 
 def test_a_run_deleted_by_hand_is_restored(published):
@@ -132,7 +133,7 @@ def test_a_run_deleted_by_hand_is_restored(published):
 
 
 def test_a_file_that_the_run_lost_is_attached_again(published):
-    (lost,) = (published.root / FOLDER).rglob("predictions.parquet")
+    (lost,) = (published.root / ARTIFACTS).rglob("predictions.parquet")
     content = lost.read_bytes()
     lost.unlink()
 
@@ -145,14 +146,14 @@ def test_a_file_that_the_run_lost_is_attached_again(published):
 def test_a_model_that_the_version_lost_is_logged_again(published, faces):
     import mlflow
 
-    (lost,) = (published.root / FOLDER).rglob("MLmodel")
+    (lost,) = (published.root / ARTIFACTS).rglob("MLmodel")
     shutil.rmtree(lost.parent)
 
     publish()
 
-    model = mlflow.pyfunc.load_model(f"models:/{store.MODEL}@challenger")
+    model = mlflow.pyfunc.load_model(f"models:/{MODEL}@challenger")
     assert model.predict(faces).shape == (5, 7)
-    assert len(store.connect().client.search_model_versions(f"name = '{store.MODEL}'")) == 1
+    assert len(store.connect().client.search_model_versions(f"name = '{MODEL}'")) == 1
 
 
 def test_a_network_that_is_not_in_keras_is_a_run_and_never_a_version(pipeline, capsys):
@@ -162,7 +163,7 @@ def test_a_network_that_is_not_in_keras_is_a_run_and_never_a_version(pipeline, c
     publish()
 
     assert len(runs()) == 1
-    assert store.connect().client.search_model_versions(f"name = '{store.MODEL}'") == []
+    assert store.connect().client.search_model_versions(f"name = '{MODEL}'") == []
     assert "model" not in capsys.readouterr().out
 
 
@@ -179,7 +180,7 @@ def test_uncommitted_changes_are_logged_with_the_run(pipeline):
     publish()
 
     (run,) = runs()
-    assert run.data.tags["ferops.git.dirty"] == "true"
+    assert run.data.tags["commit"].endswith(" + changes")
     client = store.connect().client
     patch = client.download_artifacts(run.info.run_id, "lineage/uncommitted.diff", str(pipeline.root.parent))
     git("checkout", "params.yaml")

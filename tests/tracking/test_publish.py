@@ -11,17 +11,16 @@ from typing import Any
 
 import numpy as np
 import pytest
+from support import MODEL
 from tracking.conftest import flushed
 
 from ferops import params
+from ferops.promotion import champion
 from ferops.tracking import store
-from ferops.tracking.artifact_repository import FOLDER
-from ferops.tracking.lineage.identity import NotTrained
-from ferops.tracking.registry import versions
-from ferops.tracking.runs.live import LiveRun
-from ferops.tracking.runs.outputs import MissingOutput
-from ferops.tracking.runs.run_log import Epoch
-from ferops.tracking.tags import REBUILT
+from ferops.tracking.lineage import NotTrained
+from ferops.tracking.live import LiveRun
+from ferops.tracking.record import REBUILT, Epoch, MissingOutput
+from ferops.tracking.store import ARTIFACTS
 
 SERIES = ("loss", "accuracy", "binary_accuracy", "precision", "recall", "f1")
 
@@ -47,11 +46,11 @@ def runs() -> list[Any]:
 
 
 def all_versions() -> list[Any]:
-    return list(store.connect().client.search_model_versions(f"name = '{store.MODEL}'"))
+    return list(store.connect().client.search_model_versions(f"name = '{MODEL}'"))
 
 
 def challenger() -> int:
-    return int(store.connect().client.get_model_version_by_alias(store.MODEL, "challenger").version)
+    return int(store.connect().client.get_model_version_by_alias(MODEL, "challenger").version)
 
 
 def series(run: Any, name: str) -> list[tuple[int, int, float]]:
@@ -99,8 +98,11 @@ def test_a_run_holds_params_epochs_figures_data_and_files():
     assert run.data.params["train.epochs"] == str(params.load().train.epochs)
     assert not any(key.startswith("evaluate.") for key in run.data.params)
     assert [step for step, _, _ in series(run, "val/accuracy")] == [1, 2, 3]
-    assert run.data.metrics["test/accuracy"] == run.data.metrics["val/final/accuracy"] == 0.6
-    assert run.data.metrics["test/per_class/recall_disgust"] == 0.5
+    assert run.data.metrics["acc_test"] == run.data.metrics["acc_val"] == 0.6
+    assert not any("per_class" in name for name in run.data.metrics), "a table among the artifacts"
+    assert run.data.tags["accuracy"] == "0.600 (0.500-0.700) test"
+    own = {name for name in run.data.tags if not name.startswith(("mlflow.", "x-ferops."))}
+    assert own == {"accuracy", "data", "hardware", "recipe", "split"}, "outside git there is no commit"
     (data,) = run.inputs.dataset_inputs
     assert (data.dataset.name, data.dataset.digest) == ("sample", "0123456789abcdef0123456789abcdef.dir")
     files = artifacts(run)
@@ -126,7 +128,7 @@ def test_the_second_publish_changes_nothing_and_does_not_load_keras(published):
     assert "up to date" in done.stdout and done.stderr == ""
     (after,) = runs()
     assert after.info.end_time == before.info.end_time and after.data.tags == before.data.tags
-    assert len(series(after, "test/accuracy")) == 1 and len(series(after, "val/loss")) == 3
+    assert len(series(after, "acc_test")) == 1 and len(series(after, "val/loss")) == 3
     assert len(after.inputs.dataset_inputs) == 1 and artifacts(after) == files
     assert len(all_versions()) == len(published.registry()) == 1
 
@@ -135,7 +137,7 @@ def test_a_deleted_store_is_rebuilt_with_old_times_and_the_run_says_so(pipeline,
     train_live(pipeline)
     publish()
     (pipeline.root / "mlflow.db").unlink()
-    shutil.rmtree(pipeline.root / FOLDER)
+    shutil.rmtree(pipeline.root / ARTIFACTS)
 
     done = stage(pipeline.root)
 
@@ -145,13 +147,13 @@ def test_a_deleted_store_is_rebuilt_with_old_times_and_the_run_says_so(pipeline,
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{pipeline.root}/../clone/mlflow.db")
     (run,) = runs()
     (version,) = all_versions()
-    assert run.data.tags[REBUILT] == "true" and run.info.status == "FINISHED"
+    assert "system metrics" in run.data.tags[REBUILT] and run.info.status == "FINISHED"
     assert run.info.start_time == round(1000 * pipeline.training["started"])
     assert run.info.end_time == round(1000 * pipeline.training["ended"])
     assert [point[:2] for point in series(run, "val/loss")] == [
         (row["epoch"], round(1000 * row["time"])) for row in pipeline.history
     ]
-    assert run.data.metrics["test/accuracy"] == 0.6
+    assert run.data.metrics["acc_test"] == 0.6
     assert version.run_id == run.info.run_id and challenger() == 1
     assert len(pipeline.registry()) == 1
 
@@ -186,7 +188,7 @@ def test_the_live_run_of_another_attempt_is_not_adopted(pipeline):
 
     publish()
 
-    assert sorted(run.data.tags.get(REBUILT, "live") for run in runs()) == ["live", "true"]
+    assert sorted(REBUILT in run.data.tags for run in runs()) == [False, True]
 
 
 def test_another_evaluation_updates_the_run_and_the_version(published, capsys):
@@ -196,10 +198,10 @@ def test_another_evaluation_updates_the_run_and_the_version(published, capsys):
 
     (run,) = runs()
     (version,) = all_versions()
-    assert run.data.metrics["test/accuracy"] == run.data.metrics["val/final/accuracy"] == 0.7
-    assert len(series(run, "test/binary_accuracy")) == 1  # it did not change
+    assert run.data.metrics["acc_test"] == run.data.metrics["acc_val"] == 0.7
+    assert len(series(run, "binary_test")) == 1  # it did not change
     assert "accuracy 0.700" in run.data.tags["mlflow.note.content"] and "accuracy 0.700" in version.description
-    assert version.tags["test/accuracy"] == "0.7000"
+    assert version.tags["accuracy"] == "0.700 (0.600-0.800) test"
     assert "evaluation updated" in capsys.readouterr().out
 
 
@@ -257,14 +259,14 @@ def test_the_champion_of_a_moved_clone_gives_the_cores_probabilities(published, 
 
     from ferops.data.filters import median
 
-    versions.promote(store.connect(), 1, instead_of=None, decision={})
+    champion.promote(store.connect(), "fer-vgg16/1", instead_of=None, decision={})
     core = keras.models.load_model(published.root / "models/core.keras", compile=False)
     moved = published.root.with_name("moved")
     shutil.move(published.root, moved)
     monkeypatch.chdir(moved)
     store.connect()
 
-    loaded = mlflow.pyfunc.load_model(f"models:/{store.MODEL}@champion")
+    loaded = mlflow.pyfunc.load_model(f"models:/{MODEL}@champion")
 
     expected = core.predict(median(faces, 3), verbose=0)
     np.testing.assert_allclose(loaded.predict(faces), expected, atol=1e-6)
@@ -277,7 +279,7 @@ def test_any_mlflow_process_loads_the_model_from_the_database_file(published):
     uri = f"sqlite:///{published.root}/mlflow.db"
     code = (
         f"import mlflow; mlflow.set_tracking_uri({uri!r});"
-        f"print(mlflow.artifacts.download_artifacts('models:/{store.MODEL}@challenger'))"
+        f"print(mlflow.artifacts.download_artifacts('models:/{MODEL}@challenger'))"
     )
 
     done = subprocess.run(

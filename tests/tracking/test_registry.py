@@ -12,20 +12,22 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from support import MODEL
 from tracking.conftest import Pipeline
 
+from ferops import params
 from ferops.machine import processes
-from ferops.tracking import store
-from ferops.tracking.registry import ledger, mutex, versions
+from ferops.promotion import champion
+from ferops.tracking import ledger, mutex, store, versions
 
 
 def made(number: int) -> Any:
     """Create a version without a model, for aliases and events."""
     client = store.connect().client
     if number == 1:
-        client.create_registered_model(store.MODEL)
-    tags = {"ferops.weights_digest": f"digest {number}", "ferops.training": f"training {number}"}
-    version = client.create_model_version(store.MODEL, "mlflow-artifacts:/none", tags=tags)
+        client.create_registered_model(MODEL)
+    tags = {"x-ferops.weights": f"digest {number}", "x-ferops.training": f"training {number}"}
+    version = client.create_model_version(MODEL, "mlflow-artifacts:/none", tags=tags)
     assert int(version.version) == number
     return version
 
@@ -56,65 +58,65 @@ def events(root: Path) -> list[tuple[str, int]]:
 
 
 def test_the_champion_before_becomes_previous_and_a_rollback_swaps_the_two(three, pipeline):
-    versions.promote(three, 1, instead_of=None, decision={"reasons": []})
-    versions.promote(three, 2, instead_of=1, decision={"reasons": []})
-    assert versions.aliases(three) == {"champion": 2, "previous": 1}
+    champion.promote(three, "fer-vgg16/1", instead_of=None, decision={"reasons": []})
+    champion.promote(three, "fer-vgg16/2", instead_of=1, decision={"reasons": []})
+    assert versions.aliases(three, MODEL) == {"champion": 2, "previous": 1}
 
-    assert versions.rollback(three) == (1, 2)
+    assert champion.rollback(three, MODEL) == (1, 2)
 
-    assert versions.aliases(three) == {"champion": 1, "previous": 2}
+    assert versions.aliases(three, MODEL) == {"champion": 1, "previous": 2}
     assert events(pipeline.root) == [("promoted", 1), ("promoted", 2), ("rolled back", 1)]
     assert [line["event"] for line in ledger.history(versions.resolve(three, "fer-vgg16/1"))] == [
         "promoted", "rolled back",
     ]  # fmt: skip
     assert ledger.aliases(ledger.lines(pipeline.root / ledger.REGISTRY)) == {
-        "champion": "digest 1", "previous": "digest 2",
-    }  # fmt: skip
+        MODEL: {"champion": "digest 1", "previous": "digest 2"}
+    }
 
 
 def test_a_promotion_that_was_overtaken_moves_nothing_and_says_so(three, pipeline):
-    versions.promote(three, 1, instead_of=None, decision={})
-    versions.promote(three, 2, instead_of=1, decision={})
+    champion.promote(three, "fer-vgg16/1", instead_of=None, decision={})
+    champion.promote(three, "fer-vgg16/2", instead_of=1, decision={})
 
-    with pytest.raises(versions.Overtaken, match="by now the champion is version 2"):
-        versions.promote(three, 3, instead_of=1, decision={})
+    with pytest.raises(champion.Overtaken, match="by now the champion is version 2"):
+        champion.promote(three, "fer-vgg16/3", instead_of=1, decision={})
 
-    assert versions.aliases(three) == {"champion": 2, "previous": 1}
+    assert versions.aliases(three, MODEL) == {"champion": 2, "previous": 1}
     assert ("promoted", 3) not in events(pipeline.root)
 
 
 def test_a_second_promotion_at_the_same_time_names_the_process_of_the_first(three):
     me = f"process {os.getpid()} on {socket.gethostname()}"
-    with mutex.lock(three, "promotion", "a promotion"), pytest.raises(versions.Overtaken, match=me):
-        versions.promote(three, 1, instead_of=None, decision={})
-    assert versions.aliases(three) == {}
+    with mutex.lock(three, f"promotion-{MODEL}", "a promotion"), pytest.raises(champion.Overtaken, match=me):
+        champion.promote(three, "fer-vgg16/1", instead_of=None, decision={})
+    assert versions.aliases(three, MODEL) == {}
 
 
 def test_a_promotion_that_was_killed_is_completed_by_the_next(three, pipeline):
-    versions.promote(three, 1, instead_of=None, decision={})
-    versions.promote(three, 2, instead_of=1, decision={})
+    champion.promote(three, "fer-vgg16/1", instead_of=None, decision={})
+    champion.promote(three, "fer-vgg16/2", instead_of=1, decision={})
     code = (
         "import os, signal; from mlflow import MlflowClient; from ferops.tracking import store\n"
-        "from ferops.tracking.registry import versions\n"
+        "from ferops.promotion import champion\n"
         "move = MlflowClient.set_registered_model_alias\n"
         "def killed(client, name, alias, version):\n"
         "    if alias == 'previous': os.kill(os.getpid(), signal.SIGKILL)\n"
         "    move(client, name, alias, version)\n"
         "MlflowClient.set_registered_model_alias = killed\n"
-        "versions.promote(store.connect(), 3, instead_of=2, decision={'why': 'killed'})\n"
+        "champion.promote(store.connect(), 'fer-vgg16/3', instead_of=2, decision={'why': 'killed'})\n"
     )
     killed = subprocess.run([sys.executable, "-c", code], cwd=pipeline.root, check=False)
     assert killed.returncode == -9
-    assert versions.aliases(three) == {"champion": 3, "previous": 1}
+    assert versions.aliases(three, MODEL) == {"champion": 3, "previous": 1}
 
-    with pytest.raises(versions.Overtaken, match="aliases have changed"):
-        versions.rollback(three)
+    with pytest.raises(champion.Overtaken, match="aliases have changed"):
+        champion.rollback(three, MODEL)
 
-    assert versions.aliases(three) == {"champion": 3, "previous": 2}
+    assert versions.aliases(three, MODEL) == {"champion": 3, "previous": 2}
     assert events(pipeline.root) == [("promoted", 1), ("promoted", 2), ("promoted", 3)]
     assert ledger.history(versions.resolve(three, "fer-vgg16/3"))[0]["decision"] == {"why": "killed"}
-    assert [model.name for model in three.client.search_registered_models()] == [store.MODEL]
-    assert versions.rollback(three) == (2, 3)
+    assert [model.name for model in three.client.search_registered_models()] == [MODEL]
+    assert champion.rollback(three, MODEL) == (2, 3)
 
 
 def test_a_damaged_ledger_is_an_error_before_an_alias_is_set(three, pipeline):
@@ -123,10 +125,10 @@ def test_a_damaged_ledger_is_an_error_before_an_alias_is_set(three, pipeline):
     path.write_text("<<<<<<< HEAD\n")
 
     with pytest.raises(ledger.BadLedger, match="line 1"):
-        versions.promote(three, 1, instead_of=None, decision={})
+        champion.promote(three, "fer-vgg16/1", instead_of=None, decision={})
 
-    assert versions.aliases(three) == {}
-    assert [model.name for model in three.client.search_registered_models()] == [store.MODEL]
+    assert versions.aliases(three, MODEL) == {}
+    assert [model.name for model in three.client.search_registered_models()] == [MODEL]
 
 
 def test_a_ledger_that_cannot_be_written_is_filled_later(three, pipeline):
@@ -135,7 +137,7 @@ def test_a_ledger_that_cannot_be_written_is_filled_later(three, pipeline):
     path.parent.write_text("in the way")
 
     with pytest.raises(ledger.LedgerNotWritten, match="MLflow has the event"):
-        versions.promote(three, 1, instead_of=None, decision={})
+        champion.promote(three, "fer-vgg16/1", instead_of=None, decision={})
 
     path.parent.unlink()
     ledger.sync(three, path)
@@ -143,15 +145,36 @@ def test_a_ledger_that_cannot_be_written_is_filled_later(three, pipeline):
 
 
 def test_the_lock_of_another_machine_is_taken_over_only_when_it_is_old(three, monkeypatch):
-    three.client.create_registered_model(f"{store.MODEL}.promotion", {"ferops.process": "elsewhere 12 1700000000"})
+    name = f"fer.lock.promotion-{MODEL}.theirs"
+    three.client.create_registered_model(name, {"process": "elsewhere 12 1700000000"})
 
-    with pytest.raises(versions.Overtaken, match="process 12 on elsewhere"):
-        versions.promote(three, 1, instead_of=None, decision={})
+    with pytest.raises(champion.Overtaken, match="process 12 on elsewhere"):
+        champion.promote(three, "fer-vgg16/1", instead_of=None, decision={})
 
     later = time.time() + 700
     monkeypatch.setattr(mutex.time, "time", lambda: later)
-    versions.promote(three, 1, instead_of=None, decision={})
-    assert versions.aliases(three) == {"champion": 1}
+    champion.promote(three, "fer-vgg16/1", instead_of=None, decision={})
+    assert versions.aliases(three, MODEL) == {"champion": 1}
+    assert [model.name for model in three.client.search_registered_models()] == [MODEL]
+
+
+def test_a_lock_that_was_taken_over_is_not_released_by_its_old_holder(three, monkeypatch):
+    def held() -> list[str]:
+        return [model.name for model in three.client.search_registered_models("name LIKE 'fer.lock.%'")]
+
+    old, new = (mutex.lock(three, "test", "a test") for _ in range(2))
+    with old:
+        (first,) = held()
+        three.client.set_registered_model_tag(first, "process", "elsewhere 12 1700000000")
+        later = time.time() + 700
+        monkeypatch.setattr(mutex.time, "time", lambda: later)
+        new.__enter__()
+        (second,) = held()
+    assert held() == [second] != [first]
+    with pytest.raises(mutex.Busy), mutex.lock(three, "test", "a test"):
+        pass
+    new.__exit__(None, None, None)
+    assert held() == []
 
 
 def test_a_process_that_is_gone_is_not_running_and_this_one_is():
@@ -169,13 +192,13 @@ def test_a_process_that_is_gone_is_not_running_and_this_one_is():
     [
         ("fer-vgg16@winner", r"versions: 1, 2, 3; aliases: @champion \(version 1\)"),
         ("fer-vgg16/9", "versions: 1, 2, 3"),
-        ("other@champion", "expected fer-vgg16@ALIAS or fer-vgg16/NUMBER"),
-        ("fer-vgg16", "expected fer-vgg16@ALIAS"),
+        ("other@champion", "expected MODEL@ALIAS, MODEL/NUMBER or MODEL/DIGEST"),
+        ("fer-vgg16", "expected MODEL@ALIAS"),
         ("fer-vgg16/99999999999", "versions: 1, 2, 3"),
     ],
 )
 def test_an_unknown_version_names_those_that_there_are(three, reference, message):
-    versions.promote(three, 1, instead_of=None, decision={})
+    champion.promote(three, "fer-vgg16/1", instead_of=None, decision={})
 
     with pytest.raises(versions.UnknownVersion, match=message):
         versions.resolve(three, reference)
@@ -185,40 +208,56 @@ def test_an_unknown_version_names_those_that_there_are(three, reference, message
 def test_an_empty_registry_says_how_it_is_filled():
     with pytest.raises(versions.UnknownVersion, match="ferops restore"):
         versions.resolve(store.connect(), "fer-vgg16@champion")
-    with pytest.raises(versions.NothingToRollBack, match="no champion"):
-        versions.rollback(store.connect())
+    with pytest.raises(champion.NothingToRollBack, match="no champion"):
+        champion.rollback(store.connect(), MODEL)
 
 
 def test_a_first_champion_cannot_be_rolled_back(three):
-    versions.promote(three, 1, instead_of=None, decision={})
+    champion.promote(three, "fer-vgg16/1", instead_of=None, decision={})
 
-    with pytest.raises(versions.NothingToRollBack, match="only champion"):
-        versions.rollback(three)
+    with pytest.raises(champion.NothingToRollBack, match="only champion"):
+        champion.rollback(three, MODEL)
 
 
 def test_a_version_without_its_run_or_its_predictions_is_a_clear_error(three):
     with pytest.raises(versions.MissingArtifact, match="lost its run"):
         versions.scored_version(three, "fer-vgg16/1")
-    three.client.create_run(three.experiment_id, tags={"ferops.training": "training 1"})
+    three.client.create_run(three.experiment_id, tags={"x-ferops.training": "training 1"})
     with pytest.raises(versions.MissingArtifact, match=r"no evaluation/predictions\.parquet"):
         versions.scored_version(three, "fer-vgg16/1")
 
 
-def test_an_experiments_version_has_no_alias_until_the_workspace_publishes_it(published, monkeypatch):
+def test_an_experiment_is_a_run_and_a_version_only_once_the_workspace_publishes_it(published, monkeypatch):
     from ferops.stages.publish import main
 
     monkeypatch.setenv("DVC_EXP_NAME", "trial")
     published.train(seed=1)
     main()
-    assert versions.aliases(store.connect()) == {"challenger": 1}
+    opened = store.connect()
+    assert versions.aliases(opened, MODEL) == {"challenger": 1}
+    assert len(opened.client.search_model_versions(f"name = '{MODEL}'")) == 1
+    assert len(opened.client.search_runs([opened.experiment_id])) == 2
     monkeypatch.delenv("DVC_EXP_NAME")
 
     main()
     main()
 
-    assert versions.aliases(store.connect()) == {"challenger": 2}
-    assert events(published.root) == [("registered", 1), ("registered", 2), ("alias set", 2)]
-    assert published.registry()[1]["experiment"] == "trial" and published.registry()[1]["alias"] is None
+    assert versions.aliases(store.connect(), MODEL) == {"challenger": 2}
+    assert events(published.root) == [("registered", 1), ("registered", 2)]
+    assert published.registry()[1]["alias"] == "challenger"
+
+
+def test_a_network_that_is_no_vgg_has_a_registered_model_of_its_own(published):
+    from ferops.stages.publish import main
+
+    published.train(seed=1)
+    params.merge({"model": {"name": "lean_cnn", "weights": "none", "noise": 0.0, "frozen_blocks": 0}})
+    main()
+
+    opened = store.connect()
+    assert [model.name for model in opened.client.search_registered_models()] == ["fer-lean-cnn", MODEL]
+    assert versions.aliases(opened, "fer-lean-cnn") == versions.aliases(opened, MODEL) == {"challenger": 1}
+    assert [line["model"] for line in published.registry()] == [MODEL, "fer-lean-cnn"]
 
 
 def test_the_same_weights_from_another_training_are_the_same_version_reproduced(published):
@@ -236,7 +275,9 @@ def test_the_same_weights_from_another_training_are_the_same_version_reproduced(
     assert len(opened.client.search_runs([opened.experiment_id])) == 2
 
 
-def test_weights_that_the_ledger_knows_get_their_old_number_in_an_empty_store(published, lose_the_store):
+def test_weights_that_the_ledger_knows_get_their_events_in_an_empty_store_and_its_number_in_their_description(
+    published, lose_the_store
+):
     from ferops.stages.publish import main
 
     published.train(seed=1)
@@ -247,9 +288,12 @@ def test_weights_that_the_ledger_knows_get_their_old_number_in_an_empty_store(pu
     main()
 
     opened = store.connect()
-    (version,) = opened.client.search_model_versions(f"name = '{store.MODEL}'")
-    assert int(version.version) == 2
+    (version,) = opened.client.search_model_versions(f"name = '{MODEL}'")
+    assert int(version.version) == 1, "an empty store begins with 1"
+    assert "Version 2 in reports/registry.jsonl" in version.description
     assert ledger.history(version) == before[1:] and published.registry() == before
+    main()
+    assert store.connect().client.get_model_version(MODEL, "1").description == version.description
 
 
 def test_a_training_that_the_ledger_has_is_no_new_event_in_an_empty_store(published, lose_the_store):
@@ -265,32 +309,6 @@ def test_a_training_that_the_ledger_has_is_no_new_event_in_an_empty_store(publis
     main()
 
     assert published.registry() == before == ledger.history(versions.resolve(store.connect(), "fer-vgg16/1"))
-
-
-def test_new_weights_in_an_empty_store_do_not_take_a_number_that_the_ledger_has_used(published, lose_the_store):
-    from ferops.stages.publish import main
-
-    published.train(seed=1)
-    lose_the_store()
-
-    main()
-
-    assert events(published.root) == [("registered", 1), ("registered", 2)]
-    assert versions.aliases(store.connect()) == {"challenger": 2}
-
-
-def test_a_ledger_that_has_used_many_numbers_is_no_hindrance(published, lose_the_store):
-    from ferops.stages.publish import main
-
-    (line,) = published.registry()
-    (published.root / ledger.REGISTRY).write_text(json.dumps({**line, "version": 25}) + "\n")
-    published.train(seed=1)
-    lose_the_store()
-
-    main()
-
-    assert events(published.root) == [("registered", 25), ("registered", 26)]
-    assert versions.aliases(store.connect()) == {"challenger": 26}
 
 
 def test_weights_that_another_clone_had_registered_are_reproduced(published, lose_the_store):
@@ -317,8 +335,8 @@ def test_a_scored_version_has_its_metrics_and_its_predictions(published):
 
 def test_events_that_the_file_lacks_come_from_the_store_in_order_and_once(three, pipeline):
     path = pipeline.root / ledger.REGISTRY
-    versions.promote(three, 1, instead_of=None, decision={})
-    versions.promote(three, 2, instead_of=1, decision={})
+    champion.promote(three, "fer-vgg16/1", instead_of=None, decision={})
+    champion.promote(three, "fer-vgg16/2", instead_of=1, decision={})
     before = path.read_text()
     path.unlink()
 

@@ -48,8 +48,8 @@ def test_an_address_is_shown_without_its_password():
 def test_importing_the_package_imports_no_mlflow_and_sets_nothing():
     code = (
         "import os, sys; before = dict(os.environ)\n"
-        "import ferops.tracking.runs.publishing, ferops.tracking.runs.live\n"
-        "import ferops.tracking.artifact_repository, ferops.stages.publish\n"
+        "import ferops.tracking.publishing, ferops.tracking.live\n"
+        "import ferops.tracking.store, ferops.stages.publish\n"
         "assert 'mlflow' not in sys.modules and 'keras' not in sys.modules\n"
         "assert dict(os.environ) == before"
     )

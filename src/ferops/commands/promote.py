@@ -7,39 +7,47 @@ from rich.console import Console
 from rich.table import Table
 
 from ferops import params
-from ferops.promotion import gate
+from ferops.commands.republish import CannotRestore, republish
+from ferops.promotion import champion, gate
 from ferops.promotion.gate import Verdict
 from ferops.promotion.rules import Decision
-from ferops.tracking import store
-from ferops.tracking.registry import versions
-from ferops.tracking.registry.ledger import REGISTRY
-from ferops.tracking.registry.versions import PREVIOUS
-from ferops.tracking.store import MODEL
+from ferops.tracking import ledger, runs, store, versions
+from ferops.tracking.ledger import REGISTRY
+from ferops.tracking.lineage import DvcLockHistory
+from ferops.tracking.store import Store, registered_model
+from ferops.tracking.versions import PREVIOUS, ScoredVersion, UnknownVersion
 
 
-def promote(reference: str | None, console: Console, root: Path = Path()) -> bool:
+def promote(reference: str | None, console: Console, root: Path = Path(), *, against: str | None = None) -> bool:
     """Check a version against the rules and the champion; make it champion, or print why not.
 
-    Either way the decision becomes a tag of the version and a line of reports/registry.jsonl.
+    A DVC experiment or a run is registered first, and nominated as the challenger. The decision becomes a tag of the
+    version and a line of reports/registry.jsonl.
 
     Args:
-        reference: `fer-vgg16@ALIAS` or `fer-vgg16/NUMBER`; the challenger by default.
+        reference: a version, `fer-vgg16@ALIAS`, `fer-vgg16/NUMBER` or `fer-vgg16/DIGEST`; the name of a DVC experiment;
+            or the name or id of a run. By default the challenger of the registered model that params.yaml trains.
         console: where the decision is shown.
         root: the repository's root.
+        against: a version to compare it with instead of the champion of its registered model.
 
     Returns:
         Whether the version is champion now.
 
     Raises:
         BadParams: params.yaml is missing or wrong.
-        UnknownVersion: there is no such version or alias.
+        UnknownVersion: there is no such version, alias, experiment or run.
+        CannotRestore: the files of an experiment or run are lost.
         MissingArtifact, BadPredictions: predictions are missing, or are not what `evaluate` writes.
         Overtaken: another promotion won, or is under way.
         TrackingUnreachable, TrackingFailed: the store does not answer, or refuses.
     """
     settings = params.load(root / "params.yaml")
     with store.session() as opened:
-        verdict = gate.check(opened, reference, settings)
+        if reference and not versions.is_reference(reference):
+            with console.status(f"registering {reference}"):
+                reference = _register(opened, reference, root)
+        verdict = gate.check(opened, reference, settings, against)
         gate.carry_out(opened, verdict, root / REGISTRY)
     if verdict.decision:
         _print_decision(console, verdict, verdict.decision)
@@ -47,8 +55,13 @@ def promote(reference: str | None, console: Console, root: Path = Path()) -> boo
     return verdict.outcome != "refused"
 
 
-def rollback(console: Console, root: Path = Path()) -> None:
+def rollback(model: str | None, console: Console, root: Path = Path()) -> None:
     """Make the previous champion champion again.
+
+    Args:
+        model: the registered model; by default the one that params.yaml trains.
+        console: where the result is shown.
+        root: the repository's root.
 
     Raises:
         BadParams: this is not the repository's root.
@@ -56,26 +69,47 @@ def rollback(console: Console, root: Path = Path()) -> None:
         Overtaken: a promotion is under way.
         TrackingUnreachable, TrackingFailed: the store does not answer, or refuses.
     """
-    params.load(root / "params.yaml")  # elsewhere MLflow would make an empty store, and a ledger beside it
+    settings = params.load(root / "params.yaml")  # elsewhere MLflow would make an empty store, and a ledger beside it
+    model = model or registered_model(settings.model.name)
     with store.session() as opened:
-        now, before = versions.rollback(opened, root / REGISTRY)
-    line = f"rolled back: {MODEL} version {now} is champion; it was version {before}, now `{PREVIOUS}`"
+        now, before = champion.rollback(opened, model, root / REGISTRY)
+    line = f"rolled back: {model} version {now} is champion; it was version {before}, now `{PREVIOUS}`"
     console.out(line, highlight=False)
+
+
+def _register(opened: Store, name: str, root: Path) -> str:
+    """Register the training of a DVC experiment or run, and set the alias `challenger`; return its reference."""
+    run = runs.find_by_name(opened, name)
+    if run is None:
+        raise UnknownVersion(
+            f"{name}: no DVC experiment and no run in MLflow has this name or id, and a version is named as in "
+            "fer-vgg16@challenger or fer-vgg16/3"
+        )
+    facts = versions.facts(run.data.tags)
+    source = DvcLockHistory(root).source(str(facts.get("training")), facts.get("dvc_lock"))
+    if source is None:
+        raise CannotRestore(f"{name}: no commit, no DVC experiment and not the workspace holds its dvc.lock")
+    experiment = source.experiment or next(iter(runs.experiments(run)), None)
+    published, events = republish(source, root, experiment=experiment, set_challenger=True)
+    ledger.append(root / REGISTRY, events)
+    return f"{published.model}/{published.version}"
 
 
 def _print_decision(console: Console, verdict: Verdict, decision: Decision) -> None:
     """Print the rules with both networks' figures, the difference in accuracy, and the figures on test."""
-    challenger, champion = verdict.challenger, verdict.champion
-    table = Table(title=f"{MODEL}: validation, n = {decision.n:,}", title_justify="left", box=box.SIMPLE_HEAD)
+    challenger, opponent = verdict.challenger, verdict.champion
+    table = Table(
+        title=f"{verdict.challenger.model}: validation, n = {decision.n:,}", title_justify="left", box=box.SIMPLE_HEAD
+    )
     table.add_column("promotion in\nparams.yaml")
     table.add_column("needed", justify="right")
-    table.add_column(f"champion\n{f'version {champion.version}' if champion else 'none'}", justify="right")
+    table.add_column(f"champion\n{_version(verdict, opponent) if opponent else 'none'}", justify="right")
     table.add_column(f"challenger\nversion {challenger.version}", justify="right")
     table.add_column("")
     for *cells, passed in gate.rule_rows(decision):
         table.add_row(*cells, "[green]ok[/]" if passed else "[red]no[/]")
     console.print(table)
-    both = {"champion": champion, "challenger": challenger}
+    both = {"champion": opponent, "challenger": challenger}
     accuracy = "\n          ".join(gate.describe_comparison(decision))
     on_test = [f"          {role:<10}  {gate.describe_test_figures(one)}" for role, one in both.items() if one]
     console.out(f"accuracy  {accuracy}", "test      decides nothing either:", *on_test, sep="\n", highlight=False)
@@ -87,9 +121,13 @@ def _print_outcome(console: Console, verdict: Verdict) -> None:
         console.out(verdict.sentence, highlight=False)
         return
     if verdict.outcome == "promoted":
-        next_step = f"commit {REGISTRY}" + ("; the way back: ferops rollback" if verdict.champion else "")
+        next_step = f"commit {REGISTRY}" + ("; the way back: ferops rollback" if verdict.replaces else "")
     else:
-        next_step = f"train another, or name another version: ferops promote {MODEL}/NUMBER"
+        next_step = f"train another, or name another version: ferops promote {verdict.challenger.model}/NUMBER"
     reasons = [f"          {reason}" for reason in verdict.reasons]
     lines = [f"{verdict.outcome:<10}{verdict.sentence}", *reasons, f"next      {next_step}"]
     console.out(*lines, sep="\n", highlight=False)
+
+
+def _version(verdict: Verdict, opponent: ScoredVersion) -> str:
+    return f"version {opponent.version}" if opponent.model == verdict.challenger.model else opponent.reference

@@ -7,8 +7,8 @@ from rich.console import Console, Group
 from rich.table import Table
 
 from ferops import paper
-from ferops.tracking.registry import ledger
-from ferops.tracking.runs.outputs import read_json
+from ferops.tracking import ledger
+from ferops.tracking.record import read_json
 
 _ROWS: Final = {
     "accuracy": "accuracy (of seven)",
@@ -68,6 +68,7 @@ def _version(root: Path, digest: str) -> str:
     mine = [event for event in events if event["weights_digest"] == digest]
     if not mine:
         return "not registered yet: dvc repro publish"
-    aliases = sorted(alias for alias, holder in ledger.aliases(events).items() if holder == digest)
+    model = mine[-1]["model"]
+    aliases = sorted(alias for alias, holder in ledger.aliases(events).get(model, {}).items() if holder == digest)
     standing = f"alias {', '.join(aliases)}" if aliases else "no alias"
-    return f"{mine[-1]['model']} version {mine[-1]['version']}, {standing}"
+    return f"{model} version {mine[-1]['version']}, {standing}"

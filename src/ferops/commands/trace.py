@@ -11,13 +11,11 @@ from rich.console import Console
 
 from ferops import params
 from ferops.commands import verify
-from ferops.tracking import store, tags
-from ferops.tracking.lineage import origins
-from ferops.tracking.lineage.identity import requirements_hash
-from ferops.tracking.lineage.origins import File, Source, Trace
-from ferops.tracking.registry.ledger import Event
-from ferops.tracking.runs import describe
-from ferops.tracking.store import MODEL
+from ferops.tracking import lineage, record, store, versions
+from ferops.tracking.ledger import Event
+from ferops.tracking.lineage import File, Source, requirements_hash
+from ferops.tracking.record import REBUILT, TRAINING, WEIGHTS
+from ferops.tracking.versions import Trace
 
 _SHORT: Final = 12
 """Hex digits of a hash that are shown: enough to find it in dvc.lock."""
@@ -29,7 +27,7 @@ def trace(
     """Show where a version comes from, and optionally rebuild it and compare.
 
     Args:
-        reference: `fer-vgg16@ALIAS` or `fer-vgg16/NUMBER`.
+        reference: `fer-vgg16@ALIAS`, `fer-vgg16/NUMBER` or `fer-vgg16/DIGEST`.
         console: where it is shown.
         root: the repository's root.
         rebuild: run its pipeline again in a worktree of its commit, and compare.
@@ -46,7 +44,7 @@ def trace(
     """
     params.load(root / "params.yaml")  # elsewhere MLflow would make an empty store
     with store.session() as opened:
-        traced = origins.trace(opened, reference, root)
+        traced = versions.trace(opened, reference, root)
         origin = verify.rebuild_source(opened, traced) if rebuild else None
     if not as_json:
         console.out(*_lines(traced, root), sep="\n", highlight=False)
@@ -68,16 +66,17 @@ def source_name(source: Source) -> str:
 
 def _lines(traced: Trace, root: Path) -> Iterator[str]:
     """Yield the text output, in lines of at most 80 columns where names allow it."""
-    version, dataset = traced.version, traced.fact("ferops.dataset")
-    yield f"{MODEL} version {traced.number}  {' '.join(f'@{alias}' for alias in traced.aliases) or '(no alias)'}"
-    yield from _entry("weights", [version.tags.get(tags.WEIGHTS_DIGEST, "unknown")])
-    yield from _entry("training", [version.tags.get(tags.TRAINING, "unknown")])
+    version, facts = traced.version, traced.facts
+    aliases = " ".join(f"@{alias}" for alias in traced.aliases) or "(no alias)"
+    yield f"{version.name} version {version.version}  {aliases}"
+    yield from _entry("weights", [version.tags.get(WEIGHTS, "unknown")])
+    yield from _entry("training", [version.tags.get(TRAINING, "unknown")])
     yield from _entry("run", _run(traced))
     yield from _entry("commit", _commit(traced, root))
     yield from _entry("trained at", _trained_at(traced))
     yield from _entry("environment", _environment(traced, root))
-    if dataset:
-        yield from _entry("data", [describe.dataset_description(dataset), f"md5 {traced.fact('ferops.data_md5')}"])
+    if dataset := facts.get("dataset"):
+        yield from _entry("data", [record.dataset_description(dataset), f"md5 {facts.get('data_md5')}"])
     yield from _entry("metrics", _metrics(traced))
     yield from _entry("history", _history(traced.events))
     yield from _chain(traced.dvc_lock)
@@ -93,7 +92,7 @@ def _run(traced: Trace) -> list[str]:
     if run is None:
         where = source_name(traced.source) if traced.source else "the commit that has its dvc.lock"
         return [f"missing in MLflow: `dvc repro` on {where} restores it"]
-    rebuilt = ", rebuilt from the files" if run.data.tags.get(tags.REBUILT) else ""
+    rebuilt = ", rebuilt from the files" if run.data.tags.get(REBUILT) else ""
     return [str(run.info.run_name), f"{run.info.run_id}{rebuilt}"]
 
 
@@ -105,7 +104,7 @@ def _commit(traced: Trace, root: Path) -> list[str]:
         what = "its dvc.lock" if source.is_whole else "the dvc.lock with its training"
         next_step = "git add dvc.lock params.yaml metrics reports && git commit"
         return [f"none yet, the workspace alone has {what}:", next_step]
-    commit = origins.commit_info(source.commit, root)
+    commit = lineage.commit_info(source.commit, root)
     when = _time(datetime.fromisoformat(commit.time).timestamp())
     if source.experiment:  # the subject of its commit is DVC's own
         description = f"DVC experiment {source.experiment}, {when}"
@@ -119,32 +118,32 @@ def _trained_at(traced: Trace) -> list[str]:
     """Return the commit that was HEAD during the training, and whether files differed from it."""
     if traced.run is None:
         return []
-    if traced.run.data.tags.get(tags.REBUILT):
+    if traced.run.data.tags.get(REBUILT):
         return ["unknown: the run was rebuilt from the files afterwards"]
-    sha = traced.fact("mlflow.source.git.commit")
+    sha = traced.run.data.tags.get("mlflow.source.git.commit")
     if sha is None:
         return ["no commit: not in git"]
-    if traced.fact("ferops.git.dirty") != "true":
-        return [sha]
-    return [sha, f"with uncommitted changes: {traced.fact('ferops.git.diff') or describe.DIFF}"]
+    changes = traced.start.get("changes")
+    return [sha, f"with uncommitted changes: {changes}"] if changes else [sha]
 
 
 def _environment(traced: Trace, root: Path) -> list[str]:
     """Return the training's software and hardware, and whether requirements.lock is the same now."""
-    locked, keras = traced.fact("ferops.requirements"), traced.fact("ferops.keras")
+    facts, locked = traced.facts, traced.start.get("requirements")
     now = "the same here" if requirements_hash(root) == locked else "another here"
     lines = [
         f"requirements.lock {locked[:_SHORT]}, {now}" if locked else None,
-        ", ".join(filter(None, [f"Keras {keras}" if keras else None, traced.fact("ferops.backend")])),
-        traced.fact("ferops.hardware"),
+        ", ".join(filter(None, [f"Keras {facts['keras']}" if facts.get("keras") else None, facts.get("backend")])),
+        facts.get("hardware"),
     ]
     return [line for line in lines if line]
 
 
 def _metrics(traced: Trace) -> Iterator[str]:
-    for split, name in (("val", "validation"), ("test", "test")):
-        found = {key: traced.version.tags.get(f"{split}/{key}") for key in describe.HEADLINE}
-        if figures := ", ".join(f"{key.replace('_', ' ')} {value}" for key, value in found.items() if value):
+    metrics = traced.facts.get("metrics", {})
+    for split, name in record.SPLITS.items():
+        found = {key: metrics.get(f"{split}/{key}") for key in record.HEADLINE}
+        if figures := ", ".join(f"{key.replace('_', ' ')} {value:.4f}" for key, value in found.items() if value):
             yield f"{name:<11}{figures}"
 
 
@@ -173,7 +172,7 @@ def _time(seconds: float) -> str:
 
 def _chain(dvc_lock: Mapping[str, Any]) -> Iterator[str]:
     """Yield each stage of dvc.lock with its parameters, inputs and outputs."""
-    stages = origins.chain(dvc_lock)
+    stages = lineage.chain(dvc_lock)
     if not stages:
         yield from _entry("chain", ["lost: neither MLflow nor git has its dvc.lock"])
         return
@@ -184,7 +183,7 @@ def _chain(dvc_lock: Mapping[str, Any]) -> Iterator[str]:
         yield from textwrap.wrap(values, 80, initial_indent="    ", subsequent_indent="    ")
         for sign, files in (("<", stage.deps), (">", stage.outs)):
             yield from (f"    {sign} {name:<60} {md5[:_SHORT]}" for name, md5 in _grouped(files))
-    for line in origins.mismatches(stages):
+    for line in lineage.mismatches(stages):
         yield f"  mismatch: {line}"
 
 
@@ -201,27 +200,27 @@ def _grouped(files: Iterable[File]) -> Iterator[File]:
 def _as_json(traced: Trace, root: Path) -> dict[str, Any]:
     """Return the lineage as plain values, every md5 in full."""
     run, source, version = traced.run, traced.source, traced.version
-    facts = {name: traced.fact(f"ferops.{name}") for name in ("requirements", "keras", "backend", "hardware")}
+    facts = traced.facts
     origin = {key: value for key, value in source._asdict().items() if key != "dvc_lock"} if source else None
-    refs = list(origins.commit_info(source.commit, root).refs) if source and source.commit else []
-    is_dirty = traced.fact("ferops.git.dirty") == "true"
-    trained_at = {"commit": traced.fact("mlflow.source.git.commit"), "uncommitted": is_dirty}
+    refs = list(lineage.commit_info(source.commit, root).refs) if source and source.commit else []
+    commit = run.data.tags.get("mlflow.source.git.commit") if run else None
+    trained_at = {"commit": commit, "uncommitted": bool(traced.start.get("changes"))}
     return {
         "schema": "ferops.lineage/1",
-        "model": MODEL,
-        "version": traced.number,
+        "model": version.name,
+        "version": int(version.version),
         "aliases": list(traced.aliases),
-        "weights_digest": version.tags.get(tags.WEIGHTS_DIGEST),
-        "training": version.tags.get(tags.TRAINING),
+        "weights_digest": version.tags.get(WEIGHTS),
+        "training": version.tags.get(TRAINING),
         "run": {"id": run.info.run_id, "name": run.info.run_name} if run else None,
         "source": {**origin, "refs": refs} if origin else None,
-        "trained_at": trained_at if run and not run.data.tags.get(tags.REBUILT) else None,
-        **facts,
-        "dataset": {"name": traced.fact("ferops.dataset"), "md5": traced.fact("ferops.data_md5")},
-        "metrics": {key: float(value) for key, value in version.tags.items() if key.startswith(("val/", "test/"))},
+        "trained_at": trained_at if run and not run.data.tags.get(REBUILT) else None,
+        "requirements": traced.start.get("requirements"),
+        **{key: facts.get(key) for key in ("keras", "backend", "hardware", "metrics")},
+        "dataset": {"name": facts.get("dataset"), "md5": facts.get("data_md5")},
         "stages": [
             {**stage._asdict(), "deps": dict(stage.deps), "outs": dict(stage.outs)}
-            for stage in origins.chain(traced.dvc_lock)
+            for stage in lineage.chain(traced.dvc_lock)
         ],
         "events": list(traced.events),
     }

@@ -14,14 +14,12 @@ from ferops.errors import FeropsError
 from ferops.machine import subprocesses
 from ferops.machine.worktrees import dvc, environment, fetch, worktree
 from ferops.params import flat
-from ferops.tracking import tags
-from ferops.tracking.lineage import origins
-from ferops.tracking.lineage.identity import read_dvc_lock
-from ferops.tracking.lineage.origins import DVC_LOCK, Stage, Trace
-from ferops.tracking.queries import read_artifact
-from ferops.tracking.runs import describe
-from ferops.tracking.runs.outputs import FILES
-from ferops.tracking.store import MODEL, Store
+from ferops.tracking import lineage
+from ferops.tracking.lineage import DVC_LOCK, Stage, read_dvc_lock
+from ferops.tracking.record import ARTIFACTS, DIFF, REBUILT
+from ferops.tracking.runs import read_artifact
+from ferops.tracking.store import Store
+from ferops.tracking.versions import Trace
 
 EQUAL: Final = 1e-6
 """By how much a metric may differ where hardware and versions are the same: training is reproducible to the bit there.
@@ -78,22 +76,21 @@ def rebuild_source(store: Store, traced: Trace) -> RebuildSource:
         CannotRebuild: neither is known.
     """
     source, run = traced.source, traced.run
-    files = [(path, file) for path, file in FILES.items() if file in _RECORD]
+    files = [(path, file) for path, file in ARTIFACTS.items() if file in _RECORD]
     kept = {file: read_artifact(store, run.info.run_id, path) for path, file in files if run}
     record = {file: content for file, content in kept.items() if content is not None}
     if source and source.commit:
         # a commit with another evaluation is compared with itself
         return RebuildSource(source.commit, b"", {k: v for k, v in record.items() if source.is_whole or k == _TRAINING})
-    commit = traced.fact("mlflow.source.git.commit")
-    if run and commit and tags.REBUILT not in run.data.tags:
-        is_clean = traced.fact("ferops.git.dirty") != "true"
-        patch = b"" if is_clean else read_artifact(store, run.info.run_id, describe.DIFF)
+    commit = run.data.tags.get("mlflow.source.git.commit") if run else None
+    if run and commit and REBUILT not in run.data.tags:
+        patch = read_artifact(store, run.info.run_id, DIFF) if traced.start.get("changes") else b""
         if patch is not None:
             return RebuildSource(commit, patch, record)
     if source:
         return RebuildSource(None, b"", record)
     raise CannotRebuild(
-        f"{MODEL} version {traced.number} cannot be rebuilt: no commit holds its dvc.lock, and MLflow does not have "
+        f"{traced.reference} cannot be rebuilt: no commit holds its dvc.lock, and MLflow does not have "
         "what was checked out and changed when it was trained"
     )
 
@@ -120,14 +117,13 @@ def rebuild(traced: Trace, source: RebuildSource, root: Path = Path()) -> list[C
         recorded = _read_result(folder)
         _fetch_data(folder, recorded.chain)
         took = f"; its training took {recorded.training['seconds'] / 60:.1f} minutes" if recorded.training else ""
-        _print_line(f"\nrebuilding version {traced.number} from {where} in a worktree of its own{took}\n")
+        _print_line(f"\nrebuilding {traced.reference} from {where} in a worktree of its own{took}\n")
         # a store of its own: the user's gets no run
         variables = environment(folder) | {"MLFLOW_TRACKING_URI": f"sqlite:///{folder / 'mlflow.db'}"}
         status = subprocesses.run("dvc", *_REPRO, folder=folder, environment=variables, on_line=_print_line)
         if status:
             raise CannotRebuild(
-                f"{MODEL} version {traced.number}: `dvc repro` of {where} ended with status {status}; "
-                "its output is above"
+                f"{traced.reference}: `dvc repro` of {where} ended with status {status}; its output is above"
             )
         return compare(recorded, _read_result(folder))
 
@@ -171,7 +167,7 @@ def _print_line(line: str) -> None:
 
 def _read_result(folder: Path) -> PipelineResult:
     metrics = {split: _read_json(folder / path) for split, path in _METRICS.items()}
-    return PipelineResult(origins.chain(read_dvc_lock(folder / DVC_LOCK)), _read_json(folder / _TRAINING), metrics)
+    return PipelineResult(lineage.chain(read_dvc_lock(folder / DVC_LOCK)), _read_json(folder / _TRAINING), metrics)
 
 
 def _read_json(path: Path) -> dict[str, Any]:
@@ -182,7 +178,7 @@ def _fetch_data(folder: Path, stages: list[Stage]) -> None:
     """Fetch the pipeline's inputs that are not in git from DVC's cache, else from its remote."""
     outs = [out.path for stage in stages for out in stage.outs]
     deps = sorted({dep.path for stage in stages for dep in stage.deps})
-    inputs = [path for path in deps if not any(origins.overlap(path, out) for out in outs)]
+    inputs = [path for path in deps if not any(lineage.overlap(path, out) for out in outs)]
     # a folder in git, as data/extra, may hold files that DVC tracks
     tracked = [f"{path}/{file.stem}" for path in inputs for file in sorted((folder / path).glob("*.dvc"))]
     if missing := fetch(folder, [*inputs, *tracked]):

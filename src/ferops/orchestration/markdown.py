@@ -5,13 +5,13 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, Final
 
-from ferops import paper
+from ferops import paper, params
 from ferops.orchestration.pipeline.dvc_stages import StageResult
-from ferops.tracking.registry import ledger
-from ferops.tracking.registry.ledger import Event
-from ferops.tracking.registry.versions import CHAMPION
-from ferops.tracking.runs import describe
-from ferops.tracking.runs.outputs import read_json
+from ferops.tracking import ledger
+from ferops.tracking.ledger import Event
+from ferops.tracking.record import dataset_description, read_json
+from ferops.tracking.store import registered_model
+from ferops.tracking.versions import CHAMPION
 
 _FIGURES: Final = {"accuracy": "accuracy (of seven)", "binary_accuracy": "binary accuracy", "f1_macro": "F1, macro"}
 _SPLITS: Final = {"val": "validation", "test": "test"}
@@ -54,7 +54,7 @@ def figures(folder: Path) -> str:
     return "\n\n".join(
         [
             table(["", *columns, "paper (FER2013)"], rows),
-            f"Measured on {describe.dataset_description(str(report.get('dataset')))}. "
+            f"Measured on {dataset_description(str(report.get('dataset')))}. "
             f"Accuracy on validation: {low:.1%} to {high:.1%} (95%). The paper's 90% is a binary accuracy.",
         ]
     )
@@ -99,7 +99,8 @@ def table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
 def _champion(folder: Path) -> Event | None:
     """Return the event that registered the champion, by reports/registry.jsonl."""
     events = ledger.lines(folder / ledger.REGISTRY)
-    digest = ledger.aliases(events).get(CHAMPION)
+    model = registered_model(params.load(folder / "params.yaml").model.name)
+    digest = ledger.aliases(events).get(model, {}).get(CHAMPION)
     return next((event for event in events if digest and event["weights_digest"] == digest), None)
 
 

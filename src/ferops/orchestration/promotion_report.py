@@ -6,7 +6,7 @@ from ferops.orchestration import markdown
 from ferops.promotion import gate
 from ferops.promotion.gate import Verdict
 from ferops.tracking import store
-from ferops.tracking.store import MODEL, Store
+from ferops.tracking.store import Store
 
 CONFUSION: Final = "figures/evaluate/confusion_normalised.png"
 """Path of the confusion matrix among a run's artifacts."""
@@ -26,7 +26,7 @@ def page(opened: Store, verdict: Verdict, headline: str, confusion: bytes | None
     parts = [headline, *(f"- {reason}" for reason in verdict.reasons)]
     if verdict.decision:
         parts += [
-            f"### The rules: {MODEL} on validation, n = {verdict.decision.n:,}",
+            f"### The rules: {verdict.challenger.model} on validation, n = {verdict.decision.n:,}",
             markdown.table(
                 ["promotion in params.yaml", "needed", *_names(verdict), ""],
                 [(*cells, "ok" if passed else "no") for *cells, passed in gate.rule_rows(verdict.decision)],

@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 from ferops.params import Params
-from ferops.promotion import rules
+from ferops.promotion import champion, rules
 from ferops.promotion.rules import Decision
-from ferops.tracking.registry import versions
-from ferops.tracking.registry.versions import CHALLENGER, CHAMPION, PREVIOUS, ScoredVersion
-from ferops.tracking.store import MODEL, Store
+from ferops.tracking import versions
+from ferops.tracking.store import Store, registered_model
+from ferops.tracking.versions import CHALLENGER, CHAMPION, PREVIOUS, ScoredVersion
 
 
 class Verdict(NamedTuple):
@@ -20,11 +20,14 @@ class Verdict(NamedTuple):
 
     Fields:
         challenger, champion: the two versions compared; champion is None where there is none yet.
+        replaces: number of the champion of the challenger's registered model, None where there is none: that of
+            `champion`, unless the comparison was asked for with another model's.
         decision: None where the version is champion already.
     """
 
     challenger: ScoredVersion
     champion: ScoredVersion | None
+    replaces: int | None
     decision: Decision | None
 
     @property
@@ -44,12 +47,12 @@ class Verdict(NamedTuple):
         """The decision for the registry, as plain JSON values; empty where nothing was decided."""
         if self.decision is None:
             return {}
-        return {**self.decision.as_json(), "against": self.champion.version if self.champion else None}
+        return {**self.decision.as_json(), "against": self.champion.reference if self.champion else None}
 
     @property
     def name(self) -> str:
         """Model and version."""
-        return f"{MODEL} version {self.challenger.version}"
+        return f"{self.challenger.model} version {self.challenger.version}"
 
     @property
     def sentence(self) -> str:
@@ -57,31 +60,35 @@ class Verdict(NamedTuple):
         if self.outcome == "unchanged":
             return f"{self.name} is champion already: there is nothing to decide"
         if self.outcome == "promoted":
-            before = f", version {self.champion.version} `{PREVIOUS}`" if self.champion else ""
+            before = f", version {self.replaces} `{PREVIOUS}`" if self.replaces else ""
             return f"{self.name} is champion{before}"
-        stays = f"version {self.champion.version} stays champion" if self.champion else "there still is no champion"
+        stays = f"version {self.replaces} stays champion" if self.replaces else "there still is no champion"
         return f"{self.name}: {stays}"
 
 
-def check(store: Store, reference: str | None, settings: Params) -> Verdict:
-    """Check a version against the rules and the champion; nothing is changed or recorded.
+def check(store: Store, reference: str | None, settings: Params, against: str | None = None) -> Verdict:
+    """Check a version against the rules and the champion of its registered model; nothing is changed or recorded.
 
     Args:
         store: the open store.
-        reference: `fer-vgg16@ALIAS` or `fer-vgg16/NUMBER`; the challenger by default.
+        reference: as `versions.resolve` takes it; by default the challenger of the registered model that params.yaml
+            trains.
         settings: params.yaml.
+        against: another version to compare it with, of any registered model.
 
     Raises:
         UnknownVersion: there is no such version or alias.
         MissingArtifact, BadPredictions: predictions are missing, or are not what `evaluate` writes.
     """
-    challenger = versions.scored_version(store, reference or f"{MODEL}@{CHALLENGER}")
+    challenger = versions.scored_version(store, reference or f"{registered_model(settings.model.name)}@{CHALLENGER}")
+    replaces = versions.aliases(store, challenger.model).get(CHAMPION)
     if CHAMPION in challenger.aliases:
-        return Verdict(challenger, challenger, None)
-    has_champion = CHAMPION in versions.aliases(store)
-    champion = versions.scored_version(store, f"{MODEL}@{CHAMPION}") if has_champion else None
-    old, bins = champion.predictions if champion else None, settings.evaluate.calibration_bins
-    return Verdict(challenger, champion, rules.decide(challenger.predictions, old, settings.promotion, bins=bins))
+        return Verdict(challenger, challenger, replaces, None)
+    against = against or (f"{challenger.model}@{CHAMPION}" if replaces else None)
+    opponent = versions.scored_version(store, against) if against else None
+    old, bins = opponent.predictions if opponent else None, settings.evaluate.calibration_bins
+    decision = rules.decide(challenger.predictions, old, settings.promotion, bins=bins)
+    return Verdict(challenger, opponent, replaces, decision)
 
 
 def carry_out(store: Store, verdict: Verdict, path: Path | None) -> None:
@@ -95,11 +102,11 @@ def carry_out(store: Store, verdict: Verdict, path: Path | None) -> None:
     Raises:
         Overtaken: the champion has changed since, or another process is promoting.
     """
+    reference, decision = verdict.challenger.reference, verdict.recorded
     if verdict.outcome == "promoted":
-        instead_of = verdict.champion.version if verdict.champion else None
-        versions.promote(store, verdict.challenger.version, instead_of=instead_of, decision=verdict.recorded, path=path)
+        champion.promote(store, reference, instead_of=verdict.replaces, decision=decision, path=path)
     elif verdict.outcome == "refused":
-        versions.refuse(store, verdict.challenger.version, verdict.recorded, path)
+        champion.refuse(store, reference, decision, path)
 
 
 def rule_rows(decision: Decision) -> list[tuple[str, str, str, str, bool]]:

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Final
 from ferops import params
 from ferops.machine.files import SCRATCH
 from ferops.machine.tensorflow import quiet_imports
-from ferops.tracking.runs.outputs import MissingOutput
-from ferops.tracking.runs.publishing import Publication, publish
-from ferops.tracking.store import MODEL, TrackingUnreachable, how_to_see
+from ferops.tracking.publishing import Publication, publish
+from ferops.tracking.record import MissingOutput
+from ferops.tracking.store import TrackingUnreachable, how_to_see
 
 if TYPE_CHECKING:
     import keras
@@ -56,16 +56,16 @@ def load_model(core: Path, median_kernel: int) -> "keras.Model":
 
 def summary(published: Publication) -> list[str]:
     """Return lines for the terminal: run, version, how to see them."""
-    done = {"found": "up to date", "adopted": "logged live", "rebuilt": "rebuilt from the files"}[published.run_state]
+    done = {"found": "up to date", "adopted": "logged live", "created": "rebuilt from the files"}[published.run_state]
     if published.run_state == "found" and published.is_changed:
         done = "evaluation updated"
     lines = [f"run    {published.run_name} ({published.run_id[:8]}), {done}"]
-    if version := published.version:
+    if published.version is not None:
         figures = ", ".join(
             f"{name} {value:.3f}" for name, value in published.headline.items() if name.endswith("/accuracy")
         )
         aliases = " ".join(f"@{alias}" for alias in published.aliases) or "no alias"
-        is_new = ", new" if version.is_new else ""
-        lines.append(f"model  {MODEL} version {version.number} ({aliases}{is_new}): {figures} on {published.dataset}")
+        name = f"{published.model} version {published.version} ({aliases}{', new' if published.is_new else ''})"
+        lines.append(f"model  {name}: {figures} on {published.dataset}")
     started = "" if published.page.startswith(published.address) else f"{how_to_see(published.address)}, then "
     return [*lines, f"see    {started}{published.page}"]

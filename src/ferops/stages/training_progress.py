@@ -8,7 +8,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from ferops import params as parameters
 from ferops.machine.files import SCRATCH
 from ferops.model import fitting
-from ferops.tracking.runs.live import LiveRun
+from ferops.tracking.live import LiveRun
 
 
 class TrainingProgress:

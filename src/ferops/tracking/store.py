@@ -1,4 +1,10 @@
-"""The MLflow store: its address, and connections without telemetry, log output or long timeouts."""
+"""The MLflow store: its address, relocatable artifacts, connections without telemetry, log output or long timeouts.
+
+MLflow writes the absolute path of every artifact into its database, so a clone that is moved loses its models. Its own
+server avoids that: it stores `mlflow-artifacts:/...` and keeps the files in `mlartifacts`. ferops stores the same URIs,
+and `artifact_repository` resolves them without a server too: with the store `sqlite:///DIR/mlflow.db`,
+`mlflow-artifacts:` is `DIR/mlartifacts`.
+"""
 
 import logging
 import os
@@ -6,21 +12,31 @@ import re
 import socket
 import sqlite3
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, NamedTuple
-from urllib.parse import urlsplit
+from typing import TYPE_CHECKING, Final, NamedTuple, TypeVar
+from urllib.parse import unquote, urlsplit
 
 from ferops.errors import FeropsError
-from ferops.tracking import artifact_repository
 
-if TYPE_CHECKING:
+if TYPE_CHECKING:  # MLflow loads this module while it is being imported itself
     from mlflow import MlflowClient
+    from mlflow.store.artifact.artifact_repo import ArtifactRepository
+
+_T = TypeVar("_T")
 
 EXPERIMENT: Final = "fer-vgg16"
-MODEL: Final = "fer-vgg16"
 
+ARTIFACTS: Final = "mlartifacts"
+"""Name of the artifact folder beside the database: the one that `mlflow ui` serves by default."""
+
+_LAYOUT: Final = ("x-ferops.layout", "2")
+"""Tag of the experiment: a store without it was written by an earlier ferops, with other tags and names."""
+
+_MISSING: Final = ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE")  # of an alias MLflow says the second
+
+_SCHEME: Final = "mlflow-artifacts"
 _NO_TELEMETRY: Final = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "DO_NOT_TRACK": "true",
@@ -48,12 +64,21 @@ class TrackingFailed(FeropsError):
     """The MLflow store refused a request."""
 
 
+class EarlierStore(FeropsError):
+    """The store was written by an earlier version of ferops."""
+
+
 class Store(NamedTuple):
     """An open store: its client, the id of the experiment `fer-vgg16`, and its address without credentials."""
 
     client: "MlflowClient"
     experiment_id: str
     address: str
+
+
+def registered_model(system: str) -> str:
+    """Return the name of the registered model of a system: `fer-vgg16` for all VGGs, else as in `fer-lean-cnn`."""
+    return "fer-vgg16" if system.startswith(("vgg16_", "vgg_")) else f"fer-{system.replace('_', '-')}"
 
 
 def root() -> Path:
@@ -78,7 +103,7 @@ def tracking_uri() -> str:
     A relative `sqlite:///` path is relative to that root, not to the working directory, which an experiment may change.
     """
     uri = os.environ.get("MLFLOW_TRACKING_URI") or "sqlite:///mlflow.db"
-    database = artifact_repository.sqlite_file(uri)
+    database = sqlite_file(uri)
     if database is None or database.is_absolute() or str(database) in ("", "."):
         return uri
     query = uri.partition("?")
@@ -92,14 +117,12 @@ def address(uri: str) -> str:
 
 def how_to_see(shown: str) -> str:
     """Return the command or address that opens the UI of a store, given its address without credentials."""
-    database = artifact_repository.sqlite_file(shown)
+    database = sqlite_file(shown)
     if database is None:
         return shown
     if database == root() / "mlflow.db":
         return "make ui"
-    return (
-        f"mlflow ui --backend-store-uri {shown} --artifacts-destination {database.parent / artifact_repository.FOLDER}"
-    )
+    return f"mlflow ui --backend-store-uri {shown} --artifacts-destination {database.parent / ARTIFACTS}"
 
 
 def page(opened: Store, run_id: str) -> str:
@@ -142,10 +165,11 @@ def connect(uri: str | None = None, *, retries: int = 1) -> Store:
         # MLflow writes the URI into the environment too: undone here, or it would override the next call's
         with _environment({**_TIMEOUTS, "MLFLOW_HTTP_REQUEST_MAX_RETRIES": str(retries), "MLFLOW_TRACKING_URI": uri}):
             _check_database(uri)
-            artifact_repository.register()
             mlflow.set_tracking_uri(uri)
             client = MlflowClient(uri)
             return Store(client, _experiment(client, uri), shown)
+    except EarlierStore:
+        raise
     except Exception as error:
         raise TrackingUnreachable(f"no MLflow at {shown}: {reason(error)}") from None
 
@@ -208,6 +232,44 @@ def session() -> Iterator[Store]:
         raise TrackingFailed(f"MLflow at {opened.address}: {why}{hint}") from error
 
 
+def or_none(call: Callable[..., _T], *args: str) -> _T | None:
+    """Call a method of MLflow's client with a name that may not exist; return None where it does not."""
+    from mlflow.exceptions import MlflowException
+
+    try:
+        return call(*args)
+    except MlflowException as error:
+        if error.error_code not in _MISSING:
+            raise
+        return None
+
+
+def artifact_repository(
+    artifact_uri: str, tracking_uri: str | None = None, registry_uri: str | None = None
+) -> "ArtifactRepository":
+    """Return the repository of an `mlflow-artifacts:` URI: a folder beside SQLite, otherwise MLflow's own client.
+
+    MLflow's plug-in (entry point group `mlflow.artifact_repository`): with ferops installed, any MLflow process opens
+    `models:/fer-vgg16@challenger` from the database file, from any folder.
+    """
+    from mlflow import get_tracking_uri
+    from mlflow.store.artifact.local_artifact_repo import LocalArtifactRepository
+    from mlflow.store.artifact.mlflow_artifacts_repo import MlflowArtifactsRepository
+
+    database = sqlite_file(tracking_uri or get_tracking_uri())
+    if database is None or urlsplit(artifact_uri).netloc:
+        return MlflowArtifactsRepository(artifact_uri, tracking_uri, registry_uri)
+    inside = unquote(urlsplit(artifact_uri).path).lstrip("/")
+    folder = (database.parent / ARTIFACTS / inside).resolve()
+    return LocalArtifactRepository(folder.as_uri(), tracking_uri, registry_uri)
+
+
+def sqlite_file(uri: str) -> Path | None:
+    """Return the database file of an `sqlite:///` URI; None for any other URI."""
+    prefix = "sqlite:///"
+    return Path(uri.removeprefix(prefix).partition("?")[0]) if uri.startswith(prefix) else None
+
+
 @contextmanager
 def _environment(values: Mapping[str, str]) -> Iterator[None]:
     before = {name: os.environ.get(name) for name, value in values.items() if os.environ.get(name) != value}
@@ -224,7 +286,7 @@ def _environment(values: Mapping[str, str]) -> Iterator[None]:
 
 def _check_database(uri: str) -> None:
     """Raise at once where a database cannot be opened: MLflow would retry for minutes."""
-    database = artifact_repository.sqlite_file(uri)
+    database = sqlite_file(uri)
     if database is not None:
         database.parent.mkdir(parents=True, exist_ok=True)
         if not database.exists():
@@ -246,12 +308,10 @@ def _create(database: Path) -> None:
     `machine.files.replacing` would not do: it replaces a file that is there, and a store that another process created
     in the meantime must stay.
     """
-    from mlflow.store.db import utils
+    from mlflow import MlflowClient
 
     new = database.with_name(f"{database.name}.{uuid.uuid4().hex}.new")
-    engine = utils.create_sqlalchemy_engine(f"sqlite:///{new}")
-    utils._initialize_tables(engine)
-    engine.dispose()
+    MlflowClient(f"sqlite:///{new}").search_experiments(max_results=1)  # creates the tables
     if database.exists():  # created by another process in the meantime
         new.unlink()
     else:
@@ -259,16 +319,26 @@ def _create(database: Path) -> None:
 
 
 def _experiment(client: "MlflowClient", uri: str) -> str:
+    """Return the id of the experiment, created where it is missing.
+
+    Raises:
+        EarlierStore: it has runs of an earlier ferops; nothing of them is changed.
+    """
     from mlflow.exceptions import MlflowException
 
     found = client.get_experiment_by_name(EXPERIMENT)
     if found is None:
         try:
-            return str(client.create_experiment(EXPERIMENT, artifact_location=_artifact_location(uri)))
+            return str(client.create_experiment(EXPERIMENT, _artifact_location(uri), dict([_LAYOUT])))
         except MlflowException:  # created by another process in the meantime
             found = client.get_experiment_by_name(EXPERIMENT)
             if found is None:
                 raise
+    if found.tags.get(_LAYOUT[0]) != _LAYOUT[1]:
+        raise EarlierStore(
+            f"{address(uri)} was written by an earlier ferops: move it and its {ARTIFACTS}/ away or set "
+            "MLFLOW_TRACKING_URI to a new one, then `ferops restore`"
+        )
     if found.lifecycle_stage == "deleted":
         client.restore_experiment(found.experiment_id)
     return str(found.experiment_id)
@@ -276,8 +346,8 @@ def _experiment(client: "MlflowClient", uri: str) -> str:
 
 def _artifact_location(uri: str) -> str | None:
     """Return the artifact folder: beside SQLite, for another database in the root; None for a server, which has one."""
-    if artifact_repository.sqlite_file(uri) is not None:
-        return f"{artifact_repository.SCHEME}:/{EXPERIMENT}"
+    if sqlite_file(uri) is not None:
+        return f"{_SCHEME}:/{EXPERIMENT}"
     if urlsplit(uri).scheme.partition("+")[0] in _PORTS:
-        return (root() / artifact_repository.FOLDER / EXPERIMENT).as_uri()
+        return (root() / ARTIFACTS / EXPERIMENT).as_uri()
     return None

@@ -11,7 +11,7 @@ import pandas as pd
 from ferops.data import scored_table
 from ferops.data.readers import image_files
 from ferops.data.readers.image_files import UnreadableFile
-from ferops.tracking.registry.loading import Network
+from ferops.tracking.versions import Network
 
 
 class Plan(NamedTuple):

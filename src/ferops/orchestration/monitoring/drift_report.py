@@ -17,10 +17,8 @@ from ferops.orchestration.monitoring import drift, drift_plots, reference
 from ferops.orchestration.monitoring.drift import Shift
 from ferops.quality import expectations, validation
 from ferops.quality.validation import CheckResult
-from ferops.tracking import store
-from ferops.tracking.registry import versions
-from ferops.tracking.store import MODEL
-from ferops.tracking.tags import WEIGHTS_DIGEST
+from ferops.tracking import store, versions
+from ferops.tracking.record import WEIGHTS
 
 REPORTS: Final = Path("reports/monitoring")
 """Folder of the latest report, below the clone's root; each report replaces the one before."""
@@ -36,7 +34,7 @@ class Finding(NamedTuple):
     """The result of a comparison.
 
     Fields:
-        version: of the network.
+        model: the network, as in `fer-vgg16/3`.
         images: number of scored images. runs: number of scoring runs that they come from.
         training: number of training images, the reference of the pixel statistics.
         validation: number of validation images, the reference of the predicted classes.
@@ -44,7 +42,7 @@ class Finding(NamedTuple):
         failures: the columns that drifted, then the checks of the table that failed in Great Expectations.
     """
 
-    version: int
+    model: str
     images: int
     runs: int
     training: int
@@ -56,7 +54,7 @@ class Finding(NamedTuple):
     def verdict(self) -> str:
         """The failures in one line."""
         failed = [f"{check.name} ({check.observed}, expected {check.expected})" for check in self.failures]
-        return f"{'; '.join(failed) or 'no drift'} in {self.images:,} images scored by {MODEL} version {self.version}"
+        return f"{'; '.join(failed) or 'no drift'} in {self.images:,} images scored by {self.model}"
 
 
 def examine(folder: Path, model: str, settings: params.Monitoring, root: Path = Path()) -> Finding:
@@ -64,7 +62,7 @@ def examine(folder: Path, model: str, settings: params.Monitoring, root: Path = 
 
     Args:
         folder: of the scored images.
-        model: `fer-vgg16@ALIAS` or `fer-vgg16/NUMBER`; images that other networks have scored are left out.
+        model: as `versions.resolve` takes it; images that other networks have scored are left out.
         settings: `monitoring` of params.yaml.
         root: the clone.
 
@@ -77,18 +75,18 @@ def examine(folder: Path, model: str, settings: params.Monitoring, root: Path = 
     """
     with store.session() as opened:
         version = versions.resolve(opened, model)
-        latest = scored_table.latest(folder, str(version.tags.get(WEIGHTS_DIGEST)), settings.min_images)
+        name = f"{version.name}/{version.version}"
+        latest = scored_table.latest(folder, str(version.tags.get(WEIGHTS)), settings.min_images)
         if len(latest) < settings.min_images:
             raise TooFew(
-                f"{len(latest)} images in {folder} were scored by {MODEL} version {version.version}; "
+                f"{len(latest)} images in {folder} were scored by {name}; "
                 f"monitoring.min_images is {settings.min_images}"
             )
-        name = f"{MODEL}/{version.version}"
         predicted, training = reference.predicted(opened, name), reference.statistics(opened, name, root)
     shifts = drift.compare(training, predicted, latest, settings.max_psi)
     checks = check(latest, shifts, root / REPORTS / "docs")
     finding = Finding(
-        version=int(version.version),
+        model=name,
         images=len(latest),
         runs=latest["run"].nunique(),
         training=len(training),
@@ -148,7 +146,7 @@ def markdown(finding: Finding) -> Iterator[str]:
 def _as_json(finding: Finding) -> dict[str, Any]:
     return {
         "time": datetime.now(UTC).isoformat(timespec="seconds"),
-        "model": f"{MODEL}/{finding.version}",
+        "model": finding.model,
         "passed": not finding.failures,
         "verdict": finding.verdict,
         "images": {"scored": finding.images, "training": finding.training, "validation": finding.validation},

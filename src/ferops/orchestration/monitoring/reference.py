@@ -14,11 +14,10 @@ from ferops.labels import NAMES
 from ferops.machine.files import SCRATCH, replacing
 from ferops.machine.git import RepositoryError
 from ferops.machine.worktrees import dvc, worktree
-from ferops.tracking import tags
-from ferops.tracking.lineage.identity import PREPARED
-from ferops.tracking.lineage.origins import DvcLockHistory
-from ferops.tracking.registry import versions
-from ferops.tracking.store import MODEL, Store
+from ferops.tracking import versions
+from ferops.tracking.lineage import PREPARED, DvcLockHistory
+from ferops.tracking.record import TRAINING
+from ferops.tracking.store import Store
 
 
 class NoReference(FeropsError):
@@ -45,7 +44,7 @@ def statistics(store: Store, reference: str, root: Path = Path()) -> pd.DataFram
 
     Args:
         store: the open store.
-        reference: `fer-vgg16@ALIAS` or `fer-vgg16/NUMBER`.
+        reference: as `versions.resolve` takes it.
         root: the clone.
 
     Raises:
@@ -53,21 +52,25 @@ def statistics(store: Store, reference: str, root: Path = Path()) -> pd.DataFram
         NoReference: the data are neither in the clone nor in DVC's cache nor in a remote.
     """
     version = versions.resolve(store, reference)
-    md5 = str(version.tags.get("ferops.data_md5"))
+    md5 = str(versions.facts(version.tags).get("data_md5"))
     cached = root / SCRATCH / "statistics" / f"{md5}.parquet"
     if cached.is_file():
         table = pd.read_parquet(cached)
         if list(table) == list(STATISTICS):
             return table
     found = _measure(root, md5)
-    table = _from_dvc(version.version, str(version.tags.get(tags.TRAINING)), md5, root) if found is None else found
+    table = (
+        _from_dvc(f"{version.name} version {version.version}", str(version.tags.get(TRAINING)), md5, root)
+        if found is None
+        else found
+    )
     with replacing(cached) as scratch:
         table.to_parquet(scratch, index=False)
     return table
 
 
-def _from_dvc(version: int, training: str, md5: str, root: Path) -> pd.DataFrame:
-    data = f"the training data of {MODEL} version {version} ({md5})"
+def _from_dvc(version: str, training: str, md5: str, root: Path) -> pd.DataFrame:
+    data = f"the training data of {version} ({md5})"
     source = DvcLockHistory(root).source(training)
     if source is None:
         raise NoReference(

@@ -24,9 +24,9 @@ from ferops.orchestration.pipeline import dvc_stages, run_folders
 from ferops.orchestration.pipeline.run_folders import Folder
 from ferops.orchestration.sweeps import experiments
 from ferops.orchestration.sweeps.experiments import Trial, TrialResult
-from ferops.tracking.lineage.identity import current_commit
-from ferops.tracking.runs import describe, sweep_runs
-from ferops.tracking.runs.sweep_runs import SweepRun
+from ferops.tracking import record, runs
+from ferops.tracking.lineage import current_commit
+from ferops.tracking.runs import SweepRun
 
 
 class NoDask(FeropsError):
@@ -41,7 +41,7 @@ def run_trial(name: str, values: dict[str, Any], settings: dict[str, Any], clone
     os.chdir(clone)  # a Dask worker was started elsewhere
     try:
         with run_folders.isolated(settings, name, is_experiment=True) as worktree:
-            folder = Folder(worktree.path, {**worktree.environment, describe.SWEEP_RUN: sweep_run})
+            folder = Folder(worktree.path, {**worktree.environment, record.SWEEP_RUN: sweep_run})
             dvc_stages.pull(folder, log)
             changed = dvc_stages.changed(folder)
             ran: set[str] = set()
@@ -63,10 +63,10 @@ def run(trials: Sequence[Trial], sweep_run: SweepRun, runner: TaskRunner | None 
         runner: runs them side by side; in turn by default.
     """
     log = get_run_logger().info
-    published = sweep_runs.runs(trial.name for trial in trials)
+    published = runs.of_experiments(trial.name for trial in trials)
     missing = [trial for trial in trials if trial.name not in published or not experiments.scores(trial.name)]
     log(f"{len(trials)} trials, of which {len(trials) - len(missing)} are there already")
-    if (commit := current_commit()) and commit.dirty:
+    if (commit := current_commit()) and commit.is_dirty:
         log("there are changes that are not committed; the trials start from the commit, without them")
     arguments = [{**trial._asdict(), "clone": str(Path.cwd()), "sweep_run": sweep_run.run_id} for trial in missing]
     reasons = {
@@ -74,11 +74,11 @@ def run(trials: Sequence[Trial], sweep_run: SweepRun, runner: TaskRunner | None 
         for trial, state in zip(missing, _states(arguments, runner), strict=True)
         if not state.is_completed()
     }
-    runs = sweep_runs.runs(trial.name for trial in trials)
+    run_ids = runs.of_experiments(trial.name for trial in trials)
     return experiments.ranked(
         TrialResult(trial, None, reasons[trial.name])
         if trial.name in reasons
-        else TrialResult(trial, experiments.scores(trial.name), run_id=runs.get(trial.name, ""))
+        else TrialResult(trial, experiments.scores(trial.name), run_id=run_ids.get(trial.name, ""))
         for trial in trials
     )
 
@@ -94,7 +94,7 @@ def show(sweep_run: SweepRun, prefix: str, page: str, files: Sequence[Path], res
         results: of all trials.
     """
     accuracies = [result.accuracy for result in results if result.scores]
-    sweep_runs.end(sweep_run.run_id, files, page, max(accuracies, default=None), len(results) - len(accuracies))
+    runs.end_sweep(sweep_run.run_id, files, page, max(accuracies, default=None), len(results) - len(accuracies))
     create_markdown_artifact(page, key=f"{prefix}-trials", description="The trials, the best on validation first")
     for file in files:
         if file.suffix == ".png":

@@ -6,30 +6,18 @@ import threading
 import time as clock
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import ExitStack
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final, Self
 
 from ferops.machine import processes
-from ferops.tracking import store
-from ferops.tracking.lineage.identity import current_commit, requirements_hash
-from ferops.tracking.queries import search_runs
-from ferops.tracking.runs import describe
-from ferops.tracking.runs.run_log import (
-    Epoch,
-    log_diff,
-    log_epochs,
-    log_params,
-    logged_epochs,
-    milliseconds,
-    same_attempt,
-)
-from ferops.tracking.tags import PROCESS, SCRATCH_KEY, TRAINING, WEIGHTS_DIGEST
+from ferops.tracking import record, runs, store
+from ferops.tracking.record import PROCESS, WEIGHTS, Epoch, Record
+from ferops.tracking.store import Store
 
 if TYPE_CHECKING:
-    from mlflow import MlflowClient
     from mlflow.entities import Run
 
 _WAIT: Final = 15.0  # seconds to wait for MLflow at the end; `publish` logs what is not logged by then
-_ABANDONED: Final = "KILLED"  # status of an attempt that no training will resume
 
 
 class LiveRun:
@@ -46,7 +34,7 @@ class LiveRun:
         self._variables = ExitStack()
         self._broken = False
         self._uri = ""
-        self._client: MlflowClient | None = None
+        self._opened: Store | None = None
         self._run_id = ""
         self._logged: set[int] = set()
 
@@ -74,25 +62,14 @@ class LiveRun:
             import mlflow  # noqa: F401  # not in the thread: imports of the same modules in two threads can deadlock
 
             live._uri = store.tracking_uri()
-            done = [Epoch(*epoch) for epoch in history]
-            started = clock.time()
-            name = describe.run_name(params_flat, started)
-            params = describe.run_params(params_flat)
-            commit = current_commit()
-            tags = {
-                **describe.run_tags(commit, requirements_hash()),
-                SCRATCH_KEY: scratch_key,
-                PROCESS: processes.this_process(),
-            }
-            diff = commit.diff if commit else b""
+            epochs = [Epoch(*epoch) for epoch in history]
+            wanted = record.starting(params_flat, scratch_key, clock.time(), epochs)
         except Exception as error:
             live._give_up(error)
             return live
         live._variables.enter_context(store.variables(live._uri))
         live._thread.start()
-        live._later(lambda: live._begin(params, tags, name, started, done, diff))
-        for epoch in done:
-            live.log_epoch(*epoch)
+        live._later(lambda: live._begin(wanted))
         return live
 
     def log_epoch(self, epoch: int, metrics: Mapping[str, float], time: float) -> None:
@@ -150,59 +127,45 @@ class LiveRun:
         what = str(error) if isinstance(error, store.TrackingUnreachable) else f"MLflow: {store.reason(error)}"
         print(f"warning: {what}; training goes on, `publish` logs it afterwards", file=sys.stderr, flush=True)
 
-    def _begin(self, params: Mapping[str, str], tags: Mapping[str, str], name: str, started: float,
-               history: list[Epoch], diff: bytes) -> None:  # fmt: skip
+    def _begin(self, wanted: Record) -> None:
         opened = store.connect(self._uri)
-        client = opened.client
-        run = self._resume(opened, tags[SCRATCH_KEY], history)
-        if run is None:
-            with store.no_retries():
-                run = client.create_run(
-                    opened.experiment_id, start_time=milliseconds(started), tags=dict(tags), run_name=name
-                )
-            log_diff(client, run.info.run_id, diff)
+        run = self._resume(opened, wanted) or runs.create(opened, wanted)
         self._run_id = run.info.run_id
-        log_params(client, run, params)
-        client.set_tag(self._run_id, PROCESS, tags[PROCESS])
-        if run.info.status != "RUNNING":
-            client.update_run(self._run_id, status="RUNNING")
-        self._client = client
+        wanted = replace(wanted, tags={**wanted.tags, PROCESS: processes.this_process()})
+        runs.complete(opened, run, wanted)
+        self._logged |= {epoch.epoch for epoch in wanted.epochs}
+        self._opened = opened
 
-    def _resume(self, opened: store.Store, scratch_key: str, history: list[Epoch]) -> "Run | None":
+    def _resume(self, opened: Store, wanted: Record) -> "Run | None":
         """Return the run to resume, None for a new one; close abandoned attempts."""
-        client = opened.client
         resumed = None
-        for run in unpublished_runs(opened, scratch_key):
+        for run in runs.unpublished(opened, wanted.origin[record.SCRATCH_KEY]):
             process = run.data.tags.get(PROCESS, "")
             if process != processes.this_process() and processes.is_running(process):
                 continue
             # a finished one too: its `dvc` was killed before it wrote dvc.lock, and its checkpoint is complete
-            is_finished = WEIGHTS_DIGEST in run.data.tags
-            logged = logged_epochs(client, run)
+            is_finished = WEIGHTS in run.data.tags
+            logged = runs.logged_epochs(opened, run)
             is_here = processes.is_local(process)
             # whether another machine's process still runs is unknown: its run is resumed by its epochs, never closed
-            if resumed is None and same_attempt(logged, history) and (history or (is_here and not is_finished)):
+            is_same = runs.same_attempt(logged, wanted.epochs) and (wanted.epochs or (is_here and not is_finished))
+            if resumed is None and is_same:
                 resumed, self._logged = run, set(logged)
             elif is_here and not is_finished:
-                client.set_terminated(run.info.run_id, status=_ABANDONED)
+                opened.client.set_terminated(run.info.run_id, status=runs.ABANDONED)
         return resumed
 
     def _log(self, epoch: Epoch) -> None:
-        if epoch.epoch in self._logged or self._client is None:
+        if epoch.epoch in self._logged or self._opened is None:
             return
-        log_epochs(self._client, self._run_id, [epoch])
+        runs.log_epochs(self._opened, self._run_id, [epoch])
         self._logged.add(epoch.epoch)
 
     def _end(self, ended: float, weights_digest: str | None = None) -> None:
-        if self._client is None:
+        if self._opened is None:
             return
+        client = self._opened.client
         if weights_digest is not None:
-            self._client.set_tag(self._run_id, WEIGHTS_DIGEST, weights_digest)
+            client.set_tag(self._run_id, WEIGHTS, weights_digest)
         status = "FAILED" if weights_digest is None else "FINISHED"
-        self._client.set_terminated(self._run_id, status=status, end_time=milliseconds(ended))
-
-
-def unpublished_runs(opened: store.Store, scratch_key: str) -> "list[Run]":
-    """Return the runs of a scratch key that are neither published nor abandoned, newest first."""
-    found = search_runs(opened, f"tags.`{SCRATCH_KEY}` = '{scratch_key}'")
-    return [run for run in reversed(found) if run.info.status != _ABANDONED and TRAINING not in run.data.tags]
+        client.set_terminated(self._run_id, status=status, end_time=runs.milliseconds(ended))

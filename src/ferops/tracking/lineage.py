@@ -1,37 +1,118 @@
-"""Lineage of a model: the commit or DVC experiment that has its dvc.lock, and the chain of files in that dvc.lock.
+"""Lineage of a training: its identity in dvc.lock, and the commit or DVC experiment that has that dvc.lock.
 
 People run `dvc repro` first and commit afterwards, so a run cannot know its commit. It knows its dvc.lock: the commit
 is found by a search for that dvc.lock in everything git keeps.
 """
 
 import functools
+import hashlib
 import io
+import json
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
+from ferops.errors import FeropsError
 from ferops.machine import git
 from ferops.params import flat
-from ferops.tracking import tags
-from ferops.tracking.lineage.identity import NotTrained, dvc_lock_hash, training_identity
-from ferops.tracking.queries import read_artifact
-from ferops.tracking.registry import ledger, versions
-from ferops.tracking.store import Store
-
-if TYPE_CHECKING:
-    from mlflow.entities import Run
-    from mlflow.entities.model_registry import ModelVersion
 
 DVC_LOCK: Final = "dvc.lock"
+PREPARED: Final = "data/prepared"
 
 _TRAIN: Final = re.compile(rb"^  train:\n(?:    .*\n?)+", re.MULTILINE)
 _EXPERIMENT: Final = re.compile(r"refs/exps/[0-9a-f]{2}/[0-9a-f]{38}/(?P<name>.+)")
 """Ref of a finished DVC experiment; the queue, the stash and running experiments have refs of other forms."""
+
+
+class NotTrained(FeropsError):
+    """dvc.lock does not hold a finished training."""
+
+
+class Commit(NamedTuple):
+    """A git commit and the uncommitted changes of tracked files, as a patch for `git apply`."""
+
+    sha: str
+    diff: bytes
+
+    @property
+    def is_dirty(self) -> bool:
+        """Return whether a tracked file differs from the commit."""
+        return bool(self.diff)
+
+
+def read_dvc_lock(path: Path = Path("dvc.lock")) -> dict[str, Any]:
+    """Read dvc.lock as a plain mapping; empty where there is none."""
+    if not path.is_file():
+        return {}
+    return dict(YAML(typ="safe", pure=True).load(path.read_text(encoding="utf-8")) or {})
+
+
+def parse_dvc_lock(content: bytes) -> dict[str, Any] | None:
+    """Parse a dvc.lock as git or MLflow has it; None where it is damaged."""
+    try:
+        dvc_lock = YAML(typ="safe", pure=True).load(content)
+    except (YAMLError, UnicodeDecodeError):  # a merge conflict that was committed
+        return None
+    return dict(dvc_lock) if isinstance(dvc_lock, dict) else None
+
+
+def training_identity(dvc_lock: Mapping[str, Any]) -> str:
+    """Return the identity of a training: hex sha256 of train's command, deps, params and outs as canonical JSON.
+
+    The order of files in dvc.lock does not matter. Other stages are left out, `publish` above all.
+
+    Raises:
+        NotTrained: dvc.lock has no `train` with outs.
+    """
+    entry = _entry_of(dvc_lock, "train")
+    if not entry.get("outs"):
+        raise NotTrained("dvc.lock has no finished `train`; run `dvc repro`")
+    kept = {key: entry.get(key) for key in ("cmd", "deps", "params", "outs")}
+    for key in ("deps", "outs"):
+        kept[key] = sorted(kept[key] or [], key=lambda file: str(file["path"]))
+    return hashlib.sha256(json.dumps(kept, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
+
+
+def dvc_lock_hash(dvc_lock: Mapping[str, Any]) -> str:
+    """Return the hash of a dvc.lock: hex sha256 of all stages but `publish`, whose entry is written after it ran."""
+    stages = {name: entry for name, entry in (dvc_lock.get("stages") or {}).items() if name != "publish"}
+    return hashlib.sha256(json.dumps(stages, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
+
+
+def data_digest(dvc_lock: Mapping[str, Any]) -> str:
+    """Return DVC's md5 of data/prepared: at most 36 characters, MLflow's limit for a digest.
+
+    Raises:
+        NotTrained: dvc.lock has no prepared data.
+    """
+    for out in _entry_of(dvc_lock, "preprocess").get("outs", []):
+        if out["path"] == PREPARED:
+            return str(out.get("md5", ""))
+    raise NotTrained(f"dvc.lock has no {PREPARED}; run `dvc repro`")
+
+
+def current_commit(folder: Path = Path()) -> Commit | None:
+    """Return the commit that is checked out in a folder; None without git, a repository or a commit.
+
+    dvc.lock, metrics/ and reports/ are left out of the changes: every `dvc repro` rewrites them before they can be
+    committed.
+    """
+    sha = git.query(folder, "rev-parse", "HEAD")
+    if not sha:
+        return None
+    outputs = [f":(exclude,top){name}" for name in ("dvc.lock", "metrics", "reports")]
+    diff = git.query(folder, *git.WHOLE_DIFF, "HEAD", "--", ":/", *outputs)
+    return Commit(sha.decode().strip(), diff or b"")
+
+
+def requirements_hash(folder: Path = Path()) -> str | None:
+    """Return the hex sha256 of requirements.lock; None where there is none."""
+    path = folder / "requirements.lock"
+    return hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else None
 
 
 class Source(NamedTuple):
@@ -75,36 +156,6 @@ class Stage(NamedTuple):
     outs: tuple[File, ...]
 
 
-@dataclass(frozen=True)
-class Trace:
-    """The lineage of a version.
-
-    Fields:
-        version: in the registry. aliases: of the version.
-        run: of its training; None where MLflow has lost it.
-        source: its dvc.lock in git; None where no commit, experiment or workspace has it.
-        dvc_lock: its content, from the run or else from git; empty where both have lost it.
-        events: of the version, oldest first.
-    """
-
-    version: "ModelVersion"
-    aliases: tuple[str, ...]
-    run: "Run | None"
-    source: Source | None
-    dvc_lock: Mapping[str, Any]
-    events: tuple[ledger.Event, ...]
-
-    @property
-    def number(self) -> int:
-        """Return the version's number."""
-        return int(self.version.version)
-
-    def fact(self, name: str) -> str | None:
-        """Return a tag of the run, or of the version where the run is lost."""
-        found = (self.run.data.tags if self.run else self.version.tags).get(name)
-        return str(found) if found else None
-
-
 class DvcLockHistory:
     """Every dvc.lock of a repository: of its commits, oldest first, of its DVC experiments, and the workspace's."""
 
@@ -125,29 +176,9 @@ class DvcLockHistory:
             Source(entry.commit, entry.experiment, lock_hash in (None, dvc_lock_hash(dvc_lock)), dvc_lock)
             for entry in self._entries
             if (train := _TRAIN.search(entry.content)) and _identity(train[0]) == training
-            if (dvc_lock := _parse(entry.content)) is not None
+            if (dvc_lock := parse_dvc_lock(entry.content)) is not None
         ]
         return min(found, key=lambda source: not source.is_whole, default=None)
-
-
-def trace(store: Store, reference: str, root: Path = Path()) -> Trace:
-    """Return the lineage of a version.
-
-    Args:
-        store: the open store.
-        reference: `fer-vgg16@ALIAS` or `fer-vgg16/NUMBER`.
-        root: the repository's root.
-
-    Raises:
-        UnknownVersion: no version has this number or alias.
-    """
-    version = versions.resolve(store, reference)
-    run = versions.run_of(store, version)
-    source = DvcLockHistory(root).source(str(version.tags.get(tags.TRAINING)), version.tags.get(tags.DVC_LOCK))
-    logged = read_artifact(store, run.info.run_id, f"lineage/{DVC_LOCK}") if run else None
-    dvc_lock = (_parse(logged) if logged else None) or (source.dvc_lock if source else {})
-    aliases = versions.aliases_of(store, int(version.version))
-    return Trace(version, aliases, run, source, dvc_lock, tuple(ledger.history(version)))
 
 
 def commit_info(commit: str, root: Path = Path()) -> CommitInfo:
@@ -197,6 +228,10 @@ def overlap(one: str, other: str) -> bool:
     return one == other or one.startswith(f"{other}/") or other.startswith(f"{one}/")
 
 
+def _entry_of(dvc_lock: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+    return (dvc_lock.get("stages") or {}).get(name) or {}
+
+
 class _Entry(NamedTuple):
     commit: str | None
     experiment: str | None
@@ -239,17 +274,9 @@ def _git(root: Path, *args: str, given: bytes | None = None) -> bytes:
 def _identity(train: bytes) -> str | None:
     """Return the identity of the training in train's entry of a dvc.lock; each distinct entry is parsed once."""
     try:
-        return training_identity(_parse(b"stages:\n" + train) or {})
+        return training_identity(parse_dvc_lock(b"stages:\n" + train) or {})
     except NotTrained:
         return None
-
-
-def _parse(content: bytes) -> dict[str, Any] | None:
-    try:
-        dvc_lock = YAML(typ="safe", pure=True).load(content)
-    except (YAMLError, UnicodeDecodeError):  # a merge conflict that was committed
-        return None
-    return dict(dvc_lock) if isinstance(dvc_lock, dict) else None
 
 
 def _stage(name: str, entry: Mapping[str, Any]) -> Stage:

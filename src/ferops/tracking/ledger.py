@@ -12,18 +12,21 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from ferops.errors import FeropsError, describe_os_error
-from ferops.tracking.store import MODEL, Store
-from ferops.tracking.tags import TRAINING, WEIGHTS_DIGEST
+from ferops.tracking.record import TRAINING, WEIGHTS
+from ferops.tracking.store import Store
 
 if TYPE_CHECKING:
     from mlflow.entities.model_registry import ModelVersion
 
 Event = Mapping[str, Any]
-"""`time` (Unix seconds), `event`, `model`, `version`, `weights_digest`, `training`, and what the kind of event adds."""
+"""`time` (Unix seconds), `event`, `model`, `version`, `weights_digest`, `training`, and what the kind of event adds.
+
+The digest identifies the version; its number is that of the store at the time, and another after a restore.
+"""
 
 REGISTRY: Final = Path("reports/registry.jsonl")
 
-_TAG: Final = "ferops.event."  # followed by its time in milliseconds
+_TAG: Final = "x-ferops.event."  # followed by its time in milliseconds
 _key: Final = itemgetter("time", "event", "weights_digest")
 
 
@@ -46,9 +49,9 @@ def new_event(kind: str, version: "ModelVersion", **facts: Any) -> Event:
     return {
         "time": round(time.time(), 3),
         "event": kind,
-        "model": MODEL,
+        "model": version.name,
         "version": int(version.version),
-        "weights_digest": version.tags.get(WEIGHTS_DIGEST),
+        "weights_digest": version.tags.get(WEIGHTS),
         "training": version.tags.get(TRAINING),
     } | facts
 
@@ -77,16 +80,17 @@ def lines(path: Path) -> list[Event]:
     return sorted(found.values(), key=lambda line: float(line["time"]))
 
 
-def aliases(events: Iterable[Event]) -> dict[str, str]:
-    """Return the aliases after a sequence of events, each with the digest of its version's weights."""
-    digests: dict[str, str] = {}
+def aliases(events: Iterable[Event]) -> dict[str, dict[str, str]]:
+    """Return the aliases of each registered model after a sequence of events, each with the digest of its weights."""
+    models: dict[str, dict[str, str]] = {}
     for line in events:
         if line.get("alias") is None:
             continue
+        digests = models.setdefault(line["model"], {})
         if line["alias"] == "champion" and "champion" in digests:
             digests["previous"] = digests["champion"]
         digests[line["alias"]] = line["weights_digest"]
-    return digests
+    return models
 
 
 def history(version: "ModelVersion") -> list[Event]:
@@ -95,17 +99,13 @@ def history(version: "ModelVersion") -> list[Event]:
     return sorted(events, key=lambda line: float(line["time"]))
 
 
-def record(store: Store, event: Event, path: Path | None) -> None:
+def record(store: Store, version: "ModelVersion", event: Event, path: Path | None) -> None:
     """Write an event: as a tag, then as a line of the file unless `path` is None. Repeating it changes nothing."""
-    tag(store, int(event["version"]), event)
+    key = f"{_TAG}{round(1000 * float(event['time']))}"
+    if version.tags.get(key) != (value := json.dumps(event)):
+        store.client.set_model_version_tag(version.name, version.version, key, value)
     if path:
         append(path, [event])
-
-
-def tag(store: Store, version: int, event: Event) -> None:
-    """Write an event into a tag of a version."""
-    key = f"{_TAG}{round(1000 * float(event['time']))}"
-    store.client.set_model_version_tag(MODEL, str(version), key, json.dumps(event))
 
 
 def append(path: Path, events: Iterable[Event]) -> None:
@@ -130,6 +130,6 @@ def append(path: Path, events: Iterable[Event]) -> None:
 
 
 def sync(store: Store, path: Path) -> None:
-    """Append to the file the events of the store that it lacks: of experiments and of other clones."""
-    versions = store.client.search_model_versions(f"name = '{MODEL}'")
+    """Append to the file the events of the store that it lacks: of other clones."""
+    versions = store.client.search_model_versions("name LIKE 'fer-%'")
     append(path, sorted((e for version in versions for e in history(version)), key=lambda line: float(line["time"])))

@@ -1,15 +1,18 @@
 """The evaluation for people: the page that the MLflow UI shows, and the description of a run or version."""
 
 import base64
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from jinja2 import Environment, PackageLoader, select_autoescape
 
-from ferops.tracking.runs import describe
-from ferops.tracking.runs.outputs import Outputs
+if TYPE_CHECKING:
+    from ferops.tracking.record import Outputs
 
 REPORT: Final = "evaluation/report.html"
 """Path among a run's artifacts."""
+
+RUN: Final = "#/experiments/EXPERIMENT/runs/RUN"
+"""Address of the run in a description, until the run's ids are known."""
 
 _FIGURES: Final = {
     "figures/train/curves.png": "Curves",
@@ -19,32 +22,26 @@ _FIGURES: Final = {
 _SPLITS: Final = {"val": "validation", "test": "test"}
 
 
-def page(outputs: Outputs) -> str:
+def page(outputs: "Outputs") -> str:
     """Render the evaluation as one self-contained HTML page; a split that was not scored is left out."""
+    files = outputs.files
     figures = {
-        title: base64.b64encode(outputs.files[path].read_bytes()).decode()
-        for path, title in _FIGURES.items()
-        if path in outputs.files
+        title: base64.b64encode(files[path].read_bytes()).decode() for path, title in _FIGURES.items() if path in files
     }
     return _render("report.html.jinja", outputs, figures=figures)
 
 
-def note(outputs: Outputs, experiment_id: str, run_id: str) -> str:
-    """Return the description of a run or version in Markdown: model, data, headline figures, link to the page.
-
-    Args:
-        outputs: of the pipeline.
-        experiment_id: MLflow's, of the run.
-        run_id: of the run that has the page.
-    """
-    # without the query MLflow's UI shows its pages for language models
-    address = f"#/experiments/{experiment_id}/runs/{run_id}/artifacts/{REPORT}?workflowType=machine_learning"
+def note(outputs: "Outputs") -> str:
+    """Return the description of a run or version in Markdown: model, data, headline figures, link to the page."""
     kept = outputs.report.get("kept", {})
     counts = [sum(kept[split]) for split in ("train", "validation", "test") if split in kept]
-    return _render("note.md.jinja", outputs, keys=describe.HEADLINE, counts=counts, address=address)
+    # without the query MLflow's UI shows its pages for language models
+    return _render(
+        "note.md.jinja", outputs, counts=counts, address=f"{RUN}/artifacts/{REPORT}?workflowType=machine_learning"
+    )
 
 
-def _render(template: str, outputs: Outputs, **facts: Any) -> str:
+def _render(template: str, outputs: "Outputs", **facts: Any) -> str:
     environment = Environment(
         loader=PackageLoader(__package__, ""), autoescape=select_autoescape(["html.jinja"]), trim_blocks=True
     )
@@ -53,7 +50,6 @@ def _render(template: str, outputs: Outputs, **facts: Any) -> str:
         outputs=outputs,
         params=outputs.params,
         training=outputs.training,
-        dataset=describe.dataset_description(outputs.dataset),
         scores={name: outputs.scores[split] for split, name in _SPLITS.items() if outputs.scores[split]},
         **facts,
     )

@@ -1,1 +1,0 @@
-"""Lineage of a training and of a registered model: commit, dvc.lock, data, parameters."""

@@ -1,1 +1,0 @@
-"""The registered model: versions, aliases, the lock around their changes, and the ledger that restores them."""

@@ -1,1 +1,0 @@
-"""MLflow runs: logged live while a network trains, completed or rebuilt from the files by `publish`."""
