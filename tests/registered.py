@@ -12,7 +12,8 @@ import pytest
 from support import MODEL, ROOT
 from test_promotion import network
 
-from ferops.tracking import ledger, store, tags, versions
+from ferops.tracking import ledger, store, versions
+from ferops.tracking.record import FACTS, TRAINING, WEIGHTS
 
 GOOD, BETTER, WORSE, POOR, ELSEWHERE, LOST, OLD = range(1, 8)
 """Versions in the store, without aliases."""
@@ -39,7 +40,7 @@ def make(root: Path) -> None:
 
 
 def _add(opened: store.Store, number: int, scratch: Path) -> None:
-    marks = {tags.TRAINING: f"training {number}", tags.WEIGHTS_DIGEST: f"digest {number}"}
+    marks = {TRAINING: f"training {number}", WEIGHTS: f"digest {number}"}
     run = opened.client.create_run(opened.experiment_id, tags=marks)
     if number in PREDICTIONS:
         PREDICTIONS[number].to_parquet(scratch / "predictions.parquet")
@@ -47,8 +48,10 @@ def _add(opened: store.Store, number: int, scratch: Path) -> None:
     if number == BETTER:
         (scratch / "confusion_normalised.png").write_bytes(b"\x89PNG ")
         opened.client.log_artifact(run.info.run_id, str(scratch / "confusion_normalised.png"), "figures/evaluate")
-    figures = {"val/accuracy": "0.7", "test/accuracy": "0.6543", "test/f1_macro": "0.5"} if number != BETTER else {}
-    opened.client.create_model_version(MODEL, run.info.artifact_uri, run.info.run_id, tags={**marks, **figures})
+    figures = {"val/accuracy": 0.7, "test/accuracy": 0.6543, "test/f1_macro": 0.5} if number != BETTER else {}
+    opened.client.create_model_version(
+        MODEL, run.info.artifact_uri, run.info.run_id, tags={**marks, FACTS: json.dumps({"metrics": figures})}
+    )
 
 
 class Clone:

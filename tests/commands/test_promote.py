@@ -81,7 +81,7 @@ def test_a_better_challenger_becomes_champion_and_the_old_one_previous(clone: Cl
     [event] = clone.events()
     assert (event["event"], event["version"], event["previous"]) == ("promoted", BETTER, GOOD)
     assert event["decision"]["difference"] == 0.1
-    assert event["decision"]["against"] == GOOD
+    assert event["decision"]["against"] == f"{MODEL}/{GOOD}"
 
 
 def test_a_worse_one_is_refused_with_the_reason_and_the_champion_stays(clone: Clone) -> None:
@@ -186,8 +186,8 @@ def test_without_a_champion_before_there_is_nothing_to_roll_back_to(clone: Clone
         ((), "fer-vgg16@challenger: there is none"),
         (("fer-vgg16@chalenger",), "aliases: @champion (version 1)"),
         (("fer-vgg16/99",), "versions: 1, 2, 3"),
-        (("vgg16@champion",), "expected fer-vgg16@ALIAS or fer-vgg16/NUMBER"),
-        (("3",), "expected fer-vgg16@ALIAS or fer-vgg16/NUMBER"),
+        (("vgg16@champion",), "a version is named as in fer-vgg16@challenger or fer-vgg16/3"),
+        (("3",), "a version is named as in fer-vgg16@challenger or fer-vgg16/3"),
     ],
 )
 def test_a_version_that_is_not_there_is_one_line_with_what_is(
@@ -225,7 +225,7 @@ def test_networks_measured_on_different_images_are_not_compared(clone: Clone) ->
     [event] = clone.events()
     assert event["event"] == "refused"
     assert event["decision"]["promoted"] is False
-    assert event["decision"]["against"] == GOOD
+    assert event["decision"]["against"] == f"{MODEL}/{GOOD}"
     assert "600 in common" in event["decision"]["reasons"][0]
 
 
@@ -279,7 +279,7 @@ def test_of_two_promotions_at_once_one_wins_and_the_other_says_so(
 def test_a_promotion_under_way_is_not_disturbed(clone: Clone) -> None:
     clone.alias(challenger=BETTER, champion=GOOD, previous=WORSE)
 
-    with mutex.lock(clone.opened, "promotion", "a promotion"):
+    with mutex.lock(clone.opened, f"promotion-{MODEL}", "a promotion"):
         for command in ("promote", "rollback"):
             done = clone.ferops(command)
             assert (done.code, done.out) == (1, "")

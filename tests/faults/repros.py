@@ -152,7 +152,7 @@ def assert_in_store_once(folder: Path, uri: str) -> None:
     key, digest = (_json(folder, "models/training.json")[name] for name in ("scratch_key", "weights_digest"))
     client = mlflow.MlflowClient(uri)
     experiment = client.get_experiment_by_name("fer-vgg16").experiment_id
-    (run,) = client.search_runs([experiment], f"tags.`ferops.scratch_key` = '{key}'")
+    (run,) = client.search_runs([experiment], f"tags.`x-ferops.key` = '{key}'")
     assert run.info.status == "FINISHED"
     for series in ("train/loss", "val/accuracy"):
         points = client.get_metric_history(run.info.run_id, series)

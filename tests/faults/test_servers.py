@@ -149,7 +149,7 @@ def forget(folder: Path, server: str) -> None:
     record = json.loads((folder / "models/training.json").read_text())
     client = mlflow.MlflowClient(server)
     experiment = client.get_experiment_by_name("fer-vgg16").experiment_id
-    for run in client.search_runs([experiment], f"tags.`ferops.scratch_key` = '{record['scratch_key']}'"):
+    for run in client.search_runs([experiment], f"tags.`x-ferops.key` = '{record['scratch_key']}'"):
         client.delete_run(run.info.run_id)
     digest = f"tags.`x-ferops.weights` = '{record['weights_digest']}'"
     for version in client.search_model_versions(f"name = 'fer-vgg16' and {digest}"):

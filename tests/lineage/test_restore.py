@@ -7,6 +7,7 @@ from typer.testing import CliRunner
 
 from ferops.cli import app
 from ferops.commands.restore import restore
+from ferops.promotion import champion
 from ferops.tracking import ledger, versions
 from ferops.tracking.store import Store
 
@@ -29,7 +30,7 @@ def state(store: Store) -> dict[str, object]:
             for file in store.client.list_artifacts(run.info.run_id, folder)
             if file.path != "lineage/uncommitted.diff"  # a commit has none
         }
-        about = {key: run.data.tags.get(key) for key in ("mlflow.runName", "x-ferops.experiments", "ferops.dvc_lock")}
+        about = {key: run.data.tags.get(key) for key in ("mlflow.runName", "x-ferops.experiments", "x-ferops.facts")}
         times = (run.info.start_time, run.info.end_time, run.info.status)
         of = run.data.tags["x-ferops.training"]
         runs[of] = {"params": run.data.params, "points": points, "files": files, "tags": about, "times": times}
@@ -65,10 +66,10 @@ def test_a_deleted_store_comes_back_as_it_was_and_a_second_restore_changes_nothi
 
     back = state(clone.store())
     assert_same(forgetting_ids(back), before)
-    assert before["aliases"] == {"challenger": 2, "champion": 2, "previous": 1}
-    assert f"version 2   restored from commit {clone.git('rev-parse', 'HEAD~1')[:12]}" in said
-    assert "version 3   restored from experiment lr-1e-3" in said
-    assert "@champion   set on version 2" in said
+    assert before["aliases"] == {"challenger": 3, "champion": 2, "previous": 1}
+    assert f"fer-vgg16/2     restored from commit {clone.git('rev-parse', 'HEAD~1')[:12]}" in said
+    assert "fer-vgg16/3     restored from experiment lr-1e-3" in said
+    assert "fer-vgg16@champion      set on version 2" in said
     assert (clone.root / ledger.REGISTRY).read_text() == lines
     assert clone.git("status", "--porcelain") == ""
     assert clone.git("worktree", "list").count("\n") == 0
@@ -79,9 +80,9 @@ def test_a_deleted_store_comes_back_as_it_was_and_a_second_restore_changes_nothi
     assert again.count("exists already") == again.count("is on version") == 3
 
     assert clone.publish() == 2
-    versions.rollback(clone.store(), clone.root / ledger.REGISTRY)
+    champion.rollback(clone.store(), MODEL, clone.root / ledger.REGISTRY)
     standing = versions.aliases(clone.store(), MODEL)
-    assert standing == {"challenger": 2, "champion": 1, "previous": 2}, "a challenger is one only once"
+    assert standing == {"challenger": 3, "champion": 1, "previous": 2}, "a challenger is one only once"
 
 
 def test_in_a_store_that_has_something_only_what_is_missing_comes_and_no_alias_or_number_moves(clone, console) -> None:
@@ -94,12 +95,14 @@ def test_in_a_store_that_has_something_only_what_is_missing_comes_and_no_alias_o
         store.client.set_registered_model_alias("fer-vgg16", alias, 1)
     (clone.root / ledger.REGISTRY).write_text("".join(line for line in kept.splitlines(True) if "lr-1e-3" not in line))
     said = restored(clone, console)
-    assert "version 2   exists already, as version 1: the number 2 is taken" in said
-    assert "version 1   restored from commit" in said
-    assert "as version 3: the number 1 is taken" in said, "a number that no other weights have ever had"
+    assert "fer-vgg16/2     restored from commit" in said
+    assert "as version 1" in said, "the store's number stays"
+    assert "fer-vgg16/1     restored from commit" in said
+    assert "as version 2" in said
     assert versions.aliases(store, MODEL) == {"challenger": 1, "champion": 1, "previous": 1}
     events = ledger.history(versions.resolve(store, "fer-vgg16/1"))
     assert [event["event"] for event in events] == ["registered", "promoted", "registered"]
+    assert "Version 1 in reports/registry.jsonl" in versions.resolve(store, "fer-vgg16/2").description
 
 
 def test_weights_or_commits_that_are_gone_are_named_and_the_others_come_back(clone) -> None:
@@ -110,11 +113,11 @@ def test_weights_or_commits_that_are_gone_are_named_and_the_others_come_back(clo
     done = CliRunner().invoke(app, ["restore"])
     assert done.exit_code == 1
     said = " ".join(done.stdout.split())
-    assert "version 1 cannot be restored: models/core.keras: neither in DVC's cache nor in a default remote" in said
-    assert "version 3 cannot be restored: no commit, no DVC experiment and not the workspace holds" in said
-    assert "@previous not set: its weights" in said
-    assert versions.aliases(clone.store(), MODEL) == {"challenger": 2, "champion": 2}
-    assert list(state(clone.store())["versions"]) in ([2], ["2"])
+    assert "fer-vgg16/1 cannot be restored: models/core.keras: neither in DVC's cache nor in a default remote" in said
+    assert "fer-vgg16/3 cannot be restored: no commit, no DVC experiment and not the workspace holds" in said
+    assert "fer-vgg16@previous not set: its weights" in said
+    assert versions.aliases(clone.store(), MODEL) == {"champion": 1}
+    assert list(state(clone.store())["versions"]) in ([1], ["1"])
 
 
 def test_a_commit_whose_metrics_are_not_those_of_its_dvc_lock_is_not_restored(new, console) -> None:
@@ -132,7 +135,7 @@ def test_the_workspace_is_used_where_nothing_is_committed_and_the_clone_was_move
     new.root = new.root.rename(new.root.with_name("moved"))
     monkeypatch.chdir(new.root)
     new.lose_the_store()
-    assert "version 1   restored from the workspace" in restored(new, console)
+    assert "fer-vgg16/1     restored from the workspace" in restored(new, console)
     assert_same(forgetting_ids(state(new.store())), before)
     assert new.git("status", "--porcelain") == status
 
@@ -161,11 +164,11 @@ def test_a_restore_that_was_cut_off_goes_on(new, console, monkeypatch) -> None:
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patched:
-        patched.setattr("ferops.tracking.publishing._attach_evaluation", cut)
+        patched.setattr("ferops.tracking.record.evaluated", cut)
         with pytest.raises(KeyboardInterrupt):
             restore(console)
     assert not list((new.root / ".dvc/tmp/ferops").iterdir())
-    assert "version 1   restored from" in restored(new, console)
+    assert "fer-vgg16/1     restored from" in restored(new, console)
     assert_same(forgetting_ids(state(new.store())), before)
 
 

@@ -7,6 +7,7 @@ from support import Ferops, shell
 
 from ferops.commands.trace import trace
 from ferops.params import BadParams
+from ferops.promotion import champion
 from ferops.tracking import ledger, versions
 from ferops.tracking.lineage import read_dvc_lock
 from ferops.tracking.versions import UnknownVersion
@@ -32,7 +33,7 @@ def entry(text: str, label: str) -> str:
 def test_a_committed_model_is_traced_to_commit_data_weights_figures_and_history(clone, traced) -> None:
     text = traced()
     second = clone.git("rev-parse", "HEAD~1")
-    assert text.startswith("fer-vgg16 version 2  @challenger @champion\n")
+    assert text.startswith("fer-vgg16 version 2  @champion\n")
     assert clone.json("models/training.json")["weights_digest"] in entry(text, "weights")
     assert clone.training()[0] in entry(text, "training")
     assert second in entry(text, "commit")
@@ -66,9 +67,9 @@ def test_every_file_of_the_chain_is_there_and_every_line_fits_a_terminal(clone, 
 def test_the_changes_that_were_not_committed_when_it_trained_are_named(new, traced) -> None:
     store = new.store()
     run = versions.run_of(store, versions.resolve(store, "fer-vgg16/1"))
-    for key, value in {"ferops.git.dirty": "true", "ferops.git.diff": "lineage/uncommitted.diff"}.items():
+    for key, value in {"x-ferops.start": '{"changes": "lineage/uncommitted.diff"}'}.items():
         store.client.set_tag(run.info.run_id, key, value)
-    store.client.delete_tag(run.info.run_id, "ferops.rebuilt")
+    store.client.delete_tag(run.info.run_id, "x-ferops.rebuilt")
     text = traced("fer-vgg16/1")
     start = new.git("rev-parse", "HEAD")
     assert f"{start} with uncommitted changes: lineage/uncommitted.diff" in entry(text, "trained at")
@@ -90,10 +91,10 @@ def test_another_environment_is_said_to_be_another(clone, traced) -> None:
 
 def test_an_experiments_version_is_traced_to_the_experiment(clone, traced) -> None:
     text = traced("fer-vgg16/3")
-    assert "(no alias)" in text.splitlines()[0]
+    assert "@challenger" in text.splitlines()[0]
     assert "DVC experiment lr-1e-3" in entry(text, "commit")
     assert clone.git("rev-parse", clone.experiment("lr-1e-3")) in entry(text, "commit")
-    assert "registered by experiment lr-1e-3" in entry(text, "history")
+    assert "registered @challenger by experiment lr-1e-3" in entry(text, "history")
 
 
 def test_a_run_deleted_by_hand_leaves_a_version_that_is_traced_by_git_and_a_way_back(clone, traced) -> None:
@@ -120,7 +121,7 @@ def test_a_version_that_nobody_holds_any_more_says_so(clone, traced) -> None:
 
 def test_what_the_gate_said_is_in_the_history(clone, traced) -> None:
     gate = {"promoted": False, "difference": -0.02, "interval": [-0.03, -0.011], "reasons": ["it is worse"]}
-    versions.refuse(clone.store(), 3, gate, clone.root / ledger.REGISTRY)
+    champion.refuse(clone.store(), "fer-vgg16/3", gate, clone.root / ledger.REGISTRY)
     said = entry(traced("fer-vgg16/3"), "history")
     assert "refused accuracy -0.0200 to the champion's, 95% interval -0.0300 to -0.0110 it is worse" in said
 
@@ -136,7 +137,7 @@ def test_an_unknown_alias_or_version_is_one_line_that_names_what_there_is(clone,
 def test_json_has_every_md5_in_full_and_nothing_else_is_printed(clone, ferops: Ferops) -> None:
     shown = json.loads(ferops("trace", "--json").out)
     assert shown["schema"] == "ferops.lineage/1"
-    assert (shown["version"], shown["aliases"]) == (2, ["challenger", "champion"])
+    assert (shown["version"], shown["aliases"]) == (2, ["champion"])
     assert shown["source"]["commit"] == clone.git("rev-parse", "HEAD~1")
     assert shown["metrics"]["val/accuracy"] == pytest.approx(clone.json("metrics/val.json")["accuracy"], abs=1e-4)
     lock = read_dvc_lock()["stages"]

@@ -56,7 +56,7 @@ def test_what_was_not_committed_when_it_trained_is_rebuilt_too(new, console) -> 
     assert new.publish() == 2
     store = new.store()
     run = versions.run_of(store, versions.resolve(store, "fer-vgg16/2"))
-    store.client.delete_tag(run.info.run_id, "ferops.rebuilt")  # as one that was logged while it trained
+    store.client.delete_tag(run.info.run_id, "x-ferops.rebuilt")  # as one that was logged while it trained
     new.git("reset", "-q", "--hard")
     before = outside(new)
     assert trace("fer-vgg16/2", console, rebuild=True)
@@ -97,7 +97,7 @@ def test_a_pipeline_that_fails_is_one_line_after_what_it_said(clone, console, ca
 
 def test_a_version_whose_dvc_lock_is_nowhere_cannot_be_rebuilt(clone, console) -> None:
     clone.git("update-ref", "-d", clone.experiment("lr-1e-3"))
-    with pytest.raises(CannotRebuild, match="version 3 cannot be rebuilt: no commit holds its dvc.lock"):
+    with pytest.raises(CannotRebuild, match="fer-vgg16/3 cannot be rebuilt: no commit holds its dvc.lock"):
         trace("fer-vgg16/3", console, rebuild=True)
 
 

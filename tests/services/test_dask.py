@@ -108,14 +108,14 @@ def experiments(clone: Path) -> list[str]:
 def trials(clone: Path) -> pd.DataFrame:
     """The sweep's table, from its run in MLflow."""
     client = mlflow.MlflowClient(f"sqlite:///{clone / 'mlflow.db'}")
-    (parent,) = client.search_runs(["1"], "tags.`ferops.sweep` = 'side'")
+    (parent,) = client.search_runs(["1"], "attributes.run_name = 'side'")
     assert parent.info.status == "FINISHED"
     return pd.read_csv(client.download_artifacts(parent.info.run_id, "sweep.csv"))
 
 
 def children(clone: Path) -> dict[str, Any]:
     client = mlflow.MlflowClient(f"sqlite:///{clone / 'mlflow.db'}")
-    (parent,) = client.search_runs(["1"], "tags.`ferops.sweep` = 'side'")
+    (parent,) = client.search_runs(["1"], "attributes.run_name = 'side'")
     found = client.search_runs(["1"], f"tags.`mlflow.parentRunId` = '{parent.info.run_id}'")
     assert len({run.info.run_name for run in found}) == len(found)
     return {run.info.run_name: run for run in found}

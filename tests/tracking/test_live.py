@@ -15,8 +15,8 @@ from ferops.tracking.runs import same_attempt
 pytestmark = pytest.mark.usefixtures("pipeline")
 
 FLAT = {
-    "data.dataset": "sample", "data.split": "official", "model.name": "lean_cnn", "model.weights": "none", "train.learning_rate": 0.001,
-    "evaluate.test": True,
+    "data.dataset": "sample", "data.split": "official", "model.name": "lean_cnn", "model.weights": "none",
+    "train.learning_rate": 0.001, "evaluate.test": True,
 }  # fmt: skip
 
 

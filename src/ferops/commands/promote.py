@@ -46,7 +46,7 @@ def promote(reference: str | None, console: Console, root: Path = Path(), *, aga
     with store.session() as opened:
         if reference and not versions.is_reference(reference):
             with console.status(f"registering {reference}"):
-                reference = _register(opened, reference, root)
+                reference = nominate(opened, reference, root)
         verdict = gate.check(opened, reference, settings, against)
         gate.carry_out(opened, verdict, root / REGISTRY)
     if verdict.decision:
@@ -77,8 +77,21 @@ def rollback(model: str | None, console: Console, root: Path = Path()) -> None:
     console.out(line, highlight=False)
 
 
-def _register(opened: Store, name: str, root: Path) -> str:
-    """Register the training of a DVC experiment or run, and set the alias `challenger`; return its reference."""
+def nominate(opened: Store, name: str, root: Path) -> str:
+    """Register the training of a DVC experiment or run, and set the alias `challenger`.
+
+    Args:
+        opened: the open store.
+        name: of the experiment or run, or the run's id.
+        root: the repository's root.
+
+    Returns:
+        The reference of its version.
+
+    Raises:
+        UnknownVersion: there is no such experiment or run.
+        CannotRestore: its files are lost.
+    """
     run = runs.find_by_name(opened, name)
     if run is None:
         raise UnknownVersion(

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Any
 
 from rich.console import Console
 
@@ -16,9 +16,6 @@ from ferops.tracking.ledger import Event
 from ferops.tracking.lineage import DvcLockHistory
 from ferops.tracking.record import FILES
 from ferops.tracking.store import Store, TrackingUnreachable
-
-if TYPE_CHECKING:
-    from mlflow.entities.model_registry import ModelVersion
 
 
 def restore(console: Console, root: Path = Path()) -> bool:
@@ -98,7 +95,7 @@ def _if_renumbered(number: int | None, events: Sequence[Event]) -> str:
     return "" if number == events[0]["version"] else f", as version {number}"
 
 
-def _is_complete(opened: Store, version: "ModelVersion", events: Sequence[Event]) -> bool:
+def _is_complete(opened: Store, version: Any, events: Sequence[Event]) -> bool:
     """Return whether a version has its run with all artifacts, and its events."""
     run = versions.run_of(opened, version)
     recorded = ledger.history(version)

@@ -265,8 +265,8 @@ class Outputs:
         found = self.scores[split]
         interval = "({:.3f}-{:.3f})".format(*found["accuracy_interval"]) if "accuracy_interval" in found else ""
         return {
-            **_labels(self.params),
             "accuracy": " ".join(filter(None, [f"{found['accuracy']:.3f}", interval, SPLITS[split]])),
+            **_labels(self.params),
             "hardware": str(self.training.get("hardware") or "unknown"),
         }
 
@@ -281,7 +281,7 @@ class Outputs:
         found["acc_dedup"] = self.scores["test"].get("accuracy_deduplicated")
         found |= {key: self.training.get(key) for key in ("seconds", "epochs", "best_epoch", "milliseconds_an_image")}
         found["parameters"] = (self.training.get("parameters") or {}).get("total")
-        return {key: float(value) for key, value in found.items() if _is_finite(value)}
+        return {key: round(float(value), 4) for key, value in found.items() if _is_finite(value)}
 
     @property
     def files(self) -> dict[str, Path]:
@@ -389,7 +389,7 @@ def starting(params: Mapping[str, Any], scratch_key: str, started: float, histor
         identity=SCRATCH_KEY,
         origin={**origin(commit), SCRATCH_KEY: scratch_key},
         patch=_patch(commit),
-        tags=_labels(params),
+        tags={"accuracy": "not measured yet", "hardware": "not recorded yet", **_labels(params)},
         params=run_params(params),
         epochs=tuple(history),
     )

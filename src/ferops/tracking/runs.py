@@ -109,11 +109,13 @@ def find(opened: Store, wanted: Record) -> "Run | None":
 
 def create(opened: Store, wanted: Record, tags: Mapping[str, str] = {}) -> "Run":
     """Create the run of a record, with the tags that never change and the one that identifies it."""
-    identity = {key: wanted.tags[key] for key in (wanted.identity,) if key in wanted.tags}
+    given = {**wanted.tags, **wanted.origin, **tags}
+    for late in (FILES, NOTE):  # they come after what they are about
+        given.pop(late, None)
+    # MLflow shows tags in the order in which they were set: those for people first
+    ordered = sorted(given.items(), key=lambda tag: tag[0].startswith(("x-ferops.", "mlflow.")))
     with store.no_retries():
-        run = opened.client.create_run(
-            opened.experiment_id, milliseconds(wanted.started), {**wanted.origin, **identity, **tags}, wanted.name
-        )
+        run = opened.client.create_run(opened.experiment_id, milliseconds(wanted.started), dict(ordered), wanted.name)
     if wanted.patch:
         _log_files(opened, run.info.run_id, {DIFF: wanted.patch})
     return run
