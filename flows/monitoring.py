@@ -20,23 +20,28 @@ from ferops.errors import FeropsError, describe_os_error
 from ferops.orchestration import markdown, notifications, terminal
 from ferops.orchestration.monitoring import drift_report
 from ferops.orchestration.monitoring.drift_report import PICTURE, REPORTS, TooFew, examine
+from ferops.tracking.store import registered_model
+from ferops.tracking.versions import CHAMPION
 
 TRAINING = "training/nightly"
 
 
 @flow(on_failure=[notifications.failed], on_crashed=[notifications.failed])
-def monitoring(scored: str = "data/scored", model: str = "fer-vgg16@champion", notify: str | None = None) -> State:
+def monitoring(scored: str = "data/scored", model: str | None = None, notify: str | None = None) -> State:
     """Compare the latest scored images with the champion's training data; fails where they have drifted.
 
     Args:
         scored: folder of the table that the flow scoring writes.
-        model: fer-vgg16@ALIAS or fer-vgg16/NUMBER; only images that it has scored are compared.
+        model: fer-vgg16@ALIAS, fer-vgg16/NUMBER or fer-vgg16/DIGEST; only images that it has scored are compared. By
+            default the champion of the registered model that params.yaml trains.
         notify: a notification block of Prefect, as in slack-webhook/team, that is notified of drift.
     """
     try:
         notifications.check(notify)
-        settings = params.load().monitoring
-        finding = examine(Path(scored), model, settings)
+        values = params.load()
+        settings = values.monitoring
+        champion = f"{registered_model(values.model.name)}@{CHAMPION}"
+        finding = examine(Path(scored), model or champion, settings)
     except TooFew as few:
         return Completed(name="TooFew", message=str(few))
     except FeropsError as error:
@@ -66,7 +71,10 @@ def retrain(why: str) -> str:
 
 def main(
     scored: Annotated[str, typer.Option(help="Folder of the table that flows/scoring.py writes.")] = "data/scored",
-    model: Annotated[str, typer.Option(help="fer-vgg16@ALIAS or fer-vgg16/NUMBER.")] = "fer-vgg16@champion",
+    model: Annotated[
+        str | None,
+        typer.Option(help="fer-vgg16@ALIAS, fer-vgg16/NUMBER or fer-vgg16/DIGEST; by default the champion."),
+    ] = None,
 ) -> None:
     """Compare the latest scored images with what the champion was trained on; exits with 1 where they have drifted."""
     terminal.main(monitoring, scored=scored, model=model)

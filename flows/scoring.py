@@ -47,7 +47,7 @@ def batch(files: tuple[Path, ...], plan: Plan, network: Network) -> ScoringResul
 def scoring(
     images: str,
     output: str = "data/scored",
-    model: str = "fer-vgg16@champion",
+    model: str | None = None,
     batch_size: int = 256,
     notify: str | None = None,
 ) -> State:
@@ -56,7 +56,8 @@ def scoring(
     Args:
         images: a folder of images of faces, folders in it included; any size, colour and depth.
         output: folder of the table, parquet: pandas reads it as one.
-        model: fer-vgg16@ALIAS, fer-vgg16/NUMBER or fer-vgg16/DIGEST.
+        model: fer-vgg16@ALIAS, fer-vgg16/NUMBER or fer-vgg16/DIGEST; by default the champion of the registered model
+            that params.yaml trains.
         batch_size: images a task.
         notify: a notification block of Prefect, as in slack-webhook/team, that is notified of a failure.
     """
@@ -65,7 +66,9 @@ def scoring(
         return Failed(message=f"batch_size is {batch_size}; expected 1 or more")
     try:
         notifications.check(notify)
-        kernel = params.load().preprocess.median_kernel
+        settings = params.load()
+        kernel = settings.preprocess.median_kernel
+        model = model or f"{store.registered_model(settings.model.name)}@{versions.CHAMPION}"
         with store.session() as opened:
             version = versions.resolve(opened, model)
             todo = plan(Path(images), Path(output), str(version.tags.get(WEIGHTS)), batch_size)
@@ -130,8 +133,9 @@ def main(
     ],
     output: Annotated[str, typer.Option(help="Folder of the table, parquet.")] = "data/scored",
     model: Annotated[
-        str, typer.Option(help="fer-vgg16@ALIAS, fer-vgg16/NUMBER or fer-vgg16/DIGEST.")
-    ] = "fer-vgg16@champion",
+        str | None,
+        typer.Option(help="fer-vgg16@ALIAS, fer-vgg16/NUMBER or fer-vgg16/DIGEST; by default the champion."),
+    ] = None,
     batch_size: Annotated[int, typer.Option(min=1, help="Images a task.")] = 256,
 ) -> None:
     """Predict the expressions of the new images in a folder."""

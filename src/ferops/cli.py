@@ -129,8 +129,9 @@ def rollback(
 )
 def trace(
     model: Annotated[
-        str, typer.Argument(help="fer-vgg16@ALIAS, fer-vgg16/NUMBER or fer-vgg16/DIGEST.")
-    ] = "fer-vgg16@champion",
+        str | None,
+        typer.Argument(help="fer-vgg16@ALIAS, fer-vgg16/NUMBER or fer-vgg16/DIGEST; by default the champion."),
+    ] = None,
     verify: Annotated[
         bool, typer.Option("--verify", help="Rebuild it in a worktree of its commit and compare. Trains again.")
     ] = False,

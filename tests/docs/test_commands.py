@@ -90,12 +90,12 @@ INSTEAD = {
     "make ui": Instead(None, "serves until it is ended: test_make_ui_answers_and_shows_the_runs"),
     "ferops promote": Instead("ferops promote | grep refused", REFUSED),
     "ferops promote fer-vgg16/3": Instead(
-        "ferops promote fer-vgg16/1 | grep refused", f"the number is an example; {REFUSED}"
+        "ferops promote fer-lean-cnn/1 | grep refused", f"the number is an example; {REFUSED}"
     ),
     "ferops rollback": Instead("ferops rollback 2>&1 | grep 'no champion'", "there has been no champion: it says so"),
-    "ferops trace fer-vgg16@champion": Instead("ferops trace fer-vgg16@challenger", NO_CHAMPION),
+    "ferops trace fer-vgg16@champion": Instead("ferops trace fer-lean-cnn@challenger", NO_CHAMPION),
     "ferops trace --json > lineage.json": Instead(
-        "ferops trace fer-vgg16@challenger --json > lineage.json", NO_CHAMPION
+        "ferops trace fer-lean-cnn@challenger --json > lineage.json", NO_CHAMPION
     ),
     "ferops trace fer-vgg16@champion --verify": Instead(
         None, "trains again: tests/lineage/test_rebuild.py runs it, with the tests of the servers"
@@ -171,9 +171,9 @@ ONCE = {
     "ferops results",
     "ferops summary",
     "ferops promote | grep refused",
-    "ferops promote fer-vgg16/1 | grep refused",
+    "ferops promote fer-lean-cnn/1 | grep refused",
     "ferops rollback 2>&1 | grep 'no champion'",
-    "ferops trace fer-vgg16@challenger",
+    "ferops trace fer-lean-cnn@challenger",
 }
 """Commands that change nothing, each run by the first page that has it."""
 

@@ -160,7 +160,7 @@ def assert_in_store_once(folder: Path, uri: str) -> None:
             pytest.approx(recorded_epochs(folder), abs=0.001)
         )
         assert len(points) == len(recorded_epochs(folder))
-    (version,) = client.search_model_versions(f"name = 'fer-vgg16' and tags.`x-ferops.weights` = '{digest}'")
+    (version,) = client.search_model_versions(f"name = 'fer-lean-cnn' and tags.`x-ferops.weights` = '{digest}'")
     (model,) = client.search_logged_models([experiment], f"tags.`x-ferops.weights` = '{digest}'")
     assert (version.run_id, model.source_run_id, model.status) == (run.info.run_id, run.info.run_id, "READY")
     lines = (folder / "reports/registry.jsonl").read_text().splitlines()

@@ -152,8 +152,8 @@ def forget(folder: Path, server: str) -> None:
     for run in client.search_runs([experiment], f"tags.`x-ferops.key` = '{record['scratch_key']}'"):
         client.delete_run(run.info.run_id)
     digest = f"tags.`x-ferops.weights` = '{record['weights_digest']}'"
-    for version in client.search_model_versions(f"name = 'fer-vgg16' and {digest}"):
-        client.delete_model_version("fer-vgg16", version.version)
+    for version in client.search_model_versions(f"name = 'fer-lean-cnn' and {digest}"):
+        client.delete_model_version("fer-lean-cnn", version.version)
     for model in client.search_logged_models([experiment], digest):
         client.delete_logged_model(model.model_id)
     (folder / "reports/registry.jsonl").unlink(missing_ok=True)

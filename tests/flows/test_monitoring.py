@@ -18,7 +18,7 @@ from ferops.data.synthetic import portraits
 from ferops.labels import NAMES, OFFICIAL_COUNTS
 from ferops.tracking import store, versions
 
-MODEL = "fer-vgg16@challenger"
+MODEL = "fer-lean-cnn@challenger"
 SHARES = np.array(OFFICIAL_COUNTS["train"]) / sum(OFFICIAL_COUNTS["train"])
 
 
@@ -72,7 +72,7 @@ def test_fresh_faces_of_the_same_kind_are_quiet(run, client: SyncPrefectClient) 
     score(fresh(150))
     state = run()
     assert state.is_completed(), state.message
-    assert state.message == "no drift in 150 images scored by fer-vgg16 version 1"
+    assert state.message == "no drift in 150 images scored by fer-lean-cnn/1"
     assert "![Reference and latest](data:image/png;base64," in artifact(client, state)
     report = json.loads(Path("reports/monitoring/report.json").read_text())
     assert report["passed"] is True
@@ -152,8 +152,8 @@ def test_without_the_data_in_the_workspace_those_of_the_commit_are_the_reference
 @pytest.mark.parametrize(
     ("parameters", "says"),
     [
-        ({"model": "fer-vgg16@champion"}, "fer-vgg16@champion: there is none"),
-        ({"model": "vgg"}, "vgg: expected fer-vgg16@ALIAS"),
+        ({"model": "fer-lean-cnn@champion"}, "fer-lean-cnn@champion: there is none"),
+        ({"model": "vgg"}, "vgg: expected MODEL@ALIAS"),
     ],
 )
 def test_a_mistake_fails_the_run_in_one_line(run, parameters: dict[str, str], says: str) -> None:

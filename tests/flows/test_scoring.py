@@ -18,7 +18,7 @@ from ferops.data.readers import layouts
 from ferops.data.readers.faces import digests
 from ferops.labels import NAMES
 
-MODEL = "fer-vgg16@challenger"
+MODEL = "fer-lean-cnn@challenger"
 
 
 @pytest.fixture
@@ -100,7 +100,7 @@ def test_bad_files_are_listed_and_the_others_scored(run, faces: np.ndarray, clie
     [
         ({"folder": "nowhere"}, "nowhere is not there"),
         ({"folder": "models"}, "no file in models is an image"),
-        ({"folder": "src", "model": "fer-vgg16@nobody"}, "fer-vgg16@nobody: there is none"),
+        ({"folder": "src", "model": "fer-lean-cnn@nobody"}, "fer-lean-cnn@nobody: there is none"),
         ({"folder": "src", "batch_size": 0}, "batch_size is 0"),
     ],
 )

@@ -211,7 +211,7 @@ def test_scoring_monitoring_promotion_and_sweep_run_from_their_deployments(prefe
     (tmp_path / "faces").mkdir()
     for number, image in enumerate(new):
         cv2.imwrite(str(tmp_path / f"faces/{number}.png"), image)
-    asked = {"model": "fer-vgg16@challenger"}
+    asked = {"model": "fer-lean-cnn@challenger"}
     scored = str(tmp_path / "scored")
     prefect.wait(prefect.start("scoring/incoming", images=str(tmp_path / "faces"), output=scored, **asked), "Completed")
     assert len(pd.read_parquet(scored, columns=["label"])) == len(new)

@@ -51,7 +51,7 @@ def runs(team: Team) -> list[Any]:
 
 
 def aliases(team: Team) -> dict[str, int]:
-    model = mlflow.MlflowClient(team.mlflow).get_registered_model("fer-vgg16")
+    model = mlflow.MlflowClient(team.mlflow).get_registered_model("fer-lean-cnn")
     return {name: int(number) for name, number in model.aliases.items()}
 
 
@@ -60,7 +60,7 @@ def test_a_publish_is_one_run_one_version_and_their_files_in_the_bucket(mine: Pa
     assert_in_store_once(mine, team.mlflow)
     (run,) = runs(team)
     assert run.info.artifact_uri.startswith("mlflow-artifacts:/"), "clients go through the server, not to the bucket"
-    (version,) = mlflow.MlflowClient(team.mlflow).search_model_versions("name='fer-vgg16'")
+    (version,) = mlflow.MlflowClient(team.mlflow).search_model_versions("name='fer-lean-cnn'")
     inside = [name.partition("/")[2] for name in team.keys("mlflow")]
     assert f"{run.info.run_id}/artifacts/evaluation/predictions.parquet" in inside
     assert f"models/{version.source.removeprefix('models:/')}/artifacts/data/model.keras" in inside
@@ -153,7 +153,7 @@ def test_a_colleague_traces_a_version_to_its_commit(mine: Path, theirs: Callable
     publish(mine, team)
     clone = theirs(mine)
     told = json.loads(
-        shell(clone, "ferops", "trace", "fer-vgg16@challenger", "--json", MLFLOW_TRACKING_URI=team.mlflow).stdout
+        shell(clone, "ferops", "trace", "fer-lean-cnn@challenger", "--json", MLFLOW_TRACKING_URI=team.mlflow).stdout
     )
     assert told["source"]["commit"] == shell(mine, "git", "rev-parse", "HEAD").stdout.strip()
     assert told["weights_digest"] == json.loads((mine / "models/training.json").read_text())["weights_digest"]

@@ -15,19 +15,20 @@ from ferops.tracking import lineage, record, store, versions
 from ferops.tracking.ledger import Event
 from ferops.tracking.lineage import File, Source, requirements_hash
 from ferops.tracking.record import REBUILT, TRAINING, WEIGHTS
-from ferops.tracking.versions import Trace
+from ferops.tracking.versions import CHAMPION, Trace
 
 _SHORT: Final = 12
 """Hex digits of a hash that are shown: enough to find it in dvc.lock."""
 
 
 def trace(
-    reference: str, console: Console, root: Path = Path(), *, rebuild: bool = False, as_json: bool = False
+    reference: str | None, console: Console, root: Path = Path(), *, rebuild: bool = False, as_json: bool = False
 ) -> bool:
     """Show where a version comes from, and optionally rebuild it and compare.
 
     Args:
-        reference: `fer-vgg16@ALIAS`, `fer-vgg16/NUMBER` or `fer-vgg16/DIGEST`.
+        reference: `fer-vgg16@ALIAS`, `fer-vgg16/NUMBER` or `fer-vgg16/DIGEST`; by default the champion of the registered
+            model that params.yaml trains.
         console: where it is shown.
         root: the repository's root.
         rebuild: run its pipeline again in a worktree of its commit, and compare.
@@ -42,7 +43,8 @@ def trace(
         CannotRebuild, RepositoryError: it cannot be rebuilt here, and why.
         TrackingUnreachable, TrackingFailed: the store does not answer, or refuses.
     """
-    params.load(root / "params.yaml")  # elsewhere MLflow would make an empty store
+    settings = params.load(root / "params.yaml")  # elsewhere MLflow would make an empty store
+    reference = reference or f"{store.registered_model(settings.model.name)}@{CHAMPION}"
     with store.session() as opened:
         traced = versions.trace(opened, reference, root)
         origin = verify.rebuild_source(opened, traced) if rebuild else None
