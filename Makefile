@@ -65,7 +65,7 @@ lint: setup ## ruff and mypy
 	@mypy
 
 ui: setup ## the MLflow UI on http://127.0.0.1:5000
-	@echo 'the runs: http://127.0.0.1:5000/#/experiments/1/runs?workflowType=machine_learning'
+	@echo 'the runs: http://127.0.0.1:5000/#/experiments/1/runs?workflowType=machine_learning&viewStateShareKey=comparison'
 	@MLFLOW_SERVER_ENABLE_JOB_EXECUTION=false mlflow ui --host 127.0.0.1 --workers 1
 
 # HTTPS_PROXY: whenever a work pool is made, the server asks GitHub for a list of worker types, though it has a copy

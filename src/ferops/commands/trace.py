@@ -27,8 +27,8 @@ def trace(
     """Show where a version comes from, and optionally rebuild it and compare.
 
     Args:
-        reference: `fer-vgg16@ALIAS`, `fer-vgg16/NUMBER` or `fer-vgg16/DIGEST`; by default the champion of the registered
-            model that params.yaml trains.
+        reference: `fer-vgg16@ALIAS`, `fer-vgg16/NUMBER` or `fer-vgg16/DIGEST`; by default the champion of the
+            registered model that params.yaml trains.
         console: where it is shown.
         root: the repository's root.
         rebuild: run its pipeline again in a worktree of its commit, and compare.
