@@ -13,8 +13,7 @@ import pytest
 from rich.console import Console
 
 from ferops import params as parameters
-from ferops.commands import data_use as data_use
-from ferops.commands.data_use import NotStored, use
+from ferops.commands.data_use import NotStored, tracked, use
 from ferops.data.readers.faces import BadFile, BadRow, FaceDataset, UnknownLayout
 from ferops.data.splits import MissingSplit
 from ferops.errors import FeropsError
@@ -183,23 +182,23 @@ def test_outside_a_dvc_repository_everything_is_as_it_was(workplace, download):
 
 
 @pytest.mark.parametrize("used_before", [False, True])
-def test_interrupted_after_dvc_has_added_it_everything_is_as_it_was(
-    used_before, repository, download, faces, write_csv, tmp_path, monkeypatch
+def test_interrupted_after_dvc_has_added_it_all_is_as_it_was_and_what_others_staged_meanwhile_stays_staged(
+    used_before, repository, download
 ):
-    add = data_use._dvc_add
-
-    def interrupted(target: Path) -> None:
-        add(target)
-        raise KeyboardInterrupt
-
     if used_before:
         _use(download)
-        fewer = FaceDataset(faces.images[1:], faces.labels[1:], faces.usages[1:])
-        download = write_csv(tmp_path / "more" / download.name, fewer)
     before = _everything()
-    monkeypatch.setattr(data_use, "_dvc_add", interrupted)
-    with pytest.raises(KeyboardInterrupt):
-        _use(download)
+    target = Path("data/raw", download.name)
+    others = ["notes.md", "data/raw/my fer2013 1.csv.dvc"]  # its name is what [1] of the target matches as a pattern
+    with pytest.raises(KeyboardInterrupt), tracked(lambda path: path.write_text("other"), target, Console(quiet=True)):
+        assert f'A  "{target}.dvc"' in _everything()["git status"]
+        for other in others:
+            Path(other).write_text("somebody else's")
+        subprocess.run(["git", "add", *others], check=True)
+        raise KeyboardInterrupt
+    staged = subprocess.run(["git", "diff", "--cached", "--name-only"], capture_output=True, text=True).stdout
+    assert set(others) <= set(staged.splitlines())
+    subprocess.run(["git", "rm", "-q", "--force", *others], check=True)
     assert _everything() == before
 
 

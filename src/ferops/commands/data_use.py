@@ -107,10 +107,12 @@ def tracked(write: Callable[[Path], None] | None, target: Path, console: Console
 
     Raises:
         NotStored: the disk is full or read-only, or `dvc add` failed.
+        RepositoryError: git's index is locked, so that what DVC staged stays staged; the files are as they were.
     """
     made = [folder for folder in (target.parent.parent, target.parent) if not folder.exists()]
-    beside = [target.with_name(f"{target.name}.dvc"), target.with_name(".gitignore"), *_git_index()]
+    beside = [target.with_name(f"{target.name}.dvc"), target.with_name(".gitignore")]
     before = {file: file.read_bytes() if file.exists() else None for file in beside}
+    staged = _staged(beside)
     written = False
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -137,6 +139,8 @@ def tracked(write: Callable[[Path], None] | None, target: Path, console: Console
                         file.unlink(missing_ok=True)
                     else:
                         file.write_bytes(content)
+                if staged is not None and _staged(beside) != staged:  # DVC stages them; others' entries stay
+                    git.run(Path(), "update-index", "--force-remove", *map(str, beside), "--index-info", stdin=staged)
                 raise
     except OSError as error:
         raise NotStored(f"{target.as_posix()} could not be written: {describe_os_error(error)}") from None
@@ -154,10 +158,9 @@ def _copy(path: Path, fresh: Path) -> None:
         shutil.copyfile(path, fresh)
 
 
-def _git_index() -> list[Path]:
-    """Return the file of git's index, since DVC stages what it writes; none outside git."""
-    index = git.query(Path(), "rev-parse", "--git-path", "index")
-    return [Path(index.decode().strip())] if index else []
+def _staged(files: list[Path]) -> bytes | None:
+    """Return these files' entries in git's index, in the form that `update-index` reads; None outside git."""
+    return git.query(Path(), "--literal-pathspecs", "ls-files", "--stage", "--full-name", "--", *map(str, files))
 
 
 def _dvc_add(target: Path) -> None:
