@@ -10,11 +10,14 @@ from ferops.tracking.lineage.identity import current_commit
 from ferops.tracking.queries import search_runs
 from ferops.tracking.registry import mutex
 from ferops.tracking.runs import describe
-from ferops.tracking.runs.run_log import log_params, milliseconds
+from ferops.tracking.runs.run_log import Epoch, log_epochs, log_params, logged_epochs, milliseconds
 from ferops.tracking.tags import EXPERIMENTS, SWEEP, SWEEP_KEY
 
 BEST: Final = "sweep/val/accuracy"
 """Metric of the sweep's run: the best trial's final accuracy on validation."""
+
+STATE: Final = "ferops.trial"
+"""Tag of the run of a trial that was pruned."""
 
 _WAIT: Final = 30.0  # seconds to wait for another process that opens the same sweep
 _MAX_LENGTH: Final = 500  # characters of a param: the lowest limit among MLflow's versions
@@ -70,6 +73,26 @@ def runs(experiments: Iterable[str]) -> dict[str, str]:
     for run in reversed(finished):
         found |= dict.fromkeys(wanted & set(run.data.tags[EXPERIMENTS].split(",")), str(run.info.run_id))
     return found
+
+
+def end_pruned(experiment: str, history: Iterable[Mapping[str, float]]) -> None:
+    """End the open run of a pruned trial as KILLED, the nearest that MLflow has; its tag `STATE` says `PRUNED`.
+
+    Args:
+        experiment: name of the trial's DVC experiment.
+        history: its epochs, as in the checkpoint; those that the run lacks are logged.
+    """
+    epochs = [
+        Epoch(int(row["epoch"]), {name: value for name, value in row.items() if "/" in name}, row["time"])
+        for row in history
+    ]
+    with store.session() as opened:
+        client = opened.client
+        for run in search_runs(opened, f"tags.`{EXPERIMENTS}` = '{experiment}' and attributes.status = 'RUNNING'"):
+            logged = logged_epochs(client, run)
+            log_epochs(client, run.info.run_id, (epoch for epoch in epochs if epoch.epoch not in logged))
+            client.set_tag(run.info.run_id, STATE, "PRUNED")
+            client.set_terminated(run.info.run_id, "KILLED")
 
 
 def end(run_id: str, files: Iterable[Path], note: str, best: float | None, failed: int) -> None:

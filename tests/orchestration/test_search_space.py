@@ -5,16 +5,16 @@ import pytest
 from support import ROOT
 
 from ferops import params
-from ferops.orchestration.sweeps import experiments, search
+from ferops.orchestration.sweeps import experiments, search_space, sweep_report
 from ferops.orchestration.sweeps.experiments import Trial, TrialResult
-from ferops.orchestration.sweeps.search import BadSpace
+from ferops.orchestration.sweeps.search_space import BadSpace
 
 BASE = params.load(ROOT / "params.yaml")
 GRID = {"train.learning_rate": [0.0001, 0.0003], "model.dropout": [0.2, 0.4]}
 
 
 def plan(space: Any, **given: Any) -> list[Trial]:
-    return search.plan("fine", space, BASE, **given)
+    return search_space.plan("fine", space, BASE, **given)
 
 
 def values(trials: list[Trial]) -> list[dict[str, Any]]:
@@ -111,7 +111,7 @@ def test_a_space_that_cannot_be_searched_is_one_line(space: Any, given: Any, sai
 @pytest.mark.parametrize("name", ["", "-a", "a/b", "Ä", "a" * 49, "a b", "a..b"])
 def test_a_name_that_git_or_dvc_would_not_take_is_refused(name: str) -> None:
     with pytest.raises(BadSpace, match="cannot name a sweep"):
-        search.plan(name, GRID, BASE)
+        search_space.plan(name, GRID, BASE)
 
 
 @pytest.mark.parametrize(
@@ -125,13 +125,13 @@ def test_a_name_that_git_or_dvc_would_not_take_is_refused(name: str) -> None:
     ],
 )
 def test_the_command_line_names_lists_and_ranges(said: str, meant: tuple[str, Any]) -> None:
-    assert search.read(said) == meant
+    assert search_space.read(said) == meant
 
 
 @pytest.mark.parametrize("said", ["train.epochs", "=1", "train.epochs="])
 def test_an_assignment_that_is_none_is_refused(said: str) -> None:
     with pytest.raises(BadSpace, match="expected KEY=VALUE"):
-        search.read(said)
+        search_space.read(said)
 
 
 def scored(trial: Trial, accuracy: float) -> TrialResult:
@@ -145,13 +145,13 @@ def test_the_table_has_the_best_first_and_the_failed_last_with_their_reason() ->
         scored(low, 0.7), TrialResult(failed, None, "train failed"), scored(high, 0.9), scored(lower, 0.6),
     ])  # fmt: skip
     assert [result.trial for result in results] == [high, low, lower, failed]
-    names, first, *_, last = search.cells(results)
+    names, first, *_, last = sweep_report.cells(results)
     assert dict(zip(names, first, strict=True)) == {
         "dropout": "0.4", "learning_rate": "0.0001", "accuracy": "0.9000",
         "95% interval": "0.880-0.920", "F1 macro": "0.4000", "experiment": high.name, "failed": "",
     }  # fmt: skip
     assert last[2:] == ["-", "-", "-", failed.name, "train failed"]
-    table = search.table(results)
+    table = sweep_report.table(results)
     assert list(table["accuracy"][:3]) == [0.9, 0.7, 0.6]
     assert math.isnan(table["accuracy"][3])
     assert list(table["train.learning_rate"]) == [result.trial.values["train.learning_rate"] for result in results]
