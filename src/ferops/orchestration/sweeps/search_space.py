@@ -128,7 +128,8 @@ def plan(
     ranges = {key: _range(choices, known[key]) for key, choices in space.items() if isinstance(choices, Mapping)}
     method = method or ("tpe" if ranges else "grid")
     space = dict(sorted({**space, **ranges}.items()))  # a server may give the keys back in another order
-    name = name or f"sweep-{digest([space, method, seed, common])}"
+    if name is None:
+        name = f"sweep-{digest([space, method, seed, common])}"
     if not _NAME.fullmatch(name):
         raise BadSpace(f"{name!r} cannot name a sweep: up to 48 small letters, digits and dashes, no dash at the ends")
     if method == "grid":
