@@ -11,7 +11,7 @@ import pandas as pd
 from ferops.orchestration.sweeps.experiments import TrialResult
 from ferops.orchestration.sweeps.studies import SweepStudy
 
-_ACCURACY: Final = "accuracy (validation)"
+_ACCURACY: Final = "accuracy\n(validation)"
 
 
 def table(results: Sequence[TrialResult]) -> pd.DataFrame:
@@ -66,17 +66,21 @@ def draw(folder: Path, study: SweepStudy) -> list[Path]:
     with matplotlib.rc_context(), warnings.catch_warnings():  # Optuna sets a style for all plots to come
         warnings.simplefilter("ignore")
         plt.switch_backend("agg")
-        axes = plot_parallel_coordinate(trials, target_name=_ACCURACY)
-        axes.collections[-1].set_cmap("viridis_r")  # Optuna's begins with white
+        axes = plot_parallel_coordinate(trials, list(search.space), target_name=_ACCURACY)
         axes.set_title(search.name)
-        titles = [label.get_text().replace(".", ".\n", 1) for label in axes.get_xticklabels()]
-        axes.set_xticks(axes.get_xticks(), titles, rotation=0)
-        _save(files[0], width=3 + 1.9 * len(titles))
+        axes.collections[-1].set(cmap="viridis_r", clip_on=False)  # Optuna's colors begin with white
+        titles = [_ACCURACY, *search.space]  # whole; Optuna shortens them
+        axes.set_xticks(range(len(titles)), [title.replace(".", ".\n", 1) for title in titles], rotation=0)
+        for axis in plt.gcf().axes:
+            for label in axis.get_yticklabels(which="both"):
+                label.set_bbox({"boxstyle": "round,pad=0.1", "facecolor": "white", "alpha": 0.75, "linewidth": 0})
+        _save(files[0], width=3 + 1.5 * len(titles))
         if len(accuracies) > 1:
-            axes = plot_param_importances(
-                trials, evaluator=FanovaImportanceEvaluator(seed=search.seed), target_name=_ACCURACY
-            )
-            axes.set_title(search.name)
+            evaluator = FanovaImportanceEvaluator(seed=search.seed)
+            axes = plot_param_importances(trials, evaluator, target_name=_ACCURACY)
+            axes.set_title(f"{search.name}: share of the accuracy's variance (fANOVA)", loc="left", fontsize="medium")
+            axes.set(xlabel="", ylabel="")
+            axes.get_legend().remove()
             files.append(folder / "importance.png")
             _save(files[1], width=7)
     return files
