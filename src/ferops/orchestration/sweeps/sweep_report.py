@@ -80,7 +80,7 @@ def draw(folder: Path, study: SweepStudy) -> list[Path]:
             axes = plot_param_importances(trials, evaluator, target_name=_ACCURACY)
             axes.set_title(f"{search.name}: share of the accuracy's variance (fANOVA)", loc="left", fontsize="medium")
             axes.set(xlabel="", ylabel="")
-            axes.get_legend().remove()
+            axes.legend().remove()
             files.append(folder / "importance.png")
             _save(files[1], width=7)
     return files

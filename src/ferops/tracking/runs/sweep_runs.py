@@ -16,7 +16,7 @@ from ferops.tracking.tags import EXPERIMENTS, SWEEP, SWEEP_KEY
 BEST: Final = "sweep/val/accuracy"
 """Metric of the sweep's run: the best trial's final accuracy on validation."""
 
-STATE: Final = "ferops.trial"
+TRIAL: Final = "ferops.trial"
 """Tag of the run of a trial that was pruned."""
 
 _WAIT: Final = 30.0  # seconds to wait for another process that opens the same sweep
@@ -76,7 +76,7 @@ def runs(experiments: Iterable[str]) -> dict[str, str]:
 
 
 def end_pruned(experiment: str, history: Iterable[Mapping[str, float]]) -> None:
-    """End the open run of a pruned trial as KILLED, the nearest that MLflow has; its tag `STATE` says `PRUNED`.
+    """End the open run of a pruned trial as KILLED, the nearest that MLflow has; its tag `TRIAL` says `PRUNED`.
 
     Args:
         experiment: name of the trial's DVC experiment.
@@ -91,7 +91,7 @@ def end_pruned(experiment: str, history: Iterable[Mapping[str, float]]) -> None:
         for run in search_runs(opened, f"tags.`{EXPERIMENTS}` = '{experiment}' and attributes.status = 'RUNNING'"):
             logged = logged_epochs(client, run)
             log_epochs(client, run.info.run_id, (epoch for epoch in epochs if epoch.epoch not in logged))
-            client.set_tag(run.info.run_id, STATE, "PRUNED")
+            client.set_tag(run.info.run_id, TRIAL, "PRUNED")
             client.set_terminated(run.info.run_id, "KILLED")
 
 
