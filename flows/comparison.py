@@ -59,7 +59,7 @@ def comparison(
             titles[result.trial.name]: result._replace(
                 training=experiments.training(result.trial.name) if result.scores else {}
             )
-            for result in trials.run(list(planned.values()), sweep_run)
+            for result in experiments.ranked(trials.run(planned.values(), sweep_run))
         }
         _show(table, request, rows, sweep_run)
         best, result = next(iter(rows.items()))

@@ -1,27 +1,26 @@
-"""Flow `sweep`: a grid or random search over the parameters, each trial a DVC experiment.
+"""Flow `sweep`: search over the parameters with Optuna, each trial a DVC experiment.
 
     python flows/sweep.py --over train.learning_rate=0.0001,0.0003 --over model.dropout=0.2,0.4
 
-Every trial starts from the clone's commit, in a git worktree of its own, and is scored on validation alone. A finished
-trial is found by its name and not run again. Trials run in turn, or side by side as tasks of a Dask cluster.
+Every trial starts from the clone's commit, in a git worktree of its own, and is scored on validation alone. Started
+again, a sweep goes on with the trials that are missing. They run in turn, or side by side as tasks of a Dask cluster.
 """
 
 import tempfile
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from prefect import State, flow, runtime
+from prefect import State, flow, get_run_logger, runtime
 from prefect.states import Failed
 
 from ferops.errors import FeropsError
 from ferops.orchestration import markdown, notifications, terminal
 from ferops.orchestration.pipeline import run_folders
-from ferops.orchestration.sweeps import experiments, parallel_coordinates, search
+from ferops.orchestration.sweeps import experiments, search_space, studies, sweep_report
 from ferops.orchestration.sweeps import trials as trial_runs
-from ferops.orchestration.sweeps.experiments import TrialResult
-from ferops.orchestration.sweeps.search import Method
+from ferops.orchestration.sweeps.search_space import Method
+from ferops.orchestration.sweeps.studies import SweepStudy
 from ferops.tracking import runs
 from ferops.tracking.runs import SweepRun
 
@@ -29,9 +28,10 @@ from ferops.tracking.runs import SweepRun
 @flow(on_failure=[notifications.failed], on_crashed=[notifications.failed])
 def sweep(
     space: dict[str, Any],
-    method: Method = "grid",
+    method: Method | None = None,
     trials: int | None = None,
     seed: int = 0,
+    prune: bool = False,
     recipe: str | None = None,
     overrides: dict[str, Any] | None = None,
     name: str | None = None,
@@ -41,11 +41,13 @@ def sweep(
     """Search parameters: every trial is a DVC experiment, scored on validation and never on test.
 
     Args:
-        space: dotted keys and the values to try, as in {"train.learning_rate": [0.0001, 0.0003]}; random search also
-            takes ranges, as in {"train.learning_rate": {"min": 1e-5, "max": 1e-3, "log": true}}.
-        method: grid tries every combination, random as many as `trials` says.
-        trials: how many, for random search.
-        seed: of random search.
+        space: dotted keys and the values to try, as in {"train.learning_rate": [0.0001, 0.0003]}, or, for random and
+            tpe, ranges, as in {"train.learning_rate": {"min": 1e-5, "max": 1e-3, "log": true}}.
+        method: grid tries every combination; random samples; tpe samples where the trials before were good (the
+            tree-structured Parzen estimator). By default tpe where the space has a range, else grid.
+        trials: how many different ones, for random and tpe.
+        seed: of random and tpe.
+        prune: end a training after an epoch where its accuracy on validation is below the median of the other trials.
         recipe: a file of recipes/, for all trials.
         overrides: single parameters for all trials, by their dotted keys.
         name: of the sweep, and the first part of its experiments' names; by default it follows from the search.
@@ -56,46 +58,54 @@ def sweep(
     try:
         notifications.check(notify)
         runner = trial_runs.side_by_side(dask, __name__)
-        common = search.common(space, recipe, overrides or {})
-        commit = run_folders.head()
-        name = name or f"sweep-{search.digest([space, method, trials, seed, common])}"
-        base = experiments.base(common)
-        planned = search.plan(name, space, base, method=method, trials=trials, seed=seed, common=common, commit=commit)
-        key = search.digest([name, space, method, trials, seed, commit, common])
-        settings = {"method": method, "trials": len(planned), "seed": seed, "recipe": recipe, **space}
-        sweep_run = runs.begin_sweep(name, key, settings, "flows/sweep.py")
-        results = trial_runs.run(planned, sweep_run, runner)
-        _show(name, sweep_run, results)
-        best = results[0]
-        return trial_runs.final_state(results, "trials", f"{best.accuracy:.4f}, `dvc exp apply {best.trial.name}`")
+        common = search_space.common(space, recipe, overrides or {})
+        search = search_space.plan(
+            name, space, experiments.base(common),
+            method=method, trials=trials, seed=seed, common=common, commit=run_folders.head(),
+        )  # fmt: skip
+        with studies.opened(search, prune=prune) as study:
+            settings = {"method": search.method, "seed": seed, "prune": prune, "recipe": recipe, **space}
+            sweep_run = runs.begin_sweep(search.name, search.key, settings, "flows/sweep.py")
+            get_run_logger().info(f"{search.trials} trials, of which {study.ended()} are there already")
+            for result in trial_runs.run(study.ask(), sweep_run, runner):
+                study.tell(result)
+            return _show(study, sweep_run)
     except FeropsError as error:
         return Failed(message=str(error))
 
 
-def _show(name: str, sweep_run: SweepRun, results: Sequence[TrialResult]) -> None:
-    """Publish table and plot in Prefect and in the sweep's run in MLflow; print the table in a terminal."""
-    header, *rows = search.cells(results)
+def _show(study: SweepStudy, sweep_run: SweepRun) -> State:
+    """Publish table and plots in Prefect and in the sweep's run in MLflow, print the table; return the flow's state."""
+    results = study.results()
+    header, *rows = sweep_report.cells(results)
     page = markdown.table(header, rows)
     with tempfile.TemporaryDirectory() as scratch:
-        files = [Path(scratch, f"sweep.{kind}") for kind in ("csv", "md", "png")]
-        search.table(results).to_csv(files[0], index=False)
+        files = [Path(scratch, f"sweep.{kind}") for kind in ("csv", "md")]
+        sweep_report.table(results).to_csv(files[0], index=False)
         files[1].write_text(f"{page}\n", encoding="utf-8")
-        if results[0].scores:
-            parallel_coordinates.draw(files[2], results, name)
-        trial_runs.show(sweep_run, "sweep", page, [file for file in files if file.exists()], results)
+        files += sweep_report.draw(Path(scratch), study)
+        trial_runs.show(sweep_run, "sweep", page, files, results)
     if not runtime.deployment.id:
         terminal.table(header, rows, unbroken="experiment")
+    best = results[0]
+    return trial_runs.final_state(results, "trials", f"{best.accuracy:.4f}, `dvc exp apply {best.trial.name}`")
 
 
 def main(
     over: Annotated[
         list[str],
         typer.Option(
-            help="What to search: model.dropout=0.2,0.4 or, with --random, 'train.learning_rate=1e-5..1e-3 log'."
+            help="What to search: model.dropout=0.2,0.4 or, with --trials, 'train.learning_rate=1e-5..1e-3 log'."
         ),
     ],
-    random: Annotated[int | None, typer.Option(help="Try so many combinations at random instead of all.")] = None,
-    seed: Annotated[int, typer.Option(help="Of --random.")] = 0,
+    method: Annotated[
+        Method | None, typer.Option(help="By default grid, every combination; tpe where there is a range.")
+    ] = None,
+    trials: Annotated[int | None, typer.Option(help="How many, for random and tpe.")] = None,
+    seed: Annotated[int, typer.Option(help="Of random and tpe.")] = 0,
+    prune: Annotated[
+        bool, typer.Option("--prune", help="End trainings that are worse than the median of the others.")
+    ] = False,
     recipe: Annotated[str | None, typer.Option(help="recipes/NAME.yaml for all trials.")] = None,
     overrides: Annotated[
         list[str] | None, typer.Option("--set", help="A parameter of all trials, as train.epochs=3; may be repeated.")
@@ -108,10 +118,11 @@ def main(
     """Search parameters of the pipeline, as a Prefect flow. No server is needed; run it again to go on."""
     terminal.main(
         sweep,
-        space=dict(search.read(text) for text in over),
-        method="grid" if random is None else "random",
-        trials=random,
+        space=dict(search_space.read(text) for text in over),
+        method=method,
+        trials=trials,
         seed=seed,
+        prune=prune,
         recipe=recipe,
         overrides=terminal.assignments(overrides or []),
         name=name,

