@@ -35,6 +35,27 @@ cli.main()
 """
 """The command: likewise."""
 
+TURNS = """
+import os, socket, sys, time
+from ferops.tracking import store
+from ferops.tracking import mutex
+opened = store.connect()
+print("ready", flush=True)
+sys.stdin.readline()
+kept = []  # a lock object that is garbage collected is released
+for _ in range(COUNT):
+    kept.append(mutex.lock(opened, "test", "a test", wait=120))
+    kept[-1].__enter__()
+    os.mkdir("../inside")  # fails while another process holds the lock
+    time.sleep(0.01)
+    os.rmdir("../inside")
+    for model in opened.client.search_registered_models("name LIKE 'fer.lock.test.%'"):
+        if model.tags["process"].split()[1] == str(os.getpid()):
+            opened.client.set_registered_model_tag(model.name, "process", f"{socket.gethostname()} 0 1")
+os._exit(0)
+"""
+"""Acquires the same lock COUNT times, and each time leaves it held, as a process does that is killed."""
+
 
 class ProcessResult(NamedTuple):
     """Exit status and output of a process that has ended."""
@@ -74,7 +95,7 @@ def stored(uri: str) -> Stored:
     )
 
 
-def at_once(scripts: Iterable[tuple[Path, str]], uri: str) -> list[ProcessResult]:
+def at_once(scripts: Iterable[tuple[Path, str]], uri: str, seconds: float = 300) -> list[ProcessResult]:
     """Run Python scripts, each in its folder; all continue together, once each has printed `ready`."""
     with ExitStack() as running:
         processes = []
@@ -89,7 +110,7 @@ def at_once(scripts: Iterable[tuple[Path, str]], uri: str) -> list[ProcessResult
         for process in processes:
             process.stdin.write("go\n")
             process.stdin.flush()
-        said = ["".join(process.communicate(timeout=300)) for process in processes]
+        said = ["".join(process.communicate(timeout=seconds)) for process in processes]
         return [ProcessResult(process.returncode, text) for process, text in zip(processes, said, strict=True)]
 
 
@@ -98,7 +119,7 @@ def publish_at_once(clones: Iterable[Pipeline], uri: str) -> None:
     all_well([(clone.root, PUBLISH) for clone in clones], uri)
 
 
-def all_well(scripts: Iterable[tuple[Path, str]], uri: str) -> None:
+def all_well(scripts: Iterable[tuple[Path, str]], uri: str, seconds: float = 300) -> None:
     """Run scripts at once; the test fails with the output of those whose status is not 0."""
-    failed = [ended.output for ended in at_once(scripts, uri) if ended.status]
+    failed = [ended.output for ended in at_once(scripts, uri, seconds) if ended.status]
     assert not failed, "\n".join(failed)

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import mlflow
 import pytest
-from services.publishers import PROMOTE, all_well, at_once, pipelines, publish_at_once, stored
+from services.publishers import PROMOTE, TURNS, all_well, at_once, pipelines, publish_at_once, stored
 from services.servers import Team
 
 from ferops.tracking import ledger
@@ -13,27 +13,6 @@ pytestmark = pytest.mark.services
 
 MANY = 10
 DIGEST = "x-ferops.weights"
-
-TURNS = """
-import os, socket, sys, time
-from ferops.tracking import store
-from ferops.tracking import mutex
-opened = store.connect()
-print("ready", flush=True)
-sys.stdin.readline()
-kept = []  # a lock object that is garbage collected is released
-for _ in range(8):
-    kept.append(mutex.lock(opened, "test", "a test", wait=120))
-    kept[-1].__enter__()
-    os.mkdir("../inside")  # fails while another process holds the lock
-    time.sleep(0.01)
-    os.rmdir("../inside")
-    for model in opened.client.search_registered_models("name LIKE 'fer.lock.test.%'"):
-        if model.tags["process"].split()[1] == str(os.getpid()):
-            opened.client.set_registered_model_tag(model.name, "process", f"{socket.gethostname()} 0 1")
-os._exit(0)
-"""
-"""Acquires the same lock eight times, and each time leaves it held, as a process does that is killed."""
 
 
 @pytest.fixture(params=["server", "database file"])
@@ -81,7 +60,7 @@ def test_of_many_that_find_the_lock_of_a_dead_process_one_takes_it_over(uri: str
     folders = [tmp_path / str(number) for number in range(5)]
     for folder in folders:
         folder.mkdir()
-    all_well([(folder, TURNS) for folder in folders], uri)
+    all_well([(folder, TURNS.replace("COUNT", "8")) for folder in folders], uri)
 
     left = mlflow.MlflowClient(uri).search_registered_models()
     assert [model.name.rpartition(".")[0] for model in left] == ["fer.lock.test"], (

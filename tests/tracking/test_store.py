@@ -91,3 +91,15 @@ def test_an_experiment_deleted_in_the_ui_is_restored():
 
     assert store.connect().experiment_id == opened.experiment_id
     assert opened.client.get_experiment(opened.experiment_id).lifecycle_stage == "active"
+
+
+def test_the_store_of_an_earlier_ferops_is_named_and_left_as_it_is(pipeline):
+    opened = store.connect()
+    opened.client.delete_experiment_tag(opened.experiment_id, "x-ferops.layout")
+    opened.client.create_run(opened.experiment_id, tags={"ferops.training": "old"})
+    before = (pipeline.root / "mlflow.db").read_bytes()
+
+    with pytest.raises(store.EarlierStore, match="written by an earlier ferops.*then `ferops restore`"):
+        store.connect()
+
+    assert (pipeline.root / "mlflow.db").read_bytes() == before

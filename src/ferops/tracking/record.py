@@ -153,7 +153,7 @@ class Record:
     Fields:
         name: of a new run. started: its Unix time in seconds.
         identity: name of the tag that at most one run has with this value.
-        origin: tags of a new run that are never changed. tags: those that are kept up to date.
+        origin: tags of a new run. tags: those that are kept up to date.
         params: flattened, as strings. epochs: in order. metrics: one value each.
         files: path among the artifacts -> the file, or its content.
         dataset: what it was trained on.
@@ -402,7 +402,7 @@ def trained(outputs: Outputs) -> Record:
         name=_run_name(outputs.params, outputs.root),
         started=float(training["started"]),
         identity=TRAINING,
-        origin={**origin(commit, outputs.root), SCRATCH_KEY: str(training.get("scratch_key"))},
+        origin={**outputs.labels, **origin(commit, outputs.root), SCRATCH_KEY: str(training.get("scratch_key"))},
         patch=_patch(commit),
         tags={TRAINING: outputs.identity, WEIGHTS: outputs.weights_digest},
         params=run_params(outputs.params),
