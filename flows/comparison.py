@@ -28,7 +28,11 @@ from ferops.tracking.runs import SweepRun
 REPORTS = Path("reports")
 
 
-@flow(on_failure=[notifications.failed], on_crashed=[notifications.failed])
+@flow(
+    flow_run_name=run_folders.named_by("table", "subset"),
+    on_failure=[notifications.failed],
+    on_crashed=[notifications.failed],
+)
 def comparison(
     table: Name,
     epochs: int | None = None,

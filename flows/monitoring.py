@@ -20,13 +20,18 @@ from ferops.errors import FeropsError, describe_os_error
 from ferops.orchestration import markdown, notifications, terminal
 from ferops.orchestration.monitoring import drift_report
 from ferops.orchestration.monitoring.drift_report import PICTURE, REPORTS, TooFew, examine
+from ferops.orchestration.pipeline import run_folders
 from ferops.tracking.store import registered_model
 from ferops.tracking.versions import CHAMPION
 
 TRAINING = "training/nightly"
 
 
-@flow(on_failure=[notifications.failed], on_crashed=[notifications.failed])
+@flow(
+    flow_run_name=run_folders.named_by("model"),
+    on_failure=[notifications.failed],
+    on_crashed=[notifications.failed],
+)
 def monitoring(scored: str = "data/scored", model: str | None = None, notify: str | None = None) -> State:
     """Compare the latest scored images with the champion's training data; fails where they have drifted.
 

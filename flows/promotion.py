@@ -24,6 +24,7 @@ from pydantic import PositiveFloat
 from ferops import params
 from ferops.errors import FeropsError
 from ferops.orchestration import notifications, promotion_report, terminal
+from ferops.orchestration.pipeline import run_folders
 from ferops.promotion import gate
 from ferops.promotion.gate import Verdict
 from ferops.tracking import store
@@ -64,7 +65,11 @@ def carry_out(verdict: Verdict) -> State:
     return Completed(message=verdict.sentence)
 
 
-@flow(on_failure=[notifications.failed], on_crashed=[notifications.failed])
+@flow(
+    flow_run_name=run_folders.named_by("model"),
+    on_failure=[notifications.failed],
+    on_crashed=[notifications.failed],
+)
 def promotion(
     model: str | None = None,
     require_approval: bool = False,

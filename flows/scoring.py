@@ -24,6 +24,7 @@ from ferops.errors import FeropsError, describe_os_error
 from ferops.machine.tensorflow import quiet_imports
 from ferops.orchestration import markdown, notifications, terminal
 from ferops.orchestration.monitoring.batch_scoring import Plan, ScoringResult, plan, score
+from ferops.orchestration.pipeline import run_folders
 from ferops.tracking import store, versions
 from ferops.tracking.record import WEIGHTS
 from ferops.tracking.versions import Network
@@ -43,7 +44,11 @@ def batch(files: tuple[Path, ...], plan: Plan, network: Network) -> ScoringResul
         return Failed(message=describe_os_error(error))
 
 
-@flow(on_failure=[notifications.failed], on_crashed=[notifications.failed])
+@flow(
+    flow_run_name=run_folders.named_by("images", "model"),
+    on_failure=[notifications.failed],
+    on_crashed=[notifications.failed],
+)
 def scoring(
     images: str,
     output: str = "data/scored",

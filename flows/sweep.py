@@ -25,7 +25,11 @@ from ferops.tracking import runs
 from ferops.tracking.runs import SweepRun
 
 
-@flow(on_failure=[notifications.failed], on_crashed=[notifications.failed])
+@flow(
+    flow_run_name=run_folders.named_by("name", "method", "recipe"),
+    on_failure=[notifications.failed],
+    on_crashed=[notifications.failed],
+)
 def sweep(
     space: dict[str, Any],
     method: Method | None = None,

@@ -52,7 +52,11 @@ def push_results(folder: Folder, branch: str | None) -> State:
     return _state(lambda: dvc_stages.push(folder, branch, get_run_logger().info))
 
 
-@flow(on_failure=[notifications.failed], on_crashed=[notifications.failed])
+@flow(
+    flow_run_name=run_folders.named_by("recipe"),
+    on_failure=[notifications.failed],
+    on_crashed=[notifications.failed],
+)
 def training(
     recipe: str | None = None,
     overrides: dict[str, Any] | None = None,

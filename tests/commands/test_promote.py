@@ -15,7 +15,7 @@ from registered import BETTER, ELSEWHERE, GOOD, LOST, OLD, POOR, WORSE
 from support import MODEL, Answer, Ferops
 
 from ferops.promotion import champion, rules
-from ferops.tracking import ledger, mutex, store
+from ferops.tracking import ledger, mutex, store, versions
 
 
 class Clone(registered.Clone):
@@ -274,6 +274,23 @@ def test_of_two_promotions_at_once_one_wins_and_the_other_says_so(
     assert f"the champion is version {GOOD}" in done.err
     assert clone.aliases() == {"challenger": BETTER, "champion": GOOD, "previous": WORSE}
     assert [event["version"] for event in clone.events()] == [GOOD]
+
+
+def test_registered_models_have_champions_of_their_own_and_are_compared_only_when_asked(clone: Clone) -> None:
+    lean, client = "fer-lean-cnn", clone.opened.client
+    client.create_registered_model(lean)
+    one = client.get_model_version(MODEL, str(GOOD))
+    client.create_model_version(lean, one.source, one.run_id, tags=one.tags)
+    clone.alias(champion=BETTER)
+
+    refused = clone.ferops("promote", f"{lean}/1", "--against", f"{MODEL}@champion")
+    assert refused.code == 1
+    assert f"{MODEL}/{BETTER}" in refused.out
+    assert "there still is no champion" in refused.out
+
+    assert clone.ferops("promote", f"{lean}/1").code == 0, "it has no champion of its own to compare with"
+    assert versions.aliases(clone.opened, lean) == {"champion": 1}
+    assert clone.aliases() == {"champion": BETTER}
 
 
 def test_a_promotion_under_way_is_not_disturbed(clone: Clone) -> None:

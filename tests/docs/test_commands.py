@@ -92,6 +92,10 @@ INSTEAD = {
     "ferops promote fer-vgg16/3": Instead(
         "ferops promote fer-lean-cnn/1 | grep refused", f"the number is an example; {REFUSED}"
     ),
+    "ferops promote chosen": Instead("ferops promote chosen | grep refused", REFUSED),
+    "ferops promote fer-lean-cnn@challenger --against fer-vgg16@champion": Instead(
+        None, "there is one registered model here: tests/commands/test_promote.py compares two"
+    ),
     "ferops rollback": Instead("ferops rollback 2>&1 | grep 'no champion'", "there has been no champion: it says so"),
     "ferops trace fer-vgg16@champion": Instead("ferops trace fer-lean-cnn@challenger", NO_CHAMPION),
     "ferops trace --json > lineage.json": Instead(
@@ -141,6 +145,15 @@ INSTEAD = {
 INSTEAD_ON = {
     ("README.md", "ferops data use ~/Downloads/fer2013.csv --recipe paper && dvc repro"): Instead(
         None, "docs/guide/real-data.md runs both"
+    ),
+    ("docs/guide/promotion.md", "ferops promote low-rate"): Instead(
+        None, "the name is an example; docs/guide/experiments.md nominates one"
+    ),
+    ("README.md", "ferops promote"): Instead(
+        "ferops promote fer-lean-cnn@challenger | grep refused", "the page has switched to the demo's VGG before"
+    ),
+    ("README.md", "ferops rollback"): Instead(
+        "ferops rollback fer-lean-cnn 2>&1 | grep 'no champion'", "there has been no champion: it says so"
     ),
     ("docs/guide/mlflow-ui.md", "dvc repro"): Instead(
         None, "docs/guide/first-run.md runs it, with everything up to date"
@@ -234,6 +247,7 @@ def planned(page: str, commands: list[Command]) -> list[Command]:
             continue
         instead = INSTEAD_ON.get((page, text)) or INSTEAD.get(text)
         runs = instead.command if instead else FILLED_IN.get(text, text)
+        runs = runs and runs.replace("fer-vgg16", "fer-lean-cnn")  # the pipeline that the tests share trains lean_cnn
         if runs:
             plan.setdefault(runs, command._replace(text=runs))
     return list(plan.values())

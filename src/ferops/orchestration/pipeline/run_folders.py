@@ -5,10 +5,12 @@ import difflib
 import functools
 import hashlib
 import json
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, NamedTuple
+
+from prefect import runtime
 
 from ferops import params
 from ferops.machine import git
@@ -108,6 +110,19 @@ def experiment_name(prefix: str, values: Mapping[str, Any]) -> str:
     """
     content = json.dumps([head(), values], sort_keys=True)
     return f"{prefix}-{hashlib.sha256(content.encode()).hexdigest()[:10]}"
+
+
+def named_by(*keys: str) -> Callable[[], str]:
+    """Return a function for Prefect that names a flow run by these parameters, the data set and the commit."""
+
+    def name() -> str:
+        given = runtime.flow_run.parameters
+        parts = [str(given[key]) for key in keys if given.get(key)]
+        with suppress(BadParams, git.RepositoryError):  # the flow itself says what is wrong
+            parts += [params.load().data.dataset, head()[:10]]
+        return " ".join(parts) or str(runtime.flow_run.flow_name)
+
+    return name
 
 
 def experiment_ref(name: str) -> str:
