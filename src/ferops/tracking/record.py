@@ -281,7 +281,9 @@ class Outputs:
         found["acc_dedup"] = self.scores["test"].get("accuracy_deduplicated")
         found |= {key: self.training.get(key) for key in ("seconds", "epochs", "best_epoch", "milliseconds_an_image")}
         found["parameters"] = (self.training.get("parameters") or {}).get("total")
-        return {key: round(float(value), 4) for key, value in found.items() if _is_finite(value)}
+        # the table prints every digit, and cuts the number where they do not fit
+        digits = {"seconds": 0}
+        return {key: round(float(value), digits.get(key, 4)) for key, value in found.items() if _is_finite(value)}
 
     @property
     def files(self) -> dict[str, Path]:
