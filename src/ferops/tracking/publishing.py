@@ -90,21 +90,22 @@ def publish(
         store.session() as opened,
         mutex.lock(opened, f"publish-{outputs.identity[:16]}", "publishing this training", wait=_WAIT),
     ):
-        training = runs.sync(opened, record.trained(outputs), {REBUILT: _GONE})
+        one = record.trained(outputs)
+        training = runs.sync(opened, one, {REBUILT: _GONE})
         if is_registered and outputs.is_served:
             known = [line for line in ledger.lines(path) if line["weights_digest"] == outputs.weights_digest]
             found = versions.find(opened, outputs.model, outputs.weights_digest)
             version = _register(opened, outputs, found, training.run.info.run_id, load_model, known)
             is_new, model_id = found is None, _model_id(version)
             _add_events(opened, outputs, version, path, known, set_challenger=set_challenger)
-        wanted = record.evaluated(outputs)
+        wanted = record.evaluated(outputs, one)
         attached = training.run.data.tags.get(FILES)
         if (
             experiment
             and attached not in (None, wanted.tags[FILES])
             and experiment not in runs.experiments(training.run)
         ):
-            wanted = record.evaluated_again(outputs, experiment, training.run.info.run_id)
+            wanted = record.evaluated_again(outputs, wanted, experiment, training.run.info.run_id)
         evaluation = runs.sync(opened, wanted, model_id=model_id)
         run_id, names = evaluation.run.info.run_id, runs.experiments(evaluation.run)
         if experiment and experiment not in names:  # experiments with the same result share one run
@@ -139,8 +140,7 @@ def _register(
     from mlflow.exceptions import MlflowException
 
     client, model, digest = opened.client, outputs.model, outputs.weights_digest
-    page = report.RUN.replace("EXPERIMENT", opened.experiment_id).replace("RUN", run_id)
-    description = report.note(outputs).replace(report.RUN, page)
+    description = report.linked(report.note(outputs), opened.experiment_id, run_id)
     tags = {**outputs.labels, TRAINING: outputs.identity, FACTS: json.dumps(outputs.facts), WEIGHTS: digest}
     if version is None:
         logged = _logged_model(opened, run_id, digest) or _log_model(opened, load_model(), run_id, digest)

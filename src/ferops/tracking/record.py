@@ -10,6 +10,7 @@ import time
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Final, Literal, NamedTuple
 
@@ -258,7 +259,7 @@ class Outputs:
             "metrics": self.headline,
         }
 
-    @property
+    @cached_property
     def labels(self) -> dict[str, str]:
         """Return the tags that a person reads, of a run and of a version."""
         split = "test" if self.scores["test"] else "val"
@@ -266,7 +267,7 @@ class Outputs:
         interval = "({:.3f}-{:.3f})".format(*found["accuracy_interval"]) if "accuracy_interval" in found else ""
         return {
             "accuracy": " ".join(filter(None, [f"{found['accuracy']:.3f}", interval, SPLITS[split]])),
-            **_labels(self.params),
+            **_labels(self.params, self.root),
             "hardware": str(self.training.get("hardware") or "unknown"),
         }
 
@@ -414,11 +415,15 @@ def trained(outputs: Outputs) -> Record:
     )
 
 
-def evaluated(outputs: Outputs) -> Record:
-    """Return the record of a training's evaluation: figures, files, data set, description."""
+def evaluated(outputs: Outputs, one: Record) -> Record:
+    """Return the record of a training's evaluation: figures, files, data set, description.
+
+    Args:
+        outputs: of the pipeline.
+        one: the record of the training, `trained`.
+    """
     settings = json.dumps(outputs.settings, indent=2, sort_keys=True)
     tags = {**outputs.labels, FACTS: json.dumps(outputs.facts), NOTE: report.note(outputs), FILES: outputs.files_digest}
-    one = trained(outputs)
     return replace(
         one,
         tags={**one.tags, **tags},
@@ -430,15 +435,15 @@ def evaluated(outputs: Outputs) -> Record:
     )
 
 
-def evaluated_again(outputs: Outputs, experiment: str, parent: str) -> Record:
+def evaluated_again(outputs: Outputs, one: Record, experiment: str, parent: str) -> Record:
     """Return the record of a DVC experiment that changes only what comes after a training that has its own evaluation.
 
     Args:
         outputs: of the experiment.
+        one: the record of its evaluation, `evaluated`.
         experiment: its name.
         parent: id of the training's run; in a sweep all trials are children of the sweep's run.
     """
-    one = evaluated(outputs)
     key = hashlib.sha256(json.dumps([outputs.identity, outputs.settings], sort_keys=True).encode()).hexdigest()
     # the parent has the training's params; a sweep's trials get them too, since the UI compares those runs
     params = run_params(outputs.params) if os.environ.get(SWEEP_RUN) else {}

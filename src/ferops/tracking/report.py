@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 REPORT: Final = "evaluation/report.html"
 """Path among a run's artifacts."""
 
-RUN: Final = "#/experiments/EXPERIMENT/runs/RUN"
+_RUN: Final = "#/experiments/EXPERIMENT/runs/RUN"
 """Address of the run in a description, until the run's ids are known."""
 
 VIEW: Final = "comparison"
@@ -56,8 +56,13 @@ def note(outputs: "Outputs") -> str:
     counts = [sum(kept[split]) for split in ("train", "validation", "test") if split in kept]
     # without the query MLflow's UI shows its pages for language models
     return _render(
-        "note.md.jinja", outputs, counts=counts, address=f"{RUN}/artifacts/{REPORT}?workflowType=machine_learning"
+        "note.md.jinja", outputs, counts=counts, address=f"{_RUN}/artifacts/{REPORT}?workflowType=machine_learning"
     )
+
+
+def linked(text: str, experiment_id: str, run_id: str) -> str:
+    """Return a description with the address of its run."""
+    return text.replace(_RUN, f"#/experiments/{experiment_id}/runs/{run_id}")
 
 
 def saved_view() -> dict[str, str]:

@@ -123,9 +123,9 @@ def create(opened: Store, wanted: Record, tags: Mapping[str, str] = {}) -> "Run"
 
 def complete(opened: Store, run: "Run", wanted: Record, model_id: str | None = None) -> bool:
     """Add to a run what it lacks of its record; return whether it lacked anything."""
-    page = report.RUN.replace("EXPERIMENT", opened.experiment_id).replace("RUN", run.info.run_id)
     if NOTE in wanted.tags:
-        wanted = replace(wanted, tags={**wanted.tags, NOTE: wanted.tags[NOTE].replace(report.RUN, page)})
+        note = report.linked(wanted.tags[NOTE], opened.experiment_id, run.info.run_id)
+        wanted = replace(wanted, tags={**wanted.tags, NOTE: note})
     logged = logged_epochs(opened, run) if wanted.epochs else {}
     is_same = FILES in wanted.tags and run.data.tags.get(FILES) == wanted.tags[FILES]
     missing = difference(wanted, run, logged, _listed(opened, run, wanted.files) if is_same else ())
