@@ -2,6 +2,7 @@
 
 import os
 import socket
+import time
 
 import psutil
 import pytest
@@ -26,7 +27,7 @@ def epoch(number: int, offset: float = 0.0) -> Epoch:
 
 def train(first: int, last: int, *, offset: float = 0.0, kill: bool = False) -> None:
     """Log epochs `first` to `last` of a training whose checkpoint has the epochs before."""
-    live = LiveRun.open("key", FLAT, history=[tuple(epoch(n, offset)) for n in range(1, first)])
+    live = LiveRun("key", FLAT, history=[tuple(epoch(n, offset)) for n in range(1, first)])
     for number in range(first, last + 1):
         live.log_epoch(*epoch(number, offset))
     if kill:
@@ -52,6 +53,28 @@ def test_epochs_carry_their_number_as_step_and_their_own_time():
     assert steps(run) == [(n, round(1000 * epoch(n).time)) for n in (1, 2, 3)]
     assert run.info.status == "FINISHED" and run.data.tags["x-ferops.weights"] == "digest"
     assert run.data.params == {key: str(value) for key, value in FLAT.items() if key != "evaluate.test"}
+
+
+def test_the_load_of_the_machine_is_logged_while_it_trains_and_is_no_epoch(monkeypatch):
+    monkeypatch.setenv("MLFLOW_SYSTEM_METRICS_SAMPLING_INTERVAL", "0.2")  # MLflow's own setting, in seconds
+    live = LiveRun("key", FLAT)
+    assert flushed(live)
+    deadline = time.monotonic() + 20
+    while len(sampled := load(runs()[0])) < 2 and time.monotonic() < deadline:
+        time.sleep(0.2)
+
+    train(1, 2)  # resumes it: the epochs of the first attempt, not the samples, decide
+
+    (run,) = runs()
+    assert len(sampled) >= 2 and run.info.status == "FINISHED"
+    assert {"system/cpu_utilization_percentage", "system/system_memory_usage_megabytes"} <= set(run.data.metrics)
+    assert [step for step, _ in steps(run)] == [1, 2]
+    assert [step for step, _ in load(run)] == list(range(len(load(run))))
+
+
+def load(run) -> list[tuple[int, int]]:
+    points = store.connect().client.get_metric_history(run.info.run_id, "system/cpu_utilization_percentage")
+    return sorted((point.step, point.timestamp) for point in points)
 
 
 def test_a_killed_training_resumes_its_run_without_duplicate_epochs():
@@ -92,7 +115,7 @@ def test_a_training_from_its_start_does_not_resume_an_abandoned_run():
 
 
 def test_a_training_that_fails_is_shown_as_failed_and_resumes_its_run_when_it_is_tried_again():
-    live = LiveRun.open("key", FLAT)
+    live = LiveRun("key", FLAT)
     live.log_epoch(*epoch(1))
     live.fail()
     (run,) = runs()
@@ -129,7 +152,7 @@ def test_a_run_is_left_to_the_process_that_writes_to_it_but_not_to_another_with_
 def test_the_same_training_on_another_machine_is_another_run_and_neither_disturbs_the_other(epochs, monkeypatch):
     with monkeypatch.context() as elsewhere:
         elsewhere.setattr(socket, "gethostname", lambda: "elsewhere")
-        theirs = LiveRun.open("key", FLAT)
+        theirs = LiveRun("key", FLAT)
         for number in range(1, epochs + 1):
             theirs.log_epoch(*epoch(number))
         assert flushed(theirs)
@@ -156,7 +179,7 @@ def test_without_a_server_training_goes_on_with_one_line_of_warning(answers, mon
         monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://127.0.0.1:{server.getsockname()[1]}")
         if answers == "refuses":
             server.close()
-        live = LiveRun.open("key", FLAT)
+        live = LiveRun("key", FLAT)
         for number in range(1, 51):
             live.log_epoch(*epoch(number))
         live.finish("digest")
@@ -169,7 +192,7 @@ def test_without_a_server_training_goes_on_with_one_line_of_warning(answers, mon
 def test_an_error_of_mlflow_during_training_is_one_warning(monkeypatch, capsys):
     from mlflow import MlflowClient
 
-    live = LiveRun.open("key", FLAT)
+    live = LiveRun("key", FLAT)
     monkeypatch.setattr(MlflowClient, "log_batch", lambda *_, **__: (_ for _ in ()).throw(ValueError("disk full")))
     for number in (1, 2, 3):
         live.log_epoch(*epoch(number))

@@ -52,7 +52,7 @@ def experiment(monkeypatch: pytest.MonkeyPatch) -> Any:
 def test_an_experiment_that_trains_is_one_run_with_its_name(published, experiment):
     experiment("low-rate")
     published.train(seed=1)
-    live = LiveRun.open(published.training["scratch_key"], params.flatten(params.load()))
+    live = LiveRun(published.training["scratch_key"], params.flatten(params.load()))
     live.finish(published.training["weights_digest"])
 
     publish()

@@ -76,7 +76,7 @@ def epochs(pipeline: Any, first: int = 1, last: int = 3) -> list[Epoch]:
 
 def train_live(pipeline: Any, *, last: int = 3, finish: bool = True) -> None:
     """Log a training as the train stage does; without `finish` it is killed."""
-    live = LiveRun.open(pipeline.training["scratch_key"], params.flatten(params.load()))
+    live = LiveRun(pipeline.training["scratch_key"], params.flatten(params.load()))
     for epoch in epochs(pipeline, last=last):
         live.log_epoch(*epoch)
     if finish:
@@ -181,7 +181,7 @@ def test_epochs_that_the_live_run_missed_are_added(pipeline):
 
 def test_the_live_run_of_another_attempt_is_not_adopted(pipeline):
     later = [epoch._replace(time=epoch.time + 5000) for epoch in epochs(pipeline)]
-    live = LiveRun.open(pipeline.training["scratch_key"], params.flatten(params.load()))
+    live = LiveRun(pipeline.training["scratch_key"], params.flatten(params.load()))
     for epoch in later:
         live.log_epoch(*epoch)
     assert flushed(live)

@@ -79,7 +79,7 @@ def test_a_sweep_ends_with_its_files_and_best_accuracy_and_a_second_end_replaces
 def test_a_training_in_a_trial_is_a_child_of_the_sweep_from_its_first_epoch(pipeline: Pipeline, trial: Any) -> None:
     sweep = tracked_runs.begin_sweep("fine", "key-1", SETTINGS, "flows/sweep.py")
     trial("fine-1", sweep.run_id)
-    live = LiveRun.open("a key", params.flatten(params.load()))
+    live = LiveRun("a key", params.flatten(params.load()))
     live.log_epoch(1, {"val/loss": 1.0}, 1.0)
     assert flushed(live)
     assert [run.info.run_name for run in children(sweep.run_id)] == ["fine-1"]

@@ -11,7 +11,7 @@ from rich.console import Console
 
 from ferops import params
 from ferops.commands import verify
-from ferops.tracking import lineage, record, store, versions
+from ferops.tracking import lineage, record, report, store, versions
 from ferops.tracking.ledger import Event
 from ferops.tracking.lineage import File, Source, requirements_hash
 from ferops.tracking.record import REBUILT, TRAINING, WEIGHTS
@@ -143,7 +143,7 @@ def _environment(traced: Trace, root: Path) -> list[str]:
 
 def _metrics(traced: Trace) -> Iterator[str]:
     metrics = traced.facts.get("metrics", {})
-    for split, name in record.SPLITS.items():
+    for split, name in report.SPLITS.items():
         found = {key: metrics.get(f"{split}/{key}") for key in record.HEADLINE}
         if figures := ", ".join(f"{key.replace('_', ' ')} {value:.4f}" for key, value in found.items() if value):
             yield f"{name:<11}{figures}"

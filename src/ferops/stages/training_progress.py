@@ -19,7 +19,7 @@ class TrainingProgress:
         self._epochs = params.train.epochs
         finished = fitting.load_progress(SCRATCH / scratch_key).history
         history = [_logged(epoch) for epoch in finished]
-        self._live = LiveRun.open(scratch_key, parameters.flatten(params), history=history)
+        self._live = LiveRun(scratch_key, parameters.flatten(params), history=history)
         self._console = Console()
         columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
         self._bar = Progress(*columns, console=self._console, transient=True, disable=not self._console.is_terminal)

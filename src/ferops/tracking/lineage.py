@@ -45,10 +45,8 @@ class Commit(NamedTuple):
 
 
 def read_dvc_lock(path: Path = Path("dvc.lock")) -> dict[str, Any]:
-    """Read dvc.lock as a plain mapping; empty where there is none."""
-    if not path.is_file():
-        return {}
-    return dict(YAML(typ="safe", pure=True).load(path.read_text(encoding="utf-8")) or {})
+    """Read dvc.lock as a plain mapping; empty where there is none, or none that can be read."""
+    return (parse_dvc_lock(path.read_bytes()) if path.is_file() else None) or {}
 
 
 def parse_dvc_lock(content: bytes) -> dict[str, Any] | None:

@@ -7,7 +7,7 @@ import time as clock
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import ExitStack
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, Final, Self
+from typing import TYPE_CHECKING, Any, Final
 
 from ferops.machine import processes
 from ferops.tracking import record, runs, store
@@ -21,31 +21,19 @@ _WAIT: Final = 15.0  # seconds to wait for MLflow at the end; `publish` logs wha
 
 
 class LiveRun:
-    """An MLflow run that is logged while the network trains.
+    """An MLflow run that is logged while the network trains, the processor's, memory's and GPU's load with it.
 
     Every call returns at once: a background thread talks to MLflow. Its first error is one line of warning on stderr,
     and logging stops; `publish` completes or rebuilds the run from the files.
     """
 
-    def __init__(self) -> None:
-        """For `open`; nothing is started here."""
-        self._work: queue.Queue[Callable[[], None] | None] = queue.Queue()
-        self._thread = threading.Thread(target=self._loop, name="ferops-live", daemon=True)
-        self._variables = ExitStack()
-        self._broken = False
-        self._uri = ""
-        self._opened: Store | None = None
-        self._run_id = ""
-        self._logged: set[int] = set()
-
-    @classmethod
-    def open(
-        cls,
+    def __init__(
+        self,
         scratch_key: str,
         params_flat: Mapping[str, Any],
         history: Iterable[tuple[int, Mapping[str, float], float]] = (),
-    ) -> Self:
-        """Start the run of a training, or resume the run of a training that was killed.
+    ) -> None:
+        """Start the run of a training, or resume that of a training that was killed.
 
         An unfinished run is resumed only where its epochs are those of the checkpoint, and gets the epochs that it
         lacks. Any other unfinished run of the key is an abandoned attempt and is closed as KILLED, unless it is of
@@ -56,21 +44,27 @@ class LiveRun:
             params_flat: flattened parameters; those up to `train` are logged.
             history: epochs in the checkpoint, as `log_epoch` takes them; none for a training from its start.
         """
-        live = cls()
+        self._work: queue.Queue[Callable[[], None] | None] = queue.Queue()
+        self._thread = threading.Thread(target=self._loop, name="ferops-live", daemon=True)
+        self._variables = ExitStack()
+        self._broken = False
+        self._opened: Store | None = None
+        self._run_id = ""
+        self._logged: set[int] = set()
         try:
             store.disable_telemetry()
-            import mlflow  # noqa: F401  # not in the thread: imports of the same modules in two threads can deadlock
+            # not in the thread: imports of the same modules in two threads can deadlock
+            import mlflow.system_metrics.system_metrics_monitor  # noqa: F401
 
-            live._uri = store.tracking_uri()
+            uri = store.tracking_uri()
             epochs = [Epoch(*epoch) for epoch in history]
             wanted = record.starting(params_flat, scratch_key, clock.time(), epochs)
         except Exception as error:
-            live._give_up(error)
-            return live
-        live._variables.enter_context(store.variables(live._uri))
-        live._thread.start()
-        live._later(lambda: live._begin(wanted))
-        return live
+            self._give_up(error)
+            return
+        self._variables.enter_context(store.variables(uri))
+        self._thread.start()
+        self._later(lambda: self._begin(uri, wanted))
 
     def log_epoch(self, epoch: int, metrics: Mapping[str, float], time: float) -> None:
         """Log an epoch's metrics at step `epoch`; an epoch that the run has already is skipped.
@@ -127,14 +121,18 @@ class LiveRun:
         what = str(error) if isinstance(error, store.TrackingUnreachable) else f"MLflow: {store.reason(error)}"
         print(f"warning: {what}; training goes on, `publish` logs it afterwards", file=sys.stderr, flush=True)
 
-    def _begin(self, wanted: Record) -> None:
-        opened = store.connect(self._uri)
+    def _begin(self, uri: str, wanted: Record) -> None:
+        from mlflow.system_metrics.system_metrics_monitor import SystemMetricsMonitor
+
+        opened = store.connect(uri)
         run = self._resume(opened, wanted) or runs.create(opened, wanted)
         self._run_id = run.info.run_id
         wanted = replace(wanted, tags={**wanted.tags, PROCESS: processes.this_process()})
         runs.complete(opened, run, wanted)
         self._logged |= {epoch.epoch for epoch in wanted.epochs}
         self._opened = opened
+        self._monitor = SystemMetricsMonitor(self._run_id, resume_logging=True, tracking_uri=uri)
+        self._monitor.start()
 
     def _resume(self, opened: Store, wanted: Record) -> "Run | None":
         """Return the run to resume, None for a new one; close abandoned attempts."""
@@ -164,6 +162,7 @@ class LiveRun:
     def _end(self, ended: float, weights_digest: str | None = None) -> None:
         if self._opened is None:
             return
+        self._monitor.finish()
         client = self._opened.client
         if weights_digest is not None:
             client.set_tag(self._run_id, WEIGHTS, weights_digest)

@@ -7,7 +7,6 @@ import contextlib
 import importlib.metadata
 import io
 import json
-import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple
@@ -143,7 +142,7 @@ def _register(
     description = report.linked(report.note(outputs), opened.experiment_id, run_id)
     tags = {**outputs.labels, TRAINING: outputs.identity, FACTS: json.dumps(outputs.facts), WEIGHTS: digest}
     if version is None:
-        logged = _logged_model(opened, run_id, digest) or _log_model(opened, load_model(), run_id, digest)
+        logged = _logged_model(opened, run_id, digest) or _log_model(load_model(), run_id, digest)
         with contextlib.suppress(MlflowException):  # it exists, or the next call raises the reason
             client.create_registered_model(model, description="Expressions of gray 48x48 faces: seven probabilities.")
         # MLflow tries three times to get the next number, which ten publishers at once need more often
@@ -155,7 +154,7 @@ def _register(
         link = json.dumps([{"name": model, "version": version.version}])
         client.set_logged_model_tags(logged, {"mlflow.modelVersions": link})
     elif (model_id := _model_id(version)) and not _has_files(opened, model_id):
-        _log_model(opened, load_model(), run_id, digest, model_id)
+        _log_model(load_model(), run_id, digest, model_id)
     for key, value in tags.items():
         if version.tags.get(key) != value:
             client.set_model_version_tag(model, version.version, key, value)
@@ -185,22 +184,16 @@ def _add_events(
         opened.client.set_registered_model_alias(version.name, CHALLENGER, version.version)
     alias = CHALLENGER if set_challenger and not is_challenger else None
     trainings = [event["training"] for event in events if event["event"] in ("registered", "reproduced")]
-    if not trainings:
-        events.append(
-            ledger.new_event(
-                "registered",
-                version,
-                alias=alias,
-                experiment=record.experiment(),
-                dvc_lock=outputs.facts["dvc_lock"],
-                metrics=outputs.headline,
-                dataset={"name": outputs.dataset, "md5": outputs.data_md5},
-            )
-        )
-    elif outputs.identity not in trainings:
-        events.append(ledger.new_event("reproduced", version, dvc_lock=outputs.facts["dvc_lock"]))
-    if alias and trainings:
-        events.append(ledger.new_event("alias set", version, alias=alias))
+    if alias or outputs.identity not in trainings:
+        kind = "alias set" if outputs.identity in trainings else "reproduced" if trainings else "registered"
+        facts = {
+            "alias": alias,
+            "experiment": record.experiment(),
+            "dvc_lock": outputs.facts["dvc_lock"],
+            "metrics": outputs.headline,
+            "dataset": {"name": outputs.dataset, "md5": outputs.data_md5},
+        }
+        events.append(ledger.new_event(kind, version, **facts))
     for event in events:
         ledger.record(opened, version, event, path)
 
@@ -221,69 +214,43 @@ def _has_files(opened: Store, model_id: str) -> bool:
 
 def _logged_model(opened: Store, run_id: str, digest: str) -> str | None:
     """Return the model that an interrupted publish had logged completely; delete what it had logged in part."""
-    complete = None
-    for model in opened.client.search_logged_models(
-        [opened.experiment_id], filter_string=f"tags.`{WEIGHTS}` = '{digest}'"
-    ):
-        if model.source_run_id != run_id:
-            continue
-        if model.status == "READY":
-            complete = str(model.model_id)
-        else:
+    wanted = f"tags.`{WEIGHTS}` = '{digest}' AND source_run_id = '{run_id}'"
+    found = opened.client.search_logged_models([opened.experiment_id], wanted)
+    for model in found:
+        if model.status != "READY":
             opened.client.delete_logged_model(model.model_id)
-    return complete
+    return next((str(model.model_id) for model in found if model.status == "READY"), None)
 
 
-def _log_model(opened: Store, keras_model: Any, run_id: str, digest: str, model_id: str | None = None) -> str:
+def _log_model(keras_model: Any, run_id: str, digest: str, model_id: str | None = None) -> str:
     """Log the model with signature, input example and pinned requirements; return its id, new where none is given.
 
-    In single steps, since `mlflow.keras.log_model` fails with an input example, `mlflow.tensorflow.log_model` needs an
-    active run and changes its end time, and neither logs the files of a model again. Without `pip_requirements` MLflow
-    loads the model in another process, for half a minute, to infer them.
+    `mlflow.keras.log_model` fails with an input example; `mlflow.tensorflow.log_model` needs an active run, and changes
+    its end time. Without `pip_requirements` MLflow loads the model in another process, for half a minute, to infer
+    them.
     """
     import mlflow.tensorflow
-    from mlflow.entities import LoggedModelOutput
     from mlflow.models import Model, ModelSignature
     from mlflow.types import Schema, TensorSpec
 
-    client = opened.client
-    with no_retries():
-        model = (
-            client.get_logged_model(model_id)
-            if model_id
-            else client.create_logged_model(
-                opened.experiment_id,
-                "model",
-                run_id,
-                tags={WEIGHTS: digest},
-                params=client.get_run(run_id).data.params,
-            )
+    # Keras prints a progress bar for the one example
+    with no_retries(), contextlib.redirect_stdout(io.StringIO()):
+        logged = Model.log(
+            None,
+            mlflow.tensorflow,
+            model=keras_model,
+            name="model",
+            model_id=model_id,
+            run_id=None if model_id else run_id,  # a run's link to its model can't be made twice
+            step=-1,  # the model gets the run's metrics of this step: none
+            tags={WEIGHTS: digest},
+            metadata={"labels": list(NAMES), "input": "raw gray faces, uint8 (N, 48, 48)"},
+            signature=ModelSignature(
+                Schema([TensorSpec(np.dtype(np.uint8), (-1, SIDE, SIDE))]),
+                Schema([TensorSpec(np.dtype(np.float32), (-1, len(NAMES)))]),
+            ),
+            # a gray ramp, uint8 (1, 48, 48): faces of the data set are not published
+            input_example=np.tile(np.linspace(0, 255, SIDE, dtype=np.uint8), (1, SIDE, 1)),
+            pip_requirements=[f"{name}=={importlib.metadata.version(name)}" for name in _REQUIREMENTS],
         )
-        if not model_id:
-            client.log_outputs(run_id, [LoggedModelOutput(model.model_id, step=0)])
-    signature = ModelSignature(
-        Schema([TensorSpec(np.dtype(np.uint8), (-1, SIDE, SIDE))]),
-        Schema([TensorSpec(np.dtype(np.float32), (-1, len(NAMES)))]),
-    )
-    metadata = Model(
-        artifact_path=model.artifact_location,
-        model_uuid=model.model_id,
-        model_id=model.model_id,
-        run_id=run_id,
-        metadata={"labels": list(NAMES), "input": "raw gray faces, uint8 (N, 48, 48)"},
-    )
-    with tempfile.TemporaryDirectory() as scratch:
-        folder = str(Path(scratch, "model"))
-        with contextlib.redirect_stdout(io.StringIO()):  # Keras prints a progress bar for the one example
-            mlflow.tensorflow.save_model(
-                keras_model,
-                folder,
-                mlflow_model=metadata,
-                signature=signature,
-                # a gray ramp, uint8 (1, 48, 48): faces of the data set are not published
-                input_example=np.tile(np.linspace(0, 255, SIDE, dtype=np.uint8), (1, SIDE, 1)),
-                pip_requirements=[f"{name}=={importlib.metadata.version(name)}" for name in _REQUIREMENTS],
-            )
-        client.log_model_artifacts(model.model_id, folder)
-    client.finalize_logged_model(model.model_id, "READY")
-    return str(model.model_id)
+    return str(logged.model_id)

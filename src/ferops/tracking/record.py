@@ -16,78 +16,35 @@ from typing import Any, Final, Literal, NamedTuple
 
 from ferops import params as parameters
 from ferops.errors import FeropsError
-from ferops.tracking import report
-from ferops.tracking.lineage import (
-    DVC_LOCK,
-    PREPARED,
-    Commit,
-    current_commit,
-    data_digest,
-    dvc_lock_hash,
-    read_dvc_lock,
-    requirements_hash,
-    training_identity,
-)
+from ferops.tracking import lineage, report
+from ferops.tracking.lineage import DVC_LOCK, PREPARED, Commit, current_commit, dvc_lock_hash
+from ferops.tracking.report import SPLITS
 from ferops.tracking.store import registered_model
 
-SCRATCH_KEY: Final = "x-ferops.key"
-"""Run: key of its training's checkpoint folder, a hash of parameters and data. The prefix sorts last in MLflow's UI."""
+# Tags of runs and of versions. The prefix `x-ferops.` sorts last in MLflow's UI.
+SCRATCH_KEY: Final = "x-ferops.key"  # run: key of its training's checkpoint folder, a hash of parameters and data
+PROCESS: Final = "x-ferops.process"  # run: the process that writes to it
+TRAINING: Final = "x-ferops.training"  # run, version: identity of the training; at most one run has it
+WEIGHTS: Final = "x-ferops.weights"  # run, version, logged model: digest; one version of a registered model has it
+EXPERIMENTS: Final = "x-ferops.experiments"  # run: the DVC experiments that it is the result of, with commas between
+EVALUATION: Final = "x-ferops.evaluation"  # child run: hash of the training and of the parameters that come after it
+FILES: Final = "x-ferops.files"  # run: digest of its files; set last: a publish that was interrupted is done again
+START: Final = "x-ferops.start"  # run: JSON of what only the start of its training knew: `requirements`, `changes`
+FACTS: Final = "x-ferops.facts"  # run, version: JSON of hashes, software and figures, `Outputs.facts`
+REBUILT: Final = "x-ferops.rebuilt"  # run: created from the files; its system metrics are lost
+SWEEP: Final = "x-ferops.sweep"  # run of a sweep: hash of its name, search space and commit; at most one run has it
+PARENT: Final = "mlflow.parentRunId"  # run: a trial's is its sweep's run; set when it is created, never changed
+NOTE: Final = "mlflow.note.content"  # run: its description, in Markdown
 
-PROCESS: Final = "x-ferops.process"
-"""Run, lock: the process that writes to it."""
-
-TRAINING: Final = "x-ferops.training"
-"""Run, version: identity of the training; at most one run has it."""
-
-WEIGHTS: Final = "x-ferops.weights"
-"""Run, version, logged model: digest of the weights; at most one version of a registered model has it."""
-
-EXPERIMENTS: Final = "x-ferops.experiments"
-"""Run: names of the DVC experiments that it is the result of, separated by commas."""
-
-EVALUATION: Final = "x-ferops.evaluation"
-"""Child run: hash of the training and of the parameters that come after it."""
-
-FILES: Final = "x-ferops.files"
-"""Run: digest of the files logged to it; set last, so that a publish that was interrupted is done again."""
-
-START: Final = "x-ferops.start"
-"""Run: JSON of what only the start of its training knew, `Start`."""
-
-FACTS: Final = "x-ferops.facts"
-"""Run, version: JSON of hashes, software and figures, `Outputs.facts`."""
-
-REBUILT: Final = "x-ferops.rebuilt"
-"""Run: created from the files, because the store had none; its system metrics are lost."""
-
-SWEEP: Final = "x-ferops.sweep"
-"""Run of a sweep: hash of its name, its search space and the commit; at most one run has it."""
-
-PARENT: Final = "mlflow.parentRunId"
-"""Run: id of the parent run; a trial's is its sweep's run. Set when the run is created and never changed."""
-
-NOTE: Final = "mlflow.note.content"
-"""Run: its description, in Markdown."""
-
+# Sections of params.yaml: those up to `train` are a run's params, the later ones a JSON artifact.
 TRAINED: Final = ("sample", "data", "preprocess", "validate", "augment", "model", "train")
-"""Sections of params.yaml up to `train`: a run's params."""
-
 LATER: Final = ("evaluate", "promotion")
-"""Sections that come after training: a JSON artifact of the run. Other sections belong to no run."""
 
-HEADLINE: Final = ("accuracy", "binary_accuracy", "f1_macro")
-"""Keys of metrics/*.json that are shown first."""
+HEADLINE: Final = ("accuracy", "binary_accuracy", "f1_macro")  # keys of metrics/*.json that are shown first
 
-SPLITS: Final = {"val": "validation", "test": "test"}
-
-DIFF: Final = "lineage/uncommitted.diff"
-"""Artifact of a run: uncommitted changes of tracked files when its training began."""
-
-SETTINGS: Final = "evaluation/params.json"
-"""Artifact of a run: the parameters that come after training."""
-
-MAX_DIFF: Final = 1_000_000
-"""Bytes; a larger difference is data, not code, and is not kept."""
+DIFF: Final = "lineage/uncommitted.diff"  # artifact: uncommitted changes of tracked files when the training began
+MAX_DIFF: Final = 1_000_000  # bytes; a larger difference is data, not code, and is not kept
+SETTINGS: Final = "evaluation/params.json"  # artifact: the parameters that come after training
 
 SWEEP_RUN: Final = "FEROPS_SWEEP_RUN"
 """Environment variable of the stages of a trial: id of the sweep's run."""
@@ -201,7 +158,7 @@ class Outputs:
     @property
     def identity(self) -> str:
         """Return the identity of the training."""
-        return training_identity(self.dvc_lock)
+        return lineage.training_identity(self.dvc_lock)
 
     @property
     def dataset(self) -> str:
@@ -216,7 +173,7 @@ class Outputs:
     @property
     def data_md5(self) -> str:
         """Return DVC's digest of the prepared data."""
-        return data_digest(self.dvc_lock)
+        return lineage.data_digest(self.dvc_lock)
 
     @property
     def weights_digest(self) -> str:
@@ -329,8 +286,8 @@ def read_outputs(params: Mapping[str, Any], root: Path = Path()) -> Outputs:
         NotTrained: dvc.lock holds no training.
         MissingOutput: a file is missing or cannot be read.
     """
-    dvc_lock = read_dvc_lock(root / DVC_LOCK)
-    training_identity(dvc_lock)  # raises before files are looked for
+    dvc_lock = lineage.read_dvc_lock(root / DVC_LOCK)
+    lineage.training_identity(dvc_lock)  # raises before files are looked for
     return Outputs(
         root=root,
         params=params,
@@ -366,14 +323,11 @@ def read_json(path: Path) -> dict[str, Any]:
         MissingOutput: the file is missing, or holds no JSON object.
     """
     try:
-        value = json.loads(path.read_text(encoding="utf-8"))
+        return dict(json.loads(path.read_text(encoding="utf-8")))
     except FileNotFoundError:
         raise MissingOutput(f"{path} is missing; run `dvc repro` in the repository's root") from None
-    except ValueError as error:
-        raise MissingOutput(f"{path} is not JSON: {error}; run `dvc repro`") from None
-    if not isinstance(value, dict):
-        raise MissingOutput(f"{path}: expected a JSON object; run `dvc repro`")
-    return value
+    except (TypeError, ValueError) as error:
+        raise MissingOutput(f"{path} is not a JSON object: {error}; run `dvc repro`") from None
 
 
 def starting(params: Mapping[str, Any], scratch_key: str, started: float, history: Iterable[Epoch] = ()) -> Record:
@@ -470,7 +424,7 @@ def origin(commit: Commit | None, root: Path | None = None, source: str = "dvc r
         root: folder of requirements.lock.
         source: what ran.
     """
-    start = {"requirements": requirements_hash(root or Path()), "changes": None}
+    start = {"requirements": lineage.requirements_hash(root or Path()), "changes": None}
     tags = {"mlflow.source.name": source, "mlflow.source.type": "LOCAL"}
     with suppress(OSError, KeyError):  # the user of a container may have no name
         tags["mlflow.user"] = getpass.getuser()

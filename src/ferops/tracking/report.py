@@ -38,7 +38,7 @@ _FIGURES: Final = {
     "figures/evaluate/confusion_normalised.png": "Confusion matrix, shares of the true class",
     "figures/evaluate/reliability.png": "Confidence against accuracy",
 }
-_SPLITS: Final = {"val": "validation", "test": "test"}
+SPLITS: Final = {"val": "validation", "test": "test"}
 
 
 def page(outputs: "Outputs") -> str:
@@ -92,7 +92,7 @@ def _render(template: str, outputs: "Outputs", **facts: Any) -> str:
         outputs=outputs,
         params=outputs.params,
         training=outputs.training,
-        scores={name: outputs.scores[split] for split, name in _SPLITS.items() if outputs.scores[split]},
+        scores={name: outputs.scores[split] for split, name in SPLITS.items() if outputs.scores[split]},
         **facts,
     )
 

@@ -4,32 +4,18 @@ import json
 import shutil
 import tempfile
 import time
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple
 
 from ferops.tracking import mutex, record, report, store
 from ferops.tracking.lineage import PREPARED, current_commit
-from ferops.tracking.record import (
-    DIFF,
-    EXPERIMENTS,
-    FACTS,
-    FILES,
-    NOTE,
-    SWEEP,
-    TRAINING,
-    WEIGHTS,
-    DataSet,
-    Epoch,
-    Record,
-)
+from ferops.tracking.record import DIFF, EXPERIMENTS, FACTS, FILES, NOTE, TRAINING, WEIGHTS, DataSet, Epoch, Record
 from ferops.tracking.store import Store
 
 if TYPE_CHECKING:
     from mlflow.entities import Run
-
-_T = TypeVar("_T")
 
 ABANDONED: Final = "KILLED"
 """Status of an attempt that no training will resume."""
@@ -37,9 +23,7 @@ ABANDONED: Final = "KILLED"
 BEST: Final = "best_acc_val"
 """Metric of a sweep's run: the best trial's final accuracy on validation."""
 
-_PAGE: Final = 1000  # runs in one answer: MLflow's default
-_METRICS_AT_ONCE: Final = 1000  # MLflow's limits
-_PARAMS_AT_ONCE: Final = 100
+_METRICS_AT_ONCE: Final = 1000  # MLflow's limit
 _MAX_LENGTH: Final = 500  # characters of a param: the lowest limit among MLflow's versions
 _SAME_MOMENT: Final = 1.0  # seconds by which the time of an epoch may differ between a file and the store
 _WAIT: Final = 30.0  # seconds to wait for another process that opens the same sweep
@@ -81,13 +65,11 @@ def sync(opened: Store, wanted: Record, created: Mapping[str, str] = {}, model_i
         created: further tags of a run that is created here.
         model_id: of the logged model that the metrics belong to.
     """
-    run = find(opened, wanted)
-    state: Literal["found", "adopted", "created"] = "found"
-    if run is None:
-        run, state = create(opened, wanted, created), "created"
-    elif wanted.identity not in run.data.tags:
-        state = "adopted"
-    return Synced(run, state, complete(opened, run, wanted, model_id))
+    if run := find(opened, wanted):
+        is_changed = complete(opened, run, wanted, model_id)
+        return Synced(run, "found" if wanted.identity in run.data.tags else "adopted", is_changed)
+    run = create(opened, wanted, created)
+    return Synced(run, "created", complete(opened, run, wanted, model_id))
 
 
 def find(opened: Store, wanted: Record) -> "Run | None":
@@ -161,14 +143,10 @@ def apply(opened: Store, run: "Run", wanted: Record, missing: Difference, model_
     from mlflow.entities import Metric, Param, RunTag
 
     client, run_id = opened.client, run.info.run_id
-    params = [Param(key, value) for key, value in missing.params.items()]
-    for batch in _batches(params, _PARAMS_AT_ONCE):
-        client.log_batch(run_id, params=batch)
-    log_epochs(opened, run_id, missing.epochs)
     now, (name, digest, _) = milliseconds(time.time()), wanted.dataset or (None, None, None)
     figures = [Metric(key, value, now, 0, model_id, name, digest) for key, value in missing.metrics.items()]
-    for batch in _batches(figures, _METRICS_AT_ONCE):
-        client.log_batch(run_id, metrics=batch)
+    client.log_batch(run_id, figures, [Param(key, value) for key, value in missing.params.items()])
+    log_epochs(opened, run_id, missing.epochs)
     if missing.dataset:
         _log_dataset(opened, run_id, missing.dataset)
     _log_files(opened, run_id, missing.files)
@@ -188,13 +166,14 @@ def log_epochs(opened: Store, run_id: str, epochs: Iterable[Epoch]) -> None:
         for epoch in epochs
         for name, value in epoch.metrics.items()
     ]
-    for batch in _batches(metrics, _METRICS_AT_ONCE):
-        opened.client.log_batch(run_id, metrics=batch)
+    for start in range(0, len(metrics), _METRICS_AT_ONCE):
+        opened.client.log_batch(run_id, metrics[start : start + _METRICS_AT_ONCE])
 
 
 def logged_epochs(opened: Store, run: "Run") -> dict[int, float]:
     """Return the epochs that a run has, with their Unix times in seconds."""
-    series = next((name for name in ("val/loss", *sorted(run.data.metrics)) if name in run.data.metrics), None)
+    names = sorted(name for name in run.data.metrics if not name.startswith("system/"))
+    series = "val/loss" if "val/loss" in names else next(iter(names), None)
     points = opened.client.get_metric_history(run.info.run_id, series) if series else []
     return {point.step: point.timestamp / 1000 for point in points if point.step > 0}
 
@@ -225,17 +204,12 @@ def search(opened: Store, filter_string: str, *, deleted: bool = False) -> "list
         filter_string: in MLflow's syntax.
         deleted: include runs in MLflow's bin.
     """
+    import mlflow
     from mlflow.entities import ViewType
 
-    view = ViewType.ALL if deleted else ViewType.ACTIVE_ONLY
-    order = ["attributes.start_time ASC"]
-    found: list[Run] = []
-    token: str | None = ""
-    while token is not None:
-        page = opened.client.search_runs([opened.experiment_id], filter_string, view, _PAGE, order, token or None)
-        found += page
-        token = page.token or None
-    return found
+    view, order = ViewType.ALL if deleted else ViewType.ACTIVE_ONLY, ["attributes.start_time ASC"]
+    ids = [opened.experiment_id]
+    return list(mlflow.search_runs(ids, filter_string, view, order_by=order, output_format="list"))
 
 
 def read_artifact(opened: Store, run_id: str, path: str) -> bytes | None:
@@ -291,9 +265,9 @@ def begin_sweep(name: str, key: str, settings: Mapping[str, Any], source: str) -
     wanted = Record(
         name=name,
         started=time.time(),
-        identity=SWEEP,
+        identity=record.SWEEP,
         origin=record.origin(current_commit(), source=source),
-        tags={SWEEP: key},
+        tags={record.SWEEP: key},
         params={key: str(value)[:_MAX_LENGTH] for key, value in settings.items()},
     )
     with store.session() as opened, mutex.lock(opened, f"sweep-{key[:16]}", "opening this sweep", wait=_WAIT):
@@ -316,7 +290,7 @@ def end_sweep(run_id: str, files: Iterable[Path], note: str, best: float | None,
         wanted = Record(
             name=run.info.run_name,
             started=run.info.start_time,
-            identity=SWEEP,
+            identity=record.SWEEP,
             tags={NOTE: note},
             metrics={"failed": float(failed), **({} if best is None else {BEST: best})},
             files={file.name: file for file in files},
@@ -401,7 +375,3 @@ def _log_dataset(opened: Store, run_id: str, dataset: DataSet) -> None:
     except MlflowException:
         # MLflow looks the data set up, then inserts it: another training with the same data may have been in between
         opened.client.log_inputs(run_id, inputs)
-
-
-def _batches(items: Sequence[_T], size: int) -> Iterator[Sequence[_T]]:
-    return (items[start : start + size] for start in range(0, len(items), size))

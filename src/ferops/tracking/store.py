@@ -161,8 +161,10 @@ def connect(uri: str | None = None, *, retries: int = 1) -> Store:
         # alembic and MLflow's database module log at INFO even where nothing is wrong
         for name in ("mlflow", "alembic"):
             logging.getLogger(name).setLevel(os.environ["MLFLOW_LOGGING_LEVEL"])
-        # it logs a traceback of the error that it then raises, and the error becomes one line here
-        logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)
+        # the first logs a traceback of the error that it then raises, and the error becomes one line here; the other
+        # warns of a store that went away, which the training says in its own words
+        for name in ("mlflow.store.db.utils", "mlflow.system_metrics"):
+            logging.getLogger(name).setLevel(logging.CRITICAL)
         # MLflow writes the URI into the environment too: undone here, or it would override the next call's
         with _environment({**_TIMEOUTS, "MLFLOW_HTTP_REQUEST_MAX_RETRIES": str(retries), "MLFLOW_TRACKING_URI": uri}):
             _check_database(uri)
