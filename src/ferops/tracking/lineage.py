@@ -159,9 +159,9 @@ class DvcLockHistory:
 
     def __init__(self, root: Path = Path()) -> None:
         """Read them all, with three git commands whatever their number."""
-        self._entries = [*_committed(root)]
+        self._entries: list[tuple[str | None, str | None, bytes]] = [*_committed(root)]
         if (root / DVC_LOCK).is_file():
-            self._entries.append(_Entry(None, None, (root / DVC_LOCK).read_bytes()))
+            self._entries.append((None, None, (root / DVC_LOCK).read_bytes()))
 
     def source(self, training: str, lock_hash: str | None = None) -> Source | None:
         """Find a training: with the same evaluation if possible; in a commit, else an experiment, else the workspace.
@@ -171,10 +171,10 @@ class DvcLockHistory:
             lock_hash: hash of the whole dvc.lock (`dvc_lock_hash`), with the evaluation; None: any evaluation.
         """
         found = [
-            Source(entry.commit, entry.experiment, lock_hash in (None, dvc_lock_hash(dvc_lock)), dvc_lock)
-            for entry in self._entries
-            if (train := _TRAIN.search(entry.content)) and _identity(train[0]) == training
-            if (dvc_lock := parse_dvc_lock(entry.content)) is not None
+            Source(commit, experiment, lock_hash in (None, dvc_lock_hash(dvc_lock)), dvc_lock)
+            for commit, experiment, content in self._entries
+            if (train := _TRAIN.search(content)) and _identity(train[0]) == training
+            if (dvc_lock := parse_dvc_lock(content)) is not None
         ]
         return min(found, key=lambda source: not source.is_whole, default=None)
 
@@ -230,13 +230,8 @@ def _entry_of(dvc_lock: Mapping[str, Any], name: str) -> Mapping[str, Any]:
     return (dvc_lock.get("stages") or {}).get(name) or {}
 
 
-class _Entry(NamedTuple):
-    commit: str | None
-    experiment: str | None
-    content: bytes
-
-
-def _committed(root: Path) -> Iterator[_Entry]:
+def _committed(root: Path) -> Iterator[tuple[str, str | None, bytes]]:
+    """Yield commit, DVC experiment and dvc.lock of everything that git keeps."""
     # an experiment's ref points to a commit of its own; the user's stash is not part of the history
     listed = _git(
         root, "rev-list", "--exclude=refs/exps/*", "--exclude=refs/stash", "--all", "--full-history", "--date-order",
@@ -250,7 +245,7 @@ def _committed(root: Path) -> Iterator[_Entry]:
             places.append((commit, named["name"]))
     for (commit, experiment), content in zip(places, _blobs(root, [commit for commit, _ in places]), strict=True):
         if content is not None:
-            yield _Entry(commit, experiment, content)
+            yield commit, experiment, content
 
 
 def _blobs(root: Path, commits: list[str]) -> Iterator[bytes | None]:
