@@ -87,7 +87,7 @@ class Repro:
                 os.kill(running[1].pid, signal.SIGKILL)
         return running[0] if running else ""
 
-    def wait(self, within: float = 300) -> int:
+    def wait(self, within: float = 600) -> int:
         """Wait for dvc and all processes that it started; return its exit status.
 
         The test fails where one of them is left 10 s after dvc's end.

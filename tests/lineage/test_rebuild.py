@@ -24,7 +24,7 @@ def outside(folder: Path) -> list[object]:
 def test_the_real_pipeline_is_rebuilt_to_the_same_weights_and_leaves_nothing(committed: Path, tmp_path: Path) -> None:
     folder = shutil.copytree(committed, tmp_path / "clone", symlinks=True)
     before = outside(folder)
-    done = shell(folder, "ferops", "trace", "fer-vgg16/1", "--verify")
+    done = shell(folder, "ferops", "trace", "fer-lean-cnn/1", "--verify")
     assert "Running stage 'train'" in done.stderr
     table = done.stdout[done.stdout.index("recorded") :]
     for what in ("data/sample/fer2013.csv", "data/prepared", "data/augmented", "data/gates/prepared.json", "code",

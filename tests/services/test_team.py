@@ -75,7 +75,7 @@ def test_a_colleague_who_knows_the_servers_address_alone_gets_the_same_predictio
     table = pd.read_parquet(mine / "predictions.parquet")
     np.save(faces, layouts.read(mine / "data/sample/fer2013.csv").images[table["id"]])
     script = (
-        "import mlflow, numpy; model = mlflow.pyfunc.load_model('models:/fer-vgg16@challenger');"
+        "import mlflow, numpy; model = mlflow.pyfunc.load_model('models:/fer-lean-cnn@challenger');"
         "numpy.save('seen.npy', model.predict(numpy.load('faces.npy')))"
     )
     shell(tmp_path, "python", "-c", script, MLFLOW_TRACKING_URI=team.mlflow)

@@ -292,7 +292,7 @@ def end_sweep(run_id: str, files: Iterable[Path], note: str, best: float | None,
             started=run.info.start_time,
             identity=record.SWEEP,
             tags={NOTE: note},
-            metrics={"failed": float(failed), **({} if best is None else {BEST: best})},
+            metrics={"failed": float(failed), **({} if best is None else {BEST: round(best, 4)})},
             files={file.name: file for file in files},
             status="FAILED" if best is None else "FINISHED",
         )
