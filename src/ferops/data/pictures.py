@@ -5,9 +5,8 @@ from typing import Final
 
 import cv2
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
-from ferops.errors import FeropsError, describe_os_error
 from ferops.labels import NAMES, SIDE
 
 Image = NDArray[np.uint8]
@@ -24,10 +23,6 @@ _STEP: Final = _CELL + 4
 _MARGIN: Final = 8
 _NAME_WIDTH: Final = 88
 _PAPER, _INK, _FAINT = 255, 30, 120  # gray levels of the sheet, the names and the counts
-
-
-class PictureNotWritten(FeropsError):
-    """A picture cannot be written to a path."""
 
 
 def contact_sheet(images: Image, labels: NDArray[np.int64]) -> Image:
@@ -62,21 +57,12 @@ def contact_sheet(images: Image, labels: NDArray[np.int64]) -> Image:
 
 
 def save_png(path: Path, image: Image) -> None:
-    """Write an image, uint8 (height, width) or (height, width, 3) in BGR, and make the folders above it.
-
-    Raises:
-        PictureNotWritten: the path is not writable, or its suffix is not that of a picture.
-    """
-    try:
-        encoded = cv2.imencode(path.suffix or ".", image)[1]
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(encoded.tobytes())
-    except (OSError, cv2.error) as error:
-        reason = describe_os_error(error) if isinstance(error, OSError) else "OpenCV cannot write such a file"
-        raise PictureNotWritten(f"cannot write {path}: {reason}") from None
+    """Write an image, uint8 (height, width) or (height, width, 3) in BGR, and make the folders above it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(cv2.imencode(".png", image)[1].tobytes())
 
 
-def plot_class_distribution(path: Path, before: ArrayLike, after: ArrayLike) -> None:
+def plot_class_distribution(path: Path, before: NDArray[np.int64], after: NDArray[np.int64]) -> None:
     """Plot the training images of each class before and after augmentation (Figures 1 and 5 of the paper).
 
     Args:
@@ -90,10 +76,7 @@ def plot_class_distribution(path: Path, before: ArrayLike, after: ArrayLike) -> 
     figure = Figure(figsize=(10, 4.8), layout="constrained")
     axes = figure.subplots()
     places, width = np.arange(len(NAMES)), 0.4
-    for side, name, colour, counts in (
-        (-1, "before", BLUE, np.asarray(before)),
-        (1, "after", ORANGE, np.asarray(after)),
-    ):
+    for side, name, colour, counts in ((-1, "before", BLUE, before), (1, "after", ORANGE, after)):
         label = f"{name} augmentation ({counts.sum():,} images)"
         bars = axes.bar(places + side * width / 2, counts, width * 0.94, color=colour, label=label)
         axes.bar_label(bars, [f"{count:,}" for count in counts], padding=2, fontsize=8)

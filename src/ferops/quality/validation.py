@@ -1,8 +1,6 @@
 """Run the suites of a gate through Great Expectations and read its results."""
 
 import os
-import shutil
-import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from numbers import Real
@@ -15,6 +13,7 @@ from great_expectations.data_context.data_context.ephemeral_data_context import 
 from great_expectations.data_context.types.base import ProgressBarsConfig
 
 from ferops.errors import FeropsError
+from ferops.machine.files import replacing
 from ferops.quality import data_docs
 from ferops.quality.expectations import Suite
 
@@ -87,21 +86,18 @@ def _validate(context: EphemeralDataContext, gate: str, suite: Suite) -> list[Ch
 def _write_docs(
     context: EphemeralDataContext, gate: str, suites: Sequence[Suite], results: Sequence[CheckResult], folder: Path
 ) -> None:
-    with tempfile.TemporaryDirectory() as scratch:
-        site = Path(scratch) / "docs"
+    with replacing(folder) as site:
         context.add_data_docs_site(
             site_name=gate,
             site_config={
                 "class_name": "SiteBuilder",
-                "store_backend": {"class_name": "TupleFilesystemStoreBackend", "base_directory": str(site)},
+                "store_backend": {"class_name": "TupleFilesystemStoreBackend", "base_directory": str(site.resolve())},
                 "site_index_builder": {"class_name": "DefaultSiteIndexBuilder"},
             },
         )
         # Without a name the context's own site would be built too and left behind in a temporary folder.
         context.build_data_docs(site_names=[gate])
         data_docs.finish(site, gate, [suite.name for suite in suites], results)
-        shutil.rmtree(folder, ignore_errors=True)
-        shutil.copytree(site, folder)
 
 
 def _read(result: Any) -> CheckResult:
@@ -139,10 +135,9 @@ def _list(values: Sequence[Any], most: int = 3) -> str:
 
 
 def _value(value: Any, unit: str = "") -> str:
-    if isinstance(value, list):
-        return ", ".join(_value(item) for item in value)
-    if isinstance(value, tuple):
-        return f"({', '.join(_value(item) for item in value)})"
+    if isinstance(value, list | tuple):
+        items = ", ".join(map(_value, value))
+        return items if isinstance(value, list) else f"({items})"
     if not isinstance(value, Real) or isinstance(value, bool):
         return str(value)
     if unit == "%":

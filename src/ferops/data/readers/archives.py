@@ -76,16 +76,17 @@ def find(folder: Path) -> list[Path]:
     """Find every file in a folder and below it, sorted; hidden ones and those that systems add are skipped.
 
     Raises:
-        OSError: a folder cannot be read.
+        BadFile: a folder cannot be read.
     """
 
     def refuse(error: OSError) -> None:
         raise error
 
     found: list[Path] = []
-    for parent, folders, names in os.walk(folder, onerror=refuse):
-        folders[:] = sorted(name for name in folders if not _is_junk(name))
-        found += [Path(parent, name) for name in sorted(names) if not _is_junk(name)]
+    with _readable(folder):
+        for parent, folders, names in os.walk(folder, onerror=refuse):
+            folders[:] = sorted(name for name in folders if not _is_junk(name))
+            found += [Path(parent, name) for name in sorted(names) if not _is_junk(name)]
     return found
 
 

@@ -1,6 +1,7 @@
 """Kaggle's CSV layouts, read as a stream of rows: emotion, pixels and, where the file has it, Usage."""
 
-from typing import Final, NoReturn
+from contextlib import suppress
+from typing import Final
 
 import numpy as np
 
@@ -59,20 +60,13 @@ def read(stream: Stream, names: list[str], where: str) -> FaceDataset:
 
 
 def _gray_levels(where: str, row: int, field: bytes) -> bytes:
-    # int64, not uint8: a narrower type silently wraps 256 round to 0
-    try:
+    with suppress(ValueError):  # a word, a fraction, a number beyond 64 bits
+        # int64, not uint8: a narrower type silently wraps 256 round to 0
         levels = np.fromstring(field.decode("latin-1"), dtype=np.int64, sep=" ")
-    except ValueError:
-        _raise_bad_pixel(where, row, field)
-    if len(levels) != _PIXELS:
-        raise BadRow(where, row, _count(len(levels), "pixel"), f"{_PIXELS:,}")
-    if levels.min() < 0 or levels.max() > 255:
-        _raise_bad_pixel(where, row, field)
-    return levels.astype(np.uint8).tobytes()
-
-
-def _raise_bad_pixel(where: str, row: int, field: bytes) -> NoReturn:
-    """Name the first pixel that is not a gray level."""
+        if len(levels) != _PIXELS:
+            raise BadRow(where, row, _count(len(levels), "pixel"), f"{_PIXELS:,}")
+        if levels.min() >= 0 and levels.max() <= 255:
+            return levels.astype(np.uint8).tobytes()
     good = {str(level).encode() for level in range(256)}
     wrong = next((token for token in field.split() if token not in good), field)
     raise BadRow(where, row, f"pixel {shown(wrong)}", "whole numbers 0-255")
