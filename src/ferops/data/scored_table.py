@@ -141,7 +141,5 @@ def _read(folder: Path, columns: list[str], filters: list[tuple[str, str, Any]])
     try:
         return pd.read_parquet(parts, columns=columns, filters=filters)
     except (OSError, ValueError) as error:
-        raise BadScoredTable(
-            f"{folder} holds a file that scoring did not write: {' '.join(str(error).split())[:300]}; move it away, "
-            "and its images are scored again"
-        ) from None
+        found = f"a file that scoring did not write: {' '.join(str(error).split())[:300]}"
+        raise BadScoredTable(f"{folder} holds {found}; move it away, and its images are scored again") from None

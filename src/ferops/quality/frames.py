@@ -77,16 +77,8 @@ def training_set(added: pd.DataFrame, prepared: pd.DataFrame) -> pd.DataFrame:
 def class_counts(added: pd.DataFrame, prepared: pd.DataFrame, report: AugmentedReport) -> pd.DataFrame:
     """Return one row an expression: training images before and after, counted and as reported; and those added."""
     before, new = count(_expressions(prepared[_in_train(prepared)])), count(_expressions(added))
-    return pd.DataFrame(
-        {
-            "expression": NAMES,
-            "before": before,
-            "added": new,
-            "after": before + new,
-            "reported_before": report.before,
-            "reported_after": report.after,
-        }
-    )
+    counted = pd.DataFrame({"expression": NAMES, "before": before, "added": new, "after": before + new})
+    return counted.assign(reported_before=report.before, reported_after=report.after)
 
 
 def count(expressions: pd.Series) -> NDArray[np.int64]:

@@ -13,7 +13,6 @@ from great_expectations.data_context.data_context.ephemeral_data_context import 
 from great_expectations.data_context.types.base import ProgressBarsConfig
 
 from ferops.errors import FeropsError
-from ferops.machine.files import replacing
 from ferops.quality import data_docs
 from ferops.quality.expectations import Suite
 
@@ -61,43 +60,21 @@ def run(
     context.variables.progress_bars = ProgressBarsConfig(globally=False)
     results = [result for suite in suites for result in _validate(context, gate, suite)]
     if docs_folder:
-        _write_docs(context, gate, suites, [*others, *results], docs_folder)
+        data_docs.write(context, gate, [*others, *results], docs_folder)
     return results
 
 
 def _validate(context: EphemeralDataContext, gate: str, suite: Suite) -> list[CheckResult]:
-    batch = (
-        context.data_sources.add_pandas(suite.name)
-        .add_dataframe_asset(suite.name)
-        .add_batch_definition_whole_dataframe(suite.name)
-    )
+    asset = context.data_sources.add_pandas(suite.name).add_dataframe_asset(suite.name)
+    batch = asset.add_batch_definition_whole_dataframe(suite.name)
     expected = context.suites.add(gx.ExpectationSuite(suite.name, expectations=list(suite.expectations)))
-    definition = context.validation_definitions.add(
-        gx.ValidationDefinition(name=suite.name, data=batch, suite=expected)
-    )
-    outcome = definition.run(
+    definition = gx.ValidationDefinition(name=suite.name, data=batch, suite=expected)
+    outcome = context.validation_definitions.add(definition).run(
         batch_parameters={"dataframe": suite.table}, result_format="SUMMARY", run_id=RunIdentifier(run_name=gate)
     )
     # Great Expectations returns the results in an order of its own. A missing one must not pass for a passed check.
     results: dict[Any, Any] = {result.expectation_config.id: result for result in outcome.results}
     return [_read(results[expectation.id]) for expectation in expected.expectations]
-
-
-def _write_docs(
-    context: EphemeralDataContext, gate: str, suites: Sequence[Suite], results: Sequence[CheckResult], folder: Path
-) -> None:
-    with replacing(folder) as site:
-        context.add_data_docs_site(
-            site_name=gate,
-            site_config={
-                "class_name": "SiteBuilder",
-                "store_backend": {"class_name": "TupleFilesystemStoreBackend", "base_directory": str(site.resolve())},
-                "site_index_builder": {"class_name": "DefaultSiteIndexBuilder"},
-            },
-        )
-        # Without a name the context's own site would be built too and left behind in a temporary folder.
-        context.build_data_docs(site_names=[gate])
-        data_docs.finish(site, gate, [suite.name for suite in suites], results)
 
 
 def _read(result: Any) -> CheckResult:

@@ -112,13 +112,8 @@ def save(folder: Path, found: ExtraSet) -> None:
     """Write a test set in the form of data/prepared, every row with the split `test`."""
     hashes = [digest[:16] for digest in digests(found.images).tolist()]
     manifest = pd.DataFrame({"id": range(len(hashes)), "split": "test", "label": found.labels, "hash": hashes})
-    report = {
-        "dataset": found.kind.name,
-        "counts": list(found.counts),
-        "left_out": {CONTEMPT: found.contempt},
-        "central_crops": found.central,
-    }
-    prepared.save(folder, found.images, manifest, report)
+    report = {"dataset": found.kind.name, "counts": list(found.counts), "left_out": {CONTEMPT: found.contempt}}
+    prepared.save(folder, found.images, manifest, report | {"central_crops": found.central})
 
 
 def _named(file: PurePosixPath) -> tuple[Kind, int | None] | None:
@@ -135,11 +130,9 @@ def _pixels(member: Member, kind: Kind) -> Picture:
     """Read the gray levels of a picture, uint8 (side, side)."""
     content = read_bounded(member.stream, member.where)
     picture = decode(member.where, content, (kind.form,))
-    if picture.size != (kind.side, kind.side):
-        width, height = picture.size
-        raise UnknownLayout(
-            f"{member.where}: {width:,} x {height:,} pixels; expected {kind.side} x {kind.side}, as in {kind.title}"
-        )
+    (width, height), side = picture.size, kind.side
+    if (width, height) != (side, side):
+        raise UnknownLayout(f"{member.where}: {width} x {height} pixels; expected {side} x {side}, as in {kind.title}")
     return picture.pixels
 
 

@@ -75,10 +75,9 @@ def by_content(faces: FaceDataset) -> FaceDataset:
     return replace(faces, images=faces.images[order], labels=faces.labels[order], usages=faces.usages[order])
 
 
-def shown(found: bytes | str, limit: int = 60) -> str:
+def shown(found: str, limit: int = 60) -> str:
     """Quote a value for a message, in one line and at most `limit` characters."""
-    text = found.decode("utf-8", errors="replace") if isinstance(found, bytes) else found
-    quoted = repr(text)  # its length counts: a NUL is four characters
+    quoted = repr(found)  # its length counts: a NUL is four characters
     return quoted if len(quoted) <= limit + 2 else f"{quoted[: limit + 1]}…{quoted[-1]}"
 
 

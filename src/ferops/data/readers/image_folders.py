@@ -39,9 +39,7 @@ def annotation(member: Member) -> Annotation | None:
         return None
     expression = below[0].lower()
     if expression not in EXPRESSIONS:
-        raise UnknownLayout(
-            f"{member.where}: unknown expression {shown(below[0])}; expected folders {', '.join(NAMES)}"
-        )
+        raise UnknownLayout(f"{member.where}: unknown expression {shown(below[0])}; expected {', '.join(NAMES)}")
     usage, prefix = _SPLIT_FOLDERS[split.lower()], file.partition("_")[0]
     if usage == MERGED and prefix in ("PublicTest", "PrivateTest"):
         usage = prefix
@@ -62,9 +60,7 @@ def faces(annotations: Sequence[Annotation], images: Sequence[Decoded]) -> FaceD
     """
     usages, labels = zip(*annotations, strict=True)
     if MERGED in usages and "PrivateTest" in usages:
-        raise UnknownLayout(
-            "some test images begin with PublicTest_ or PrivateTest_ and some do not; expected all or none"
-        )
+        raise UnknownLayout("some test images begin with PublicTest_ or PrivateTest_, not all; expected all or none")
     if "PublicTest" in usages:  # of a folder `validation`: then `test` is PrivateTest
         usages = tuple("PrivateTest" if usage == MERGED else usage for usage in usages)
     told = "without PublicTest_/PrivateTest_" if MERGED in usages else "with PublicTest and PrivateTest told apart"

@@ -86,9 +86,8 @@ def _unknown(path: Path, seen: list[str], names: list[str], left_out: list[str])
         return BadFile(f"{path} is empty; expected the header emotion,pixels,Usage and rows")
     if left_out:
         return UnknownLayout(f"{path}: {left_out[0]}; expected a CSV with emotion and pixels, such as train.csv")
-    found = shown(", ".join(seen)) if seen else "nothing"
-    if len(seen) == 1:
-        found += f" with the first line {shown(','.join(names))}"
+    first = f" with the first line {shown(','.join(names))}" if len(seen) == 1 else ""
+    found = f"{shown(', '.join(seen))}{first}" if seen else "nothing"
     return UnknownLayout(
         f"{path}: expected a CSV with the columns emotion, pixels and Usage in its first line, or image folders "
         f"train/EXPRESSION and test/EXPRESSION; found {found}"
