@@ -9,6 +9,7 @@ from copies import as_folder, draw, made_up, prefixed_folders
 from PIL import Image
 
 from ferops.data.readers import image_files, layouts
+from ferops.data.readers.faces import BadFile
 
 
 def encoded(pixels: np.ndarray, kind: str) -> bytes:
@@ -119,7 +120,7 @@ def test_a_bad_folder_is_one_line(make: str, says: str, tmp_path: Path) -> None:
         folder.write_text("")
     elif make == "empty":
         (folder / "below").mkdir(parents=True)
-    with pytest.raises(image_files.NoImages, match=says) as error:
+    with pytest.raises(BadFile, match=says) as error:
         image_files.find(folder)
     assert str(folder) in str(error.value)
     assert "\n" not in str(error.value)

@@ -14,7 +14,7 @@ from copies import ordered
 
 from ferops import params as parameters
 from ferops.data import prepared
-from ferops.data.readers.faces import BadFile, FaceDataset, by_content
+from ferops.data.readers.faces import BadFile, FaceDataset, digests
 from ferops.data.splits import MissingSplit
 from ferops.labels import SPLITS, USAGES
 from ferops.stages import preprocess
@@ -41,7 +41,8 @@ def source(faces, write_csv, workplace) -> FaceDataset:
 
 def ids(source: FaceDataset, *rows: int) -> list[int]:
     """The ids of rows of the source: their ranks by content."""
-    order = by_content(source.labels, source.usages, source.images).tolist()
+    usages = [[*USAGES].index(usage) for usage in source.usages]
+    order = np.lexsort((usages, source.labels, digests(source.images))).tolist()
     return [order.index(row) for row in rows]
 
 

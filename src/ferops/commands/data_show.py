@@ -36,7 +36,7 @@ def show(console: Console) -> None:
     Raises:
         BadParams: params.yaml is missing or invalid.
         UnknownLayout, BadFile, BadRow, BadImage: the copy is bad or missing.
-        PictureNotWritten: the sheet cannot be written.
+        OSError: the sheet cannot be written.
     """
     data = parameters.load().data
     source = Path(data.source)

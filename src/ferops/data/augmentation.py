@@ -118,10 +118,9 @@ def plan(labels: NDArray[np.int64], min_share: float, rng: np.random.Generator) 
         Positions in `labels`, int64 (M,), in class order.
     """
     needed = copies_needed(np.bincount(labels, minlength=len(NAMES)), min_share)
-    chosen = []
-    for code, count in enumerate(needed):
+    chosen = [np.empty(0, np.int64)]
+    for code, count in enumerate(needed.tolist()):
         members = np.flatnonzero(labels == code)
-        rounds = -(-int(count) // len(members)) if len(members) else 0
-        if rounds:
-            chosen.append(np.concatenate([rng.permutation(members) for _ in range(rounds)])[:count])
-    return np.concatenate(chosen) if chosen else np.empty(0, dtype=np.int64)
+        for done in range(0, count, max(len(members), 1)):
+            chosen.append(rng.permutation(members)[: count - done])
+    return np.concatenate(chosen)

@@ -1,5 +1,6 @@
 """Blank and duplicate images, exact and near. No label is read, so that test images may be included."""
 
+import math
 from typing import Final
 
 import numpy as np
@@ -27,12 +28,9 @@ def statistics(images: Images) -> tuple[NDArray[np.float64], NDArray[np.float64]
     Returns:
         Two float64 (N,), in gray levels; from integer sums, so the same on every machine.
     """
-    size = images[0].size if len(images) else 1
-    sums, squares = np.zeros(len(images), np.int64), np.zeros(len(images), np.int64)
-    for start in range(0, len(images), _CHUNK):
-        chunk = images[start : start + _CHUNK].reshape(-1, size).astype(np.uint16)
-        sums[start : start + _CHUNK] = chunk.sum(axis=1, dtype=np.int64)
-        squares[start : start + _CHUNK] = (chunk * chunk).sum(axis=1, dtype=np.int64)
+    size = math.prod(images.shape[1:])
+    flat = images.reshape(-1, size)
+    sums, squares = flat.sum(axis=1, dtype=np.int64), np.einsum("ij,ij->i", flat, flat, dtype=np.int64)
     return sums / size, np.sqrt(size * squares - sums * sums) / size
 
 

@@ -5,15 +5,13 @@ from typing import Final
 
 import cv2
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
-from ferops.errors import FeropsError, describe_os_error
 from ferops.labels import NAMES, SIDE
 
 Image = NDArray[np.uint8]
 
-BLUE: Final = "#2563a8"
-ORANGE: Final = "#d9730d"
+BLUE, ORANGE = "#2563a8", "#d9730d"
 
 COLUMNS: Final = 10
 """Examples of a class on a contact sheet, at most."""
@@ -24,10 +22,6 @@ _STEP: Final = _CELL + 4
 _MARGIN: Final = 8
 _NAME_WIDTH: Final = 88
 _PAPER, _INK, _FAINT = 255, 30, 120  # gray levels of the sheet, the names and the counts
-
-
-class PictureNotWritten(FeropsError):
-    """A picture cannot be written to a path."""
 
 
 def contact_sheet(images: Image, labels: NDArray[np.int64]) -> Image:
@@ -43,40 +37,29 @@ def contact_sheet(images: Image, labels: NDArray[np.int64]) -> Image:
     Returns:
         uint8 (height, width), gray levels. The width is always the same, the height depends on the number of rows.
     """
-    classes = np.unique(labels)
-    height = 2 * _MARGIN + max(len(classes), 1) * _STEP - (_STEP - _CELL)
-    width = 2 * _MARGIN + _NAME_WIDTH + COLUMNS * _STEP - (_STEP - _CELL)
-    sheet = np.full((height, width), _PAPER, np.uint8)
-    if not len(classes):
-        _write(sheet, "no images", _MARGIN + _CELL // 2, 0.6, _FAINT)
-    for row, code in enumerate(classes):
-        top = _MARGIN + row * _STEP
-        members = np.flatnonzero(labels == code)
-        _write(sheet, NAMES[code], top + _CELL // 2 - 2, 0.6, _INK)
-        _write(sheet, f"{len(members):,}", top + _CELL // 2 + 20, 0.5, _FAINT)
-        chosen = np.random.default_rng([0, code]).choice(members, min(COLUMNS, len(members)), replace=False)
-        for column, image in enumerate(images[np.sort(chosen)]):
-            left = _MARGIN + _NAME_WIDTH + column * _STEP
-            sheet[top : top + _CELL, left : left + _CELL] = image.repeat(_SCALE, axis=0).repeat(_SCALE, axis=1)
-    return sheet
+    rows = [_row(NAMES[code], images[labels == code], code) for code in np.unique(labels)]
+    return np.pad(np.concatenate(rows or [_row("no images", images, 0)]), _MARGIN, constant_values=_PAPER)
+
+
+def _row(name: str, images: Image, seed: int) -> Image:
+    """Return a row of a contact sheet: the name, the number of images, and some of them."""
+    row = np.full((_STEP, _NAME_WIDTH + COLUMNS * _STEP), _PAPER, np.uint8)
+    for text, baseline, size, gray in ((name, 46, 0.6, _INK), (f"{len(images):,}", 68, 0.5, _FAINT)):
+        cv2.putText(row, text, (0, baseline), cv2.FONT_HERSHEY_SIMPLEX, size, gray, 1, cv2.LINE_AA)
+    chosen = np.random.default_rng([0, seed]).choice(len(images), min(COLUMNS, len(images)), replace=False)
+    for column, image in enumerate(images[np.sort(chosen)]):
+        left = _NAME_WIDTH + column * _STEP
+        row[:_CELL, left : left + _CELL] = image.repeat(_SCALE, axis=0).repeat(_SCALE, axis=1)
+    return row
 
 
 def save_png(path: Path, image: Image) -> None:
-    """Write an image, uint8 (height, width) or (height, width, 3) in BGR, and make the folders above it.
-
-    Raises:
-        PictureNotWritten: the path is not writable, or its suffix is not that of a picture.
-    """
-    try:
-        encoded = cv2.imencode(path.suffix or ".", image)[1]
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(encoded.tobytes())
-    except (OSError, cv2.error) as error:
-        reason = describe_os_error(error) if isinstance(error, OSError) else "OpenCV cannot write such a file"
-        raise PictureNotWritten(f"cannot write {path}: {reason}") from None
+    """Write an image, uint8 (height, width) or (height, width, 3) in BGR, and make the folders above it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(cv2.imencode(".png", image)[1].tobytes())
 
 
-def plot_class_distribution(path: Path, before: ArrayLike, after: ArrayLike) -> None:
+def plot_class_distribution(path: Path, before: NDArray[np.int64], after: NDArray[np.int64]) -> None:
     """Plot the training images of each class before and after augmentation (Figures 1 and 5 of the paper).
 
     Args:
@@ -90,10 +73,7 @@ def plot_class_distribution(path: Path, before: ArrayLike, after: ArrayLike) -> 
     figure = Figure(figsize=(10, 4.8), layout="constrained")
     axes = figure.subplots()
     places, width = np.arange(len(NAMES)), 0.4
-    for side, name, colour, counts in (
-        (-1, "before", BLUE, np.asarray(before)),
-        (1, "after", ORANGE, np.asarray(after)),
-    ):
+    for side, name, colour, counts in ((-1, "before", BLUE, before), (1, "after", ORANGE, after)):
         label = f"{name} augmentation ({counts.sum():,} images)"
         bars = axes.bar(places + side * width / 2, counts, width * 0.94, color=colour, label=label)
         axes.bar_label(bars, [f"{count:,}" for count in counts], padding=2, fontsize=8)
@@ -107,8 +87,3 @@ def plot_class_distribution(path: Path, before: ArrayLike, after: ArrayLike) -> 
     axes.spines[["top", "right"]].set_visible(False)
     figure.legend(loc="outside upper center", ncols=2, frameon=False)
     figure.savefig(path, dpi=110)
-
-
-def _write(sheet: Image, text: str, baseline: int, size: float, gray: int) -> None:
-    """Write text at the left of the sheet, in place."""
-    cv2.putText(sheet, text, (_MARGIN, baseline), cv2.FONT_HERSHEY_SIMPLEX, size, gray, 1, cv2.LINE_AA)

@@ -6,7 +6,7 @@ The files contain no time and no path, so that equal content is equal bytes.
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -16,9 +16,7 @@ from ferops.errors import FeropsError
 from ferops.labels import SIDE
 from ferops.machine.files import replacing
 
-IMAGES: Final = "images.npy"
-MANIFEST: Final = "manifest.parquet"
-REPORT: Final = "report.json"
+IMAGES, MANIFEST, REPORT = "images.npy", "manifest.parquet", "report.json"
 
 
 Split = tuple[NDArray[np.uint8], NDArray[np.int64]]
@@ -91,8 +89,8 @@ def load(folder: Path) -> Prepared:
 
 
 def _check_match(folder: Path, images: NDArray[np.uint8], manifest: pd.DataFrame) -> None:
-    if images.dtype != np.uint8 or images.shape != (len(manifest), SIDE, SIDE):
+    expected = (len(manifest), SIDE, SIDE)
+    if images.dtype != np.uint8 or images.shape != expected:
         raise BadPrepared(
-            f"{folder}: images are {images.dtype} {images.shape}; "
-            f"expected uint8 ({len(manifest)}, {SIDE}, {SIDE}), one for each row of the manifest"
+            f"{folder}: images are {images.dtype} {images.shape}; expected uint8 {expected}, one for each row"
         )

@@ -72,18 +72,13 @@ def make_part(
         run: `new_run`'s.
     """
     pixels = np.stack([face.pixels for face in faces])
-    columns = {
-        **{name: [getattr(face, name) for face in faces] for name in ("path", "digest", "width", "height")},
-        **measure(median(pixels, kernel)),
-        **{name: probabilities[:, code] for code, name in enumerate(NAMES)},
-        "label": np.take(NAMES, probabilities.argmax(axis=1)),
-        "probability": probabilities.max(axis=1),
-        "version": version,
-        "weights_digest": weights_digest,
-        "run": run,
-        "scored": datetime.now(UTC),
-    }
-    return pd.DataFrame(columns).astype(COLUMNS)
+    described = pd.DataFrame(faces, columns=list(ImageFile._fields)).drop(columns="pixels")
+    predicted = pd.DataFrame(probabilities, columns=list(NAMES))
+    table = pd.concat([described, measure(median(pixels, kernel)), predicted], axis=1).assign(
+        label=np.take(NAMES, probabilities.argmax(axis=1)), probability=probabilities.max(axis=1),
+        version=version, weights_digest=weights_digest, run=run, scored=datetime.now(UTC),
+    )  # fmt: skip
+    return table.astype(COLUMNS)
 
 
 def add(folder: Path, part: pd.DataFrame) -> Path:
@@ -146,7 +141,5 @@ def _read(folder: Path, columns: list[str], filters: list[tuple[str, str, Any]])
     try:
         return pd.read_parquet(parts, columns=columns, filters=filters)
     except (OSError, ValueError) as error:
-        raise BadScoredTable(
-            f"{folder} holds a file that scoring did not write: {' '.join(str(error).split())[:300]}; move it away, "
-            "and its images are scored again"
-        ) from None
+        found = f"a file that scoring did not write: {' '.join(str(error).split())[:300]}"
+        raise BadScoredTable(f"{folder} holds {found}; move it away, and its images are scored again") from None

@@ -56,9 +56,10 @@ def assign(
 
     missing = [split for split in SPLITS if split not in splits]
     if missing:
+        possible = "folders" if MERGED in usages and "Training" in usages else "random"
         raise MissingSplit(
             f"data.split is {how}: no image for {' and '.join(missing)} (found: {_usage_counts(usages)})"
-            + ("" if how == "random" else f"; data.split: {_possible_split(usages)} in params.yaml cuts them anew")
+            + ("" if how == "random" else f"; data.split: {possible} in params.yaml cuts them anew")
         )
     return splits
 
@@ -73,10 +74,6 @@ def _usage_counts(usages: NDArray[np.str_]) -> str:
     titles = dict(zip(USAGES, USAGES, strict=True)) | {MERGED: "PublicTest or PrivateTest", UNSPLIT: "without a split"}
     counts = {title: np.count_nonzero(usages == usage) for usage, title in titles.items()}
     return ", ".join(f"{title} {count:,}" for title, count in counts.items() if count or title in USAGES)
-
-
-def _possible_split(usages: NDArray[np.str_]) -> str:
-    return "folders" if MERGED in usages and "Training" in usages else "random"
 
 
 def _cut(

@@ -1,5 +1,6 @@
 """Compute pixel statistics of images without a label, by which monitoring compares them with the training images."""
 
+import math
 from typing import Final
 
 import numpy as np
@@ -30,9 +31,8 @@ def measure(images: NDArray[np.uint8]) -> pd.DataFrame:
         images: uint8 (N, H, W), H and W at least 3.
     """
     mean, std = statistics(images)
-    chunks = [images[start : start + _CHUNK] for start in range(0, len(images), _CHUNK)]
-    sharpness = np.concatenate([np.empty(0), *map(_sharpness, chunks)])
-    unevenness = np.concatenate([np.empty(0), *map(_unevenness, chunks)])
+    chunks = np.array_split(images, len(images) // _CHUNK + 1)
+    sharpness, unevenness = (np.concatenate([compute(c) for c in chunks]) for compute in (_sharpness, _unevenness))
     return pd.DataFrame({"mean": mean, "std": std, "sharpness": sharpness, "unevenness": unevenness})
 
 
@@ -44,7 +44,7 @@ def _sharpness(images: NDArray[np.uint8]) -> NDArray[np.float64]:
 
 
 def _unevenness(images: NDArray[np.uint8]) -> NDArray[np.float64]:
-    levels = np.sort(images.reshape(len(images), -1), axis=1)
-    size = levels.shape[1]
+    size = math.prod(images.shape[1:])
+    levels = np.sort(images.reshape(-1, size), axis=1)
     even = (np.arange(size) + 0.5) * (256 / size) - 0.5
     return np.asarray(np.abs(levels - even).mean(axis=1))

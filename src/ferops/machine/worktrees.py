@@ -46,13 +46,15 @@ def worktree(commit: str | None, root: Path = Path(), patch: bytes = b"") -> Ite
         RepositoryError: git does not know the commit, the patch does not fit, or this is no DVC repository.
     """
     root = root.resolve()
-    options = _dvc_options(root)
+    config = _dvc_config(root)
     _remove_abandoned(root)
     (root / FOLDER).mkdir(parents=True, exist_ok=True)
     folder = Path(tempfile.mkdtemp(prefix=f"{socket.gethostname()}.{os.getpid()}.", dir=root / FOLDER))
     try:
         git.run(root, *_NO_HOOKS, "worktree", "add", "--quiet", "--detach", str(folder), commit or "HEAD")
-        _write_options(folder / ".dvc/config.local", options)
+        local = folder / ".dvc/config.local"
+        local.touch(mode=0o600)  # it may hold passwords of remotes
+        local.write_text(config, encoding="utf-8")
         if commit is None:
             patch = git.run(root, *git.WHOLE_DIFF, "HEAD")
             for name in filter(None, git.run(root, "ls-files", "-z", "--others", "--exclude-standard").split(b"\0")):
@@ -100,26 +102,19 @@ def _remove_abandoned(root: Path) -> None:
             shutil.rmtree(folder, ignore_errors=True)
 
 
-def _dvc_options(root: Path) -> dict[str, dict[str, str]]:
-    """Return the clone's DVC options, section -> option -> value, of all config files, with absolute paths."""
+def _dvc_config(root: Path) -> str:
+    """Return the clone's DVC options, of all config files and with absolute paths, as one config file."""
     done = dvc(root, "config", "--list")
     if done.returncode or not (root / ".dvc").is_dir():
         raise RepositoryError(f"{root} is no DVC repository; run this in the root of your clone")
     options: dict[str, dict[str, str]] = {"cache": {"dir": str(root / ".dvc/cache")}}
-    for line in done.stdout.splitlines():
-        if match := _OPTION.fullmatch(line):
-            section = f'{match["top"]} "{match["section"]}"' if match["top"] else match["section"]
-            options.setdefault(section, {})[match["option"]] = match["value"]
-    return options
-
-
-def _write_options(path: Path, options: dict[str, dict[str, str]]) -> None:
+    for match in filter(None, map(_OPTION.fullmatch, done.stdout.splitlines())):
+        section = _quoted(f'{match["top"]} "{match["section"]}"') if match["top"] else match["section"]
+        options.setdefault(section, {})[match["option"]] = match["value"]
     lines = []
     for section, values in options.items():
-        lines.append(f"[{_quoted(section) if ' ' in section else section}]")
-        lines += [f"    {option} = {_quoted(value)}" for option, value in values.items()]
-    path.touch(mode=0o600)  # it may hold passwords of remotes
-    path.write_text("\n".join([*lines, ""]), encoding="utf-8")
+        lines += [f"[{section}]", *(f"    {option} = {_quoted(value)}" for option, value in values.items())]
+    return "\n".join([*lines, ""])
 
 
 def _quoted(value: str) -> str:

@@ -11,7 +11,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from great_expectations.data_context.data_context.ephemeral_data_context import EphemeralDataContext
 from jinja2 import Environment, PackageLoader
+
+from ferops.machine.files import replacing
 
 if TYPE_CHECKING:
     from ferops.quality.validation import CheckResult
@@ -23,32 +26,35 @@ _FETCHED = re.compile(
 )
 
 
-def finish(folder: Path, gate: str, suites: Sequence[str], results: "Sequence[CheckResult]") -> None:
-    """Make the pages in a folder self-contained and write their index.
+def write(context: EphemeralDataContext, gate: str, results: "Sequence[CheckResult]", folder: Path) -> None:
+    """Build the pages of what was validated, make them self-contained, and write their index.
 
     Args:
-        folder: the site that Great Expectations built.
+        context: of Great Expectations, with the results of the gate.
         gate: the title.
-        suites: names of the suites, in order.
         results: a `CheckResult` for each check, in order.
+        folder: of the pages, replaced whole.
     """
-    style = Path(__file__).with_name("data_docs.css").read_text(encoding="utf-8")
-    shutil.rmtree(folder / "static", ignore_errors=True)
-    for page in folder.rglob("*.html"):
-        html = _FETCHED.sub("", page.read_text(encoding="utf-8"))
-        page.write_text(html.replace("</head>", f"<style>\n{style}</style></head>", 1), encoding="utf-8")
-    failed = sum(not result.passed for result in results)
-    environment = Environment(loader=PackageLoader(__package__, ""), autoescape=True, trim_blocks=True)
-    index = environment.get_template("data_docs.html.jinja").render(
-        gate=gate,
-        verdict=f"{failed} of {len(results)} checks failed" if failed else f"all {len(results)} checks passed",
-        failed=failed,
-        results=results,  # grouped there, failed checks first
-        pages=[
-            (suite, page.relative_to(folder).as_posix())
-            for suite in suites
-            for page in sorted((folder / "validations" / suite).rglob("*.html"))
-        ],
-        style=style,
-    )
-    (folder / "index.html").write_text(index, encoding="utf-8")
+    with replacing(folder) as site:
+        store = {"class_name": "TupleFilesystemStoreBackend", "base_directory": str(site.resolve())}
+        index = {"class_name": "DefaultSiteIndexBuilder"}
+        builder = {"class_name": "SiteBuilder", "store_backend": store, "site_index_builder": index}
+        context.add_data_docs_site(site_name=gate, site_config=builder)
+        # Without a name the context's own site would be built too and left behind in a temporary folder.
+        context.build_data_docs(site_names=[gate])
+        shutil.rmtree(site / "static", ignore_errors=True)
+        style = Path(__file__).with_name("data_docs.css").read_text(encoding="utf-8")
+        for page in site.rglob("*.html"):
+            html = _FETCHED.sub("", page.read_text(encoding="utf-8"))
+            page.write_text(html.replace("</head>", f"<style>\n{style}</style></head>", 1), encoding="utf-8")
+        failed = sum(not result.passed for result in results)
+        environment = Environment(loader=PackageLoader(__package__, ""), autoescape=True, trim_blocks=True)
+        html = environment.get_template("data_docs.html.jinja").render(
+            gate=gate,
+            verdict=f"{failed} of {len(results)} checks failed" if failed else f"all {len(results)} checks passed",
+            failed=failed,
+            results=results,  # grouped there, failed checks first
+            pages=[page.relative_to(site).as_posix() for page in sorted(site.glob("validations/**/*.html"))],
+            style=style,
+        )
+        (site / "index.html").write_text(html, encoding="utf-8")

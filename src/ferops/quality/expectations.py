@@ -4,15 +4,16 @@ A gate is a few suites, each of expectations on one table: the manifest as it wa
 `frames`). Every expectation has a name, states what is expected in plain terms, and of which split where that matters.
 """
 
-import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from math import ceil, floor
+from typing import Any, NamedTuple
 
 import great_expectations.expectations
+import numpy as np
 import pandas as pd
 from great_expectations.expectations.expectation import Expectation
 from great_expectations.expectations.row_conditions import Column
+from numpy.typing import NDArray
 
 from ferops.labels import NAMES, OFFICIAL_COUNTS, SPLITS
 from ferops.params import Interval, Validate
@@ -22,30 +23,16 @@ from ferops.quality.reports import AugmentedReport, PreparedReport
 # Great Expectations re-exports its classes implicitly, which a strict type checker does not follow.
 gxe: Any = great_expectations.expectations
 
-PREPARED_TYPES = {
-    "id": "int64",
-    "split": "str",
-    "label": "int64",
-    "mean": "float64",
-    "std": "float64",
-    "hash": "str",
-    "duplicate_of": "Int64",
-}
+_TYPES = {"id": "int64", "split": "str", "label": "int64", "mean": "float64", "std": "float64"}
+
+PREPARED_TYPES = _TYPES | {"hash": "str", "duplicate_of": "Int64"}
 """Columns of data/prepared/manifest.parquet in order, and their pandas types."""
 
-AUGMENTED_TYPES = {
-    "id": "int64",
-    "origin": "int64",
-    "split": "str",
-    "label": "int64",
-    "mean": "float64",
-    "std": "float64",
-}
+AUGMENTED_TYPES = {"id": "int64", "origin": "int64"} | _TYPES
 """Columns of data/augmented/manifest.parquet in order, and their pandas types."""
 
 
-@dataclass(frozen=True)
-class Suite:
+class Suite(NamedTuple):
     """Expectations on one table."""
 
     name: str
@@ -61,46 +48,38 @@ def prepared(manifest: pd.DataFrame, report: PreparedReport, bounds: Validate) -
         report: numbers of images that `preprocess` read, kept and dropped.
         bounds: `validate` of params.yaml.
     """
+    blank = f"a standard deviation of at least {bounds.min_image_std:g} gray levels"
     images = [
         *_schema(PREPARED_TYPES, nullable=("duplicate_of",)),
         _in_set("known splits", "train, validation or test", "split", SPLITS),
         _expect(gxe.ExpectColumnValuesToMatchRegex, "hash format", "16 hex digits", "hash", regex="^[0-9a-f]{16}$"),
-        _not_blank(bounds.min_image_std),
+        _between("no blank images", blank, "std", bounds.min_image_std),
     ]
-    table = frames.by_split(manifest)
+    table, counts = frames.by_split(manifest), frames.image_counts(report)
+    official = np.sum([OFFICIAL_COUNTS[split] for split in SPLITS], axis=0)
+    most = bounds.max_cross_split_duplicates
+    few = f"at most {most:.2%} of the images"
     splits = [
         *(_every_class(split) for split in SPLITS),
-        *(_shares_close_to("FER2013", _official_shares(), split, bounds) for split in SPLITS),
-        *(_shares_close_to("the other splits", _shares(table, without=split), split, bounds) for split in SPLITS),
+        *(_shares_close_to("FER2013", official, split, bounds) for split in SPLITS),
+        *(_shares_close_to("the other splits", _counts(table, without=split), split, bounds) for split in SPLITS),
         *_sizes(report, bounds.count_tolerance),
-        *(_as_reported(split, sum(report.kept.get(split, ()))) for split in SPLITS),
-        *(_few_duplicates(split, bounds.max_cross_split_duplicates) for split in SPLITS[1:]),
+        *(_as_reported(split, kept) for split, kept in zip(SPLITS, counts["kept"].tolist(), strict=True)),
+        *(_mean("duplicates across splits", few, "duplicate_earlier", None, most, split, "%") for split in SPLITS[1:]),
         *(_brightness(bounds.pixel_mean, split) for split in SPLITS),
         *(_contrast(bounds.pixel_std, split) for split in SPLITS),
     ]
-    dropped = report.dropped.blank + report.dropped.duplicates
-    counts = [
-        _expect(
-            gxe.ExpectColumnPairValuesAToBeGreaterThanB,
-            "no more images kept than read",
-            "read >= kept in every split",
-            column_A="read",
-            column_B="kept",
-            or_equal=True,
-        ),
-        _expect(
-            gxe.ExpectColumnSumToBeBetween,
-            "dropped images add up",
-            f"read - kept = {dropped:,} dropped",
-            "gone",
-            min_value=dropped,
-            max_value=dropped,
-        ),
+    greater, total = gxe.ExpectColumnPairValuesAToBeGreaterThanB, gxe.ExpectColumnSumToBeBetween
+    columns, gone = {"column_A": "read", "column_B": "kept"}, sum(report.dropped.values())
+    added_up = f"read - kept = {gone:,} dropped"
+    reported = [
+        _expect(greater, "no more images kept than read", "read >= kept in every split", **columns, or_equal=True),
+        _expect(total, "dropped images add up", added_up, "gone", min_value=gone, max_value=gone),
     ]
     return (
         _suite("prepared-images", manifest, images),
         _suite("prepared-splits", table, splits),
-        _suite("prepared-report", frames.image_counts(report), counts),
+        _suite("prepared-report", counts, reported),
     )
 
 
@@ -116,23 +95,11 @@ def augmented(
         bounds: `validate` of params.yaml.
     """
     images = [*_schema(AUGMENTED_TYPES), _in_set("training images only", "train", "split", ["train"])]
+    known, absent = "an image of the prepared data", [frames.ABSENT]
     origins = [
-        _expect(
-            gxe.ExpectColumnValuesToNotBeInSet,
-            "origin exists",
-            "an image of the prepared data",
-            "origin_split",
-            value_set=[frames.ABSENT],
-        ),
-        _in_set("no leakage from validation or test", "an origin in train", "origin_split", ["train", frames.ABSENT]),
-        _expect(
-            gxe.ExpectColumnPairValuesToBeEqual,
-            "same label as the origin",
-            "the label of its origin",
-            column_A="expression",
-            column_B="origin_expression",
-            ignore_row_if="either_value_is_missing",
-        ),
+        _expect(gxe.ExpectColumnValuesToNotBeInSet, "origin exists", known, "origin_split", value_set=absent),
+        _in_set("no leakage from validation or test", "an origin in train", "origin_split", ["train", *absent]),
+        _equal("same label as the origin", "the label of its origin", "expression", "origin_expression"),
     ]
     # Where nothing had to be added there are no pixels to judge.
     if len(added):
@@ -140,15 +107,9 @@ def augmented(
     counts = frames.class_counts(added, manifest, report)
     total, raised = int(counts["after"].sum()), counts.loc[counts["added"] > 0, "expression"]
     shares = [_share_reached(name, report.min_share, total, name in set(raised)) for name in NAMES]
+    same = "(counted, in report.json) equal for every class"
     reported = [
-        _expect(
-            gxe.ExpectColumnPairValuesToBeEqual,
-            f"class counts {when} augmentation",
-            "(counted, in report.json) equal for every class",
-            column_A=when,
-            column_B=f"reported_{when}",
-        )
-        for when in ("before", "after")
+        _equal(f"class counts {when} augmentation", same, when, f"reported_{when}") for when in ("before", "after")
     ]
     return (
         _suite("augmented-images", added, images),
@@ -164,12 +125,7 @@ def scored(table: pd.DataFrame) -> tuple[Suite, ...]:
         *_no_nulls(map(str, table)),
         _expect(gxe.ExpectColumnValuesToBeUnique, "unique digest", "no image twice", "digest"),
         _in_set("known labels", "one of the seven expressions", "label", NAMES),
-        *(
-            _expect(
-                gxe.ExpectColumnValuesToBeBetween, f"probability of {name}", "0 to 1", name, min_value=0, max_value=1
-            )
-            for name in NAMES
-        ),
+        *(_between(f"probability of {name}", "0 to 1", name, 0, 1) for name in NAMES),
     ]
     return (_suite("scored-images", table, images),)
 
@@ -181,46 +137,47 @@ def _suite(name: str, table: pd.DataFrame, expectations: Sequence[Expectation]) 
 
 
 def _expect(
-    kind: Callable[..., Expectation],
-    check: str,
-    expected: str,
-    column: str | None = None,
-    *,
-    split: str | tuple[str, ...] | None = None,
-    unit: str = "",
+    kind: Callable[..., Expectation], check: str, expected: str, column: str = "", split: str = "", unit: str = "",
     **arguments: Any,
-) -> Expectation:
-    """Make one expectation with a name and a description, on the rows of a split where one is given."""
-    splits = (split,) if isinstance(split, str) else split
-    if splits:
-        arguments["row_condition"] = Column("split") == splits[0] if len(splits) == 1 else Column("split").is_in(splits)
+) -> Expectation:  # fmt: skip
+    """Make one expectation with a name and a description, on the rows of a split, or of two joined by `and`."""
+    if split:
+        names = split.split(" and ")
+        arguments["row_condition"] = Column("split") == split if len(names) == 1 else Column("split").is_in(names)
     if column:
         arguments["column"] = column
-    where = " and ".join(splits or ())
-    subject = column or arguments.get("column_A") or "rows"
+    subject = column or arguments.get("column_A", "rows")
     return kind(
-        description=f"{where}: {check}: {expected}" if where else f"{check}: {expected}",
-        meta={"name": check, "subject": subject, "split": where or None, "expected": expected, "unit": unit},
+        description=f"{split}: {check}: {expected}" if split else f"{check}: {expected}",
+        meta={"name": check, "subject": subject, "split": split or None, "expected": expected, "unit": unit},
         **arguments,
     )
 
 
-def _in_set(check: str, expected: str, column: str, values: Sequence[Any]) -> Expectation:
+def _in_set(check: str, expected: str, column: str, values: Iterable[Any]) -> Expectation:
     return _expect(gxe.ExpectColumnValuesToBeInSet, check, expected, column, value_set=list(values))
 
 
-def _mean_between(
-    check: str, expected: str, column: str, low: float | None, high: float, split: str | None = None, unit: str = ""
+def _between(check: str, expected: str, column: str, low: float, high: float | None = None) -> Expectation:
+    return _expect(gxe.ExpectColumnValuesToBeBetween, check, expected, column, min_value=low, max_value=high)
+
+
+def _mean(
+    check: str, expected: str, column: str, low: float | None, high: float, split: str = "", unit: str = ""
 ) -> Expectation:
     kind = gxe.ExpectColumnMeanToBeBetween
-    return _expect(kind, check, expected, column, split=split, unit=unit, min_value=low, max_value=high)
+    return _expect(kind, check, expected, column, split, unit, min_value=low, max_value=high)
+
+
+def _equal(check: str, expected: str, column: str, other: str) -> Expectation:
+    """Expect two columns to be equal; a row in which one is null is named elsewhere."""
+    columns = {"column_A": column, "column_B": other, "ignore_row_if": "either_value_is_missing"}
+    return _expect(gxe.ExpectColumnPairValuesToBeEqual, check, expected, **columns)
 
 
 def _no_nulls(columns: Iterable[str]) -> list[Expectation]:
-    return [
-        _expect(gxe.ExpectColumnValuesToNotBeNull, f"no nulls in {name}", "a value in every row", name)
-        for name in columns
-    ]
+    kind, expected = gxe.ExpectColumnValuesToNotBeNull, "a value in every row"
+    return [_expect(kind, f"no nulls in {name}", expected, name) for name in columns]
 
 
 def _schema(types: Mapping[str, str], nullable: Sequence[str] = ()) -> list[Expectation]:
@@ -234,26 +191,23 @@ def _schema(types: Mapping[str, str], nullable: Sequence[str] = ()) -> list[Expe
     ]
 
 
-def _not_blank(least: float) -> Expectation:
-    expected = f"a standard deviation of at least {least:g} gray levels"
-    return _expect(gxe.ExpectColumnValuesToBeBetween, "no blank images", expected, "std", min_value=least)
-
-
 def _every_class(split: str) -> Expectation:
     kind = gxe.ExpectColumnDistinctValuesToEqualSet
-    return _expect(kind, "every class", "all seven expressions", "expression", split=split, value_set=list(NAMES))
+    return _expect(kind, "every class", "all seven expressions", "expression", split, value_set=list(NAMES))
 
 
-def _shares_close_to(what: str, shares: list[float], split: str, bounds: Validate) -> Expectation:
-    return _expect(
-        gxe.ExpectColumnKLDivergenceToBeLessThan,
-        f"class shares close to {what}",
-        f"a KL divergence of at most {bounds.max_kl_divergence:g}",
-        "expression",
-        split=split,
-        partition_object={"values": list(NAMES), "weights": shares},
-        threshold=bounds.max_kl_divergence,
-    )
+def _shares_close_to(what: str, counts: NDArray[np.int64], split: str, bounds: Validate) -> Expectation:
+    most = bounds.max_kl_divergence
+    check, expected = f"class shares close to {what}", f"a KL divergence of at most {most:g}"
+    partition = {"values": list(NAMES), "weights": (counts / counts.sum()).tolist()}
+    kind = gxe.ExpectColumnKLDivergenceToBeLessThan
+    return _expect(kind, check, expected, "expression", split, partition_object=partition, threshold=most)
+
+
+def _counts(table: pd.DataFrame, without: str) -> NDArray[np.int64]:
+    """Count the classes of the other splits together; as one each where these are empty, which fails elsewhere."""
+    counts = frames.count(table.loc[table["split"] != without, "expression"])
+    return counts if counts.any() else np.ones_like(counts)
 
 
 def _sizes(report: PreparedReport, tolerance: float) -> list[Expectation]:
@@ -263,30 +217,20 @@ def _sizes(report: PreparedReport, tolerance: float) -> list[Expectation]:
     validation), anything else to what was read. Cleaning only removes images, so an expected size is also the upper
     bound; a random split that keeps duplicates together may miss its size either way.
     """
-    official = {split: sum(OFFICIAL_COUNTS[split]) for split in SPLITS}
-    total = sum(official.values())
+    sizes: dict[str, float] = {split: sum(OFFICIAL_COUNTS[split]) for split in SPLITS}
     excess = 0.0
-    sizes: dict[tuple[str, ...], float]
     if report.dataset != "fer2013":
-        sizes = {(split,): sum(report.read.get(split, ())) for split in SPLITS}
+        sizes = {split: sum(report.read.get(split, ())) for split in SPLITS}
     elif report.split == "folders":
-        sizes = {("train", "validation"): official["train"], ("test",): official["validation"] + official["test"]}
+        sizes = {"train and validation": sizes["train"], "test": sizes["validation"] + sizes["test"]}
     elif report.split == "random":
-        sizes = {("train",): 0.63 * total, ("validation",): 0.07 * total, ("test",): 0.3 * total}
-        excess = tolerance
-    else:
-        sizes = {(split,): official[split] for split in SPLITS}
+        total, excess = sum(sizes.values()), tolerance
+        sizes = {"train": 0.63 * total, "validation": 0.07 * total, "test": 0.3 * total}
+    bounds = [(floor(size * (1 - tolerance)), ceil(size * (1 + excess))) for size in sizes.values()]
+    kind, check = gxe.ExpectTableRowCountToBeBetween, "number of images"
     return [
-        _expect(
-            gxe.ExpectTableRowCountToBeBetween,
-            "number of images",
-            f"from {low:,} to {high:,}",
-            split=splits,
-            min_value=low,
-            max_value=high,
-        )
-        for splits, size in sizes.items()
-        for low, high in [(math.floor(size * (1 - tolerance)), math.ceil(size * (1 + excess)))]
+        _expect(kind, check, f"from {low:,} to {high:,}", split=split, min_value=low, max_value=high)
+        for split, (low, high) in zip(sizes, bounds, strict=True)
     ]
 
 
@@ -295,20 +239,14 @@ def _as_reported(split: str, kept: int) -> Expectation:
     return _expect(kind, "number of images as in report.json", f"{kept:,} kept", split=split, value=kept)
 
 
-def _few_duplicates(split: str, most: float) -> Expectation:
-    """Bound the share of images that are duplicates of one in an earlier split."""
-    expected = f"at most {most:.2%} of the images"
-    return _mean_between("duplicates across splits", expected, "duplicate_earlier", None, most, split, unit="%")
-
-
-def _brightness(bounds: Interval, split: str | None = None) -> Expectation:
+def _brightness(bounds: Interval, split: str = "") -> Expectation:
     expected = f"a mean of {bounds.min:g} to {bounds.max:g} gray levels"
-    return _mean_between("brightness", expected, "mean", bounds.min, bounds.max, split)
+    return _mean("brightness", expected, "mean", bounds.min, bounds.max, split)
 
 
-def _contrast(bounds: Interval, split: str | None = None) -> Expectation:
+def _contrast(bounds: Interval, split: str = "") -> Expectation:
     expected = f"a standard deviation of {bounds.min:g} to {bounds.max:g} gray levels on average"
-    return _mean_between("contrast", expected, "std", bounds.min, bounds.max, split)
+    return _mean("contrast", expected, "std", bounds.min, bounds.max, split)
 
 
 def _share_reached(name: str, least: float, total: int, raised: bool) -> Expectation:
@@ -318,16 +256,4 @@ def _share_reached(name: str, least: float, total: int, raised: bool) -> Expecta
     """
     slack = 2 / max(total, 1)
     expected = f"{least:.2%} after augmentation" if raised else f"at least {least:.2%}"
-    return _mean_between(f"share of {name}", expected, name, least - slack, least + slack if raised else 1, unit="%")
-
-
-def _official_shares() -> list[float]:
-    counts = [sum(OFFICIAL_COUNTS[split][code] for split in SPLITS) for code in range(len(NAMES))]
-    return [count / sum(counts) for count in counts]
-
-
-def _shares(table: pd.DataFrame, without: str) -> list[float]:
-    """Return the class shares of the other splits together; equal ones where these are empty, which fails elsewhere."""
-    counts = table.loc[table["split"] != without, "expression"].value_counts().reindex(list(NAMES), fill_value=0)
-    total = float(counts.sum())
-    return [float(count) / total if total else 1 / len(NAMES) for count in counts]
+    return _mean(f"share of {name}", expected, name, least - slack, least + slack if raised else 1, unit="%")

@@ -4,7 +4,9 @@ They never fail on bad data: a column that is missing, of a wrong type or holds 
 is named by the expectations on the manifest as it was read.
 """
 
+import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from ferops.labels import NAMES, SPLITS
 from ferops.quality.reports import AugmentedReport, PreparedReport
@@ -38,14 +40,8 @@ def by_split(manifest: pd.DataFrame) -> pd.DataFrame:
 
 def image_counts(report: PreparedReport) -> pd.DataFrame:
     """Return one row a split: images read, kept and the difference of the two, by the report."""
-    frame = pd.DataFrame(
-        {
-            "split": SPLITS,
-            "read": [sum(report.read.get(split, ())) for split in SPLITS],
-            "kept": [sum(report.kept.get(split, ())) for split in SPLITS],
-        }
-    )
-    return frame.assign(gone=frame["read"] - frame["kept"])
+    read, kept = ([sum(counts.get(split, ())) for split in SPLITS] for counts in (report.read, report.kept))
+    return pd.DataFrame({"split": SPLITS, "read": read, "kept": kept, "gone": np.subtract(read, kept)})
 
 
 def with_origins(added: pd.DataFrame, prepared: pd.DataFrame) -> pd.DataFrame:
@@ -54,9 +50,8 @@ def with_origins(added: pd.DataFrame, prepared: pd.DataFrame) -> pd.DataFrame:
     Returns:
         expression, origin_expression: name or null; origin_split: its split, or `ABSENT`; mean, std float64.
     """
-    known = pd.DataFrame(
-        {"split": _column(prepared, "split"), "expression": _expressions(prepared)},
-    ).set_index(_numbers(prepared, "id"))
+    known = pd.DataFrame({"split": _column(prepared, "split"), "expression": _expressions(prepared)})
+    known = known.set_index(_numbers(prepared, "id"))
     known = known[known.index.notna() & ~known.index.duplicated()]
     origin = _numbers(added, "origin")
     return pd.DataFrame(
@@ -81,18 +76,14 @@ def training_set(added: pd.DataFrame, prepared: pd.DataFrame) -> pd.DataFrame:
 
 def class_counts(added: pd.DataFrame, prepared: pd.DataFrame, report: AugmentedReport) -> pd.DataFrame:
     """Return one row an expression: training images before and after, counted and as reported; and those added."""
-    before = _expressions(prepared[_in_train(prepared)]).value_counts().reindex(list(NAMES), fill_value=0)
-    new = _expressions(added).value_counts().reindex(list(NAMES), fill_value=0)
-    return pd.DataFrame(
-        {
-            "expression": NAMES,
-            "before": before.to_numpy(),
-            "added": new.to_numpy(),
-            "after": (before + new).to_numpy(),
-            "reported_before": report.before,
-            "reported_after": report.after,
-        }
-    )
+    before, new = count(_expressions(prepared[_in_train(prepared)])), count(_expressions(added))
+    counted = pd.DataFrame({"expression": NAMES, "before": before, "added": new, "after": before + new})
+    return counted.assign(reported_before=report.before, reported_after=report.after)
+
+
+def count(expressions: pd.Series) -> NDArray[np.int64]:
+    """Count the images of each class, (7,), in code order."""
+    return np.asarray(expressions.value_counts().reindex(list(NAMES), fill_value=0), np.int64)
 
 
 def _column(manifest: pd.DataFrame, name: str) -> pd.Series:

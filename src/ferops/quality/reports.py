@@ -35,15 +35,6 @@ class _Report(BaseModel):
             raise BadReport(f"{path}: {key}: {first['msg']}") from None
 
 
-class Dropped(BaseModel):
-    """Numbers of images that the cleaning removed, by reason."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    blank: Count
-    duplicates: Count
-
-
 class PreparedReport(_Report):
     """The report of `preprocess`: images read, kept and dropped, per class (in code order) of each split."""
 
@@ -51,7 +42,7 @@ class PreparedReport(_Report):
     split: Literal["official", "random", "folders"]
     read: dict[str, ClassCounts]
     kept: dict[str, ClassCounts]
-    dropped: Dropped
+    dropped: dict[Literal["blank", "duplicates"], Count]
 
 
 class AugmentedReport(_Report):

@@ -1,8 +1,6 @@
 """Run the suites of a gate through Great Expectations and read its results."""
 
 import os
-import shutil
-import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from numbers import Real
@@ -62,46 +60,21 @@ def run(
     context.variables.progress_bars = ProgressBarsConfig(globally=False)
     results = [result for suite in suites for result in _validate(context, gate, suite)]
     if docs_folder:
-        _write_docs(context, gate, suites, [*others, *results], docs_folder)
+        data_docs.write(context, gate, [*others, *results], docs_folder)
     return results
 
 
 def _validate(context: EphemeralDataContext, gate: str, suite: Suite) -> list[CheckResult]:
-    batch = (
-        context.data_sources.add_pandas(suite.name)
-        .add_dataframe_asset(suite.name)
-        .add_batch_definition_whole_dataframe(suite.name)
-    )
+    asset = context.data_sources.add_pandas(suite.name).add_dataframe_asset(suite.name)
+    batch = asset.add_batch_definition_whole_dataframe(suite.name)
     expected = context.suites.add(gx.ExpectationSuite(suite.name, expectations=list(suite.expectations)))
-    definition = context.validation_definitions.add(
-        gx.ValidationDefinition(name=suite.name, data=batch, suite=expected)
-    )
-    outcome = definition.run(
+    definition = gx.ValidationDefinition(name=suite.name, data=batch, suite=expected)
+    outcome = context.validation_definitions.add(definition).run(
         batch_parameters={"dataframe": suite.table}, result_format="SUMMARY", run_id=RunIdentifier(run_name=gate)
     )
     # Great Expectations returns the results in an order of its own. A missing one must not pass for a passed check.
     results: dict[Any, Any] = {result.expectation_config.id: result for result in outcome.results}
     return [_read(results[expectation.id]) for expectation in expected.expectations]
-
-
-def _write_docs(
-    context: EphemeralDataContext, gate: str, suites: Sequence[Suite], results: Sequence[CheckResult], folder: Path
-) -> None:
-    with tempfile.TemporaryDirectory() as scratch:
-        site = Path(scratch) / "docs"
-        context.add_data_docs_site(
-            site_name=gate,
-            site_config={
-                "class_name": "SiteBuilder",
-                "store_backend": {"class_name": "TupleFilesystemStoreBackend", "base_directory": str(site)},
-                "site_index_builder": {"class_name": "DefaultSiteIndexBuilder"},
-            },
-        )
-        # Without a name the context's own site would be built too and left behind in a temporary folder.
-        context.build_data_docs(site_names=[gate])
-        data_docs.finish(site, gate, [suite.name for suite in suites], results)
-        shutil.rmtree(folder, ignore_errors=True)
-        shutil.copytree(site, folder)
 
 
 def _read(result: Any) -> CheckResult:
@@ -139,10 +112,9 @@ def _list(values: Sequence[Any], most: int = 3) -> str:
 
 
 def _value(value: Any, unit: str = "") -> str:
-    if isinstance(value, list):
-        return ", ".join(_value(item) for item in value)
-    if isinstance(value, tuple):
-        return f"({', '.join(_value(item) for item in value)})"
+    if isinstance(value, list | tuple):
+        items = ", ".join(map(_value, value))
+        return items if isinstance(value, list) else f"({items})"
     if not isinstance(value, Real) or isinstance(value, bool):
         return str(value)
     if unit == "%":

@@ -9,9 +9,9 @@ import tarfile
 import zipfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from functools import partial
 from pathlib import Path, PurePosixPath
-from typing import IO, Any, Final, NoReturn, TypeAlias
+from typing import IO, Any, Final, NamedTuple, TypeAlias
 
 from ferops.data.readers.faces import BadFile, one_line, printable, shown
 
@@ -27,11 +27,10 @@ _CHUNK: Final = 1 << 18
 _JUNK: Final = ("__MACOSX", "Thumbs.db", "desktop.ini")
 
 
-@dataclass(frozen=True)
-class Member:
+class Member(NamedTuple):
     """A file of a copy.
 
-    Attributes:
+    Fields:
         name: its path inside the archive or folder, with `/`; the file's own name where it is not packed.
         where: its name in messages.
         stream: its bytes; read them before the next member is fetched.
@@ -40,6 +39,10 @@ class Member:
     name: str
     where: str
     stream: Stream
+
+
+_Entry = tuple[str, bool, str, Callable[[], Any]]
+"""An entry of an archive: its path, whether it is a folder, what forbids to read it, and what opens it."""
 
 
 def members(path: Path, progress: ProgressCallback | None = None) -> Iterator[Member]:
@@ -54,182 +57,145 @@ def members(path: Path, progress: ProgressCallback | None = None) -> Iterator[Me
             or with a path that leads outside it.
     """
     report = progress or (lambda done, total: None)
-    try:
-        mode = path.stat().st_mode
-    except OSError as error:
-        raise BadFile(_unreadable(path, error)) from None
-    if stat.S_ISDIR(mode):
-        yield from _folder(path, report)
-    elif stat.S_ISREG(mode):
-        with _opened(path, report) as raw:
-            yield from _file(path, raw)
-        size = path.stat().st_size
-        report(size, size)
-    else:
-        raise BadFile(f"{path} is neither a file nor a folder")
+    with _readable(path):
+        files = find(path) if path.is_dir() else [path]
+        done, total = 0, sum(file.stat().st_size for file in files)
+        for file in files:
+            if not file.is_file():  # opening a pipe would wait for ever
+                raise BadFile(f"{file} is neither a file nor a folder")
+            with io.BufferedReader(_ProgressFile(file, report, done, total), _CHUNK) as stream:
+                if path.is_dir():
+                    yield Member(file.relative_to(path).as_posix(), printable(str(file)), stream)
+                else:
+                    yield from _members(file, stream)
+            done += file.stat().st_size
+            report(done, total)
 
 
-def _folder(path: Path, report: ProgressCallback) -> Iterator[Member]:
-    def refuse(error: OSError) -> NoReturn:
-        raise BadFile(_unreadable(Path(error.filename), error)) from None
+def find(folder: Path) -> list[Path]:
+    """Find every file in a folder and below it, sorted; hidden ones and those that systems add are skipped.
 
-    files = []
-    for folder, folders, names in os.walk(path, onerror=refuse):
-        folders[:] = sorted(name for name in folders if not _is_junk(name))
-        files += [Path(folder, name) for name in sorted(names) if not _is_junk(name)]
-    try:
-        sizes = [file.stat().st_size for file in files]
-    except OSError as error:
-        refuse(error)
-    done, total = 0, sum(sizes)
-    for file, size in zip(files, sizes, strict=True):
-        if not file.is_file():  # opening a pipe would wait for ever
-            raise BadFile(f"{file} is neither a file nor a folder")
-        with _opened(file, lambda _done, _total: None) as stream:
-            yield Member(file.relative_to(path).as_posix(), printable(str(file)), stream)
-        done += size
-        report(done, total)
+    Raises:
+        BadFile: a folder cannot be read.
+    """
+
+    def refuse(error: OSError) -> None:
+        raise error
+
+    found: list[Path] = []
+    with _readable(folder):
+        for parent, folders, names in os.walk(folder, onerror=refuse):
+            folders[:] = sorted(name for name in folders if not _is_junk(name))
+            found += [Path(parent, name) for name in sorted(names) if not _is_junk(name)]
+    return found
 
 
-def _file(path: Path, raw: Stream) -> Iterator[Member]:
+def _members(path: Path, raw: Stream) -> Iterator[Member]:
     """Iterate over the members of an archive, or return the bare file as the only one."""
     start = raw.peek(6)
-    if start.startswith(b"PK"):
-        yield from _zip(path, raw)
-        return
     unpacked = raw
     if start.startswith(b"\x1f\x8b"):
-        unpacked = _bounded(path, gzip.GzipFile(fileobj=raw))
+        unpacked = _unpacked(path, gzip.GzipFile(fileobj=raw))
     elif start.startswith(b"\xfd7zXZ\x00"):
-        unpacked = _bounded(path, lzma.LZMAFile(raw))  # noqa: SIM115  # closed with the file below it
-    if unpacked.peek(512)[257:].startswith(b"ustar"):
-        yield from _tar(path, unpacked)
+        unpacked = _unpacked(path, lzma.LZMAFile(raw))  # noqa: SIM115  # closed with the file below it
+    if start.startswith(b"PK"):
+        entries = _zip_entries(path, raw)
+    elif unpacked.peek(512)[257:].startswith(b"ustar"):
+        entries = _tar_entries(unpacked)
     else:
         yield Member(path.name, str(path), unpacked)
+        return
+    for name, is_folder, fault, opened in entries:
+        # nothing is written to disk, but an archive with a path outside of it is no data set
+        parts = PurePosixPath(name.replace("\\", "/")).parts
+        if not parts or ".." in parts or parts[0] == "/" or parts[0].endswith(":"):
+            raise BadFile(f"{path}: {shown(name)} points outside of the archive; get the data from another source")
+        if is_folder or _is_junk(*parts):
+            continue
+        if fault:
+            raise BadFile(f"{path}: {shown(name)} is {fault}")
+        yield Member(name, f"{path}: {printable(name)}", _unpacked(path, opened()))
 
 
-def _zip(path: Path, raw: Stream) -> Iterator[Member]:
-    left = _Budget(UNPACKED_AT_MOST)
-    with _library(path):
-        archive = zipfile.ZipFile(raw)
+def _zip_entries(path: Path, raw: Stream) -> Iterator[_Entry]:
+    archive = zipfile.ZipFile(raw)
+    # zipfile reads no more of a member than the index says
+    if sum(info.file_size for info in archive.infolist()) > UNPACKED_AT_MOST:
+        raise _too_large(path)
     for info in archive.infolist():
-        _refuse_outside(path, info.filename)
+        fault = "encrypted; unpack it with its password first" if info.flag_bits & 1 else ""
         if stat.S_ISLNK(info.external_attr >> 16):
-            raise BadFile(f"{path}: {shown(info.filename)} is a link; expected regular files only")
-        if info.is_dir() or _is_junk(*PurePosixPath(info.filename).parts):
-            continue
-        if info.flag_bits & 1:
-            raise BadFile(f"{path}: {shown(info.filename)} is encrypted; unpack it with its password first")
-        with _library(path):
-            stream = archive.open(info)
-        yield Member(info.filename, f"{path}: {printable(info.filename)}", _bounded(path, stream, left))
+            fault = "a link; expected regular files only"
+        yield info.filename, info.is_dir(), fault, partial(archive.open, info)
 
 
-def _tar(path: Path, unpacked: Stream) -> Iterator[Member]:
+def _tar_entries(unpacked: Stream) -> Iterator[_Entry]:
     # a stream, not a seek: the archive may be compressed, and is read once
-    left = _Budget(UNPACKED_AT_MOST)
-    with _library(path):
-        archive = tarfile.open(fileobj=unpacked, mode="r|")  # noqa: SIM115  # closed with the file below it
-    while True:
-        with _library(path):
-            info = archive.next()
-        if info is None:
-            return
-        _refuse_outside(path, info.name)
-        if info.isdir() or _is_junk(*PurePosixPath(info.name).parts):
-            continue
-        if not info.isreg() or info.issparse():
-            kind = "a link" if info.islnk() or info.issym() else "no regular file"
-            raise BadFile(f"{path}: {shown(info.name)} is {kind}; expected regular files only")
-        with _library(path):
-            stream = archive.extractfile(info)
-        if stream is not None:
-            yield Member(info.name, f"{path}: {printable(info.name)}", _bounded(path, stream, left))
-
-
-def _refuse_outside(path: Path, name: str) -> None:
-    """Refuse a path outside of the archive: nothing is written to disk, but such an archive is no data set."""
-    parts = PurePosixPath(name.replace("\\", "/")).parts
-    if not parts or ".." in parts or parts[0] == "/" or parts[0].endswith(":"):
-        raise BadFile(f"{path}: {shown(name)} points outside of the archive; get the data from another source")
+    archive = tarfile.open(fileobj=unpacked, mode="r|")  # noqa: SIM115  # closed with the file below it
+    for info in archive:
+        fault = "" if info.isreg() and not info.issparse() else "no regular file; expected regular files only"
+        if info.islnk() or info.issym():
+            fault = "a link; expected regular files only"
+        yield info.name, info.isdir(), fault, partial(archive.extractfile, info)
 
 
 def _is_junk(*parts: str) -> bool:
     return any(part in _JUNK or (part.startswith(".") and part != ".") for part in parts)
 
 
-@dataclass
-class _Budget:
-    """Bytes that may still be unpacked from an archive, shared by its members."""
+class _UnpackedFile(io.RawIOBase):
+    """An unpacked file of bounded size, whose errors are `BadFile`."""
 
-    left: int
-
-
-class _BoundedStream(io.RawIOBase):
-    """An unpacked stream of bounded size, whose errors are `BadFile`."""
-
-    def __init__(self, path: Path, stream: IO[bytes] | io.BufferedIOBase, budget: _Budget) -> None:
+    def __init__(self, path: Path, stream: IO[bytes] | io.BufferedIOBase) -> None:
         super().__init__()
-        self._path, self._stream, self._budget = path, stream, budget
+        self._path, self._stream, self._left = path, stream, UNPACKED_AT_MOST
 
     def readable(self) -> bool:
         return True
 
     def readinto(self, buffer: Any) -> int:
-        with _library(self._path):
+        with _readable(self._path):
             found = self._stream.read(len(buffer))
-        self._budget.left -= len(found)
-        if self._budget.left < 0:
-            raise BadFile(
-                f"{self._path} unpacks to more than {UNPACKED_AT_MOST / (1 << 30):g} GiB, far more than FER2013; "
-                "it was not read on"
-            )
+        self._left -= len(found)
+        if self._left < 0:
+            raise _too_large(self._path)
         buffer[: len(found)] = found
         return len(found)
 
 
-def _bounded(path: Path, stream: IO[bytes] | io.BufferedIOBase, budget: _Budget | None = None) -> Stream:
-    return io.BufferedReader(_BoundedStream(path, stream, budget or _Budget(UNPACKED_AT_MOST)), _CHUNK)
+def _unpacked(path: Path, stream: IO[bytes] | io.BufferedIOBase) -> Stream:
+    return io.BufferedReader(_UnpackedFile(path, stream), _CHUNK)
+
+
+def _too_large(path: Path) -> BadFile:
+    limit = f"{UNPACKED_AT_MOST / (1 << 30):g} GiB"
+    return BadFile(f"{path} unpacks to more than {limit}, far more than FER2013; it was not read on")
 
 
 class _ProgressFile(io.FileIO):
-    """A file on disk that reports how many bytes were read."""
+    """A file on disk that reports how many bytes were read, of it and of those before it."""
 
-    def __init__(self, path: Path, report: ProgressCallback) -> None:
+    def __init__(self, path: Path, report: ProgressCallback, before: int, total: int) -> None:
         super().__init__(path)
-        self._report, self._done, self._size = report, 0, os.fstat(self.fileno()).st_size
+        self._report, self._done, self._total = report, before, total
 
     def readinto(self, buffer: Any) -> int | None:
         number = super().readinto(buffer)
-        self._done = min(self._done + (number or 0), self._size)  # a .zip's index is read twice
-        self._report(self._done, self._size)
+        self._done = min(self._done + (number or 0), self._total)  # a .zip's index is read twice
+        self._report(self._done, self._total)
         return number
 
 
 @contextmanager
-def _opened(path: Path, report: ProgressCallback) -> Iterator[Stream]:
-    try:
-        raw = _ProgressFile(path, report)
-    except OSError as error:
-        raise BadFile(_unreadable(path, error)) from None
-    with io.BufferedReader(raw, _CHUNK) as stream:
-        yield stream
-
-
-@contextmanager
-def _library(path: Path) -> Iterator[None]:
-    """Turn the dozen errors that zipfile, tarfile, gzip and lzma raise on bad bytes into `BadFile`."""
+def _readable(path: Path) -> Iterator[None]:
+    """Turn the dozen errors that the disk, zipfile, tarfile, gzip and lzma raise into `BadFile`."""
     try:
         yield
     except BadFile:
         raise
+    except FileNotFoundError as error:
+        raise BadFile(f"there is no file or folder {error.filename or path}") from None
     except Exception as error:
         if isinstance(error, OSError) and error.errno is not None:
-            raise BadFile(_unreadable(path, error)) from None
+            raise BadFile(f"{error.filename or path} cannot be read: {error.strerror}") from None
         raise BadFile(f"{path}: the archive is damaged or cut short: {one_line(error)}") from None
-
-
-def _unreadable(path: Path, error: OSError) -> str:
-    if isinstance(error, FileNotFoundError):
-        return f"there is no file or folder {path}"
-    return f"{path} cannot be read: {error.strerror or one_line(error)}"

@@ -1,6 +1,7 @@
 """Kaggle's CSV layouts, read as a stream of rows: emotion, pixels and, where the file has it, Usage."""
 
-from typing import Final, NoReturn
+from contextlib import suppress
+from typing import Final
 
 import numpy as np
 
@@ -8,8 +9,7 @@ from ferops.data.readers.archives import Stream
 from ferops.data.readers.faces import BadFile, BadRow, FaceDataset, shown
 from ferops.labels import NAMES, SIDE, UNSPLIT, USAGES
 
-_CODES: Final = {str(code).encode(): code for code in range(len(NAMES))}
-_WORDS: Final = {word.encode(): word for word in USAGES}
+_CODES: Final = {str(code): code for code in range(len(NAMES))}
 _PIXELS: Final = SIDE * SIDE
 _LONGEST_LINE: Final = 1 << 20
 
@@ -36,18 +36,18 @@ def read(stream: Stream, names: list[str], where: str) -> FaceDataset:
     usage = names.index("usage") if "usage" in names else None
     images, labels, usages = bytearray(), [], []
     for row, line in enumerate(iter(lambda: stream.readline(_LONGEST_LINE), b""), start=2):
-        fields = [field.strip(b' "') for field in line.rstrip(b"\r\n").split(b",")]
-        if fields == [b""]:
+        fields = [field.strip(' "') for field in line.decode("utf-8", "replace").rstrip("\r\n").split(",")]
+        if fields == [""]:
             continue
         if len(fields) != len(names):
             raise BadRow(where, row, _count(len(fields), "field"), str(len(names)))
         if fields[emotion] not in _CODES:
             raise BadRow(where, row, f"label {shown(fields[emotion])}", f"0-{len(NAMES) - 1}")
-        if usage is not None and fields[usage] not in _WORDS:
+        if usage is not None and fields[usage] not in USAGES:
             raise BadRow(where, row, f"Usage {shown(fields[usage])}", ", ".join(USAGES))
         images += _gray_levels(where, row, fields[pixels])
         labels.append(_CODES[fields[emotion]])
-        usages.append(UNSPLIT if usage is None else _WORDS[fields[usage]])
+        usages.append(UNSPLIT if usage is None else fields[usage])
     if not labels:
         raise BadFile(f"{where} has a header and no rows; expected a row for each face")
     return FaceDataset(
@@ -58,22 +58,15 @@ def read(stream: Stream, names: list[str], where: str) -> FaceDataset:
     )
 
 
-def _gray_levels(where: str, row: int, field: bytes) -> bytes:
-    # int64, not uint8: a narrower type silently wraps 256 round to 0
-    try:
-        levels = np.fromstring(field.decode("latin-1"), dtype=np.int64, sep=" ")
-    except ValueError:
-        _raise_bad_pixel(where, row, field)
-    if len(levels) != _PIXELS:
-        raise BadRow(where, row, _count(len(levels), "pixel"), f"{_PIXELS:,}")
-    if levels.min() < 0 or levels.max() > 255:
-        _raise_bad_pixel(where, row, field)
-    return levels.astype(np.uint8).tobytes()
-
-
-def _raise_bad_pixel(where: str, row: int, field: bytes) -> NoReturn:
-    """Name the first pixel that is not a gray level."""
-    good = {str(level).encode() for level in range(256)}
+def _gray_levels(where: str, row: int, field: str) -> bytes:
+    with suppress(ValueError):  # a word, a fraction, a number beyond 64 bits
+        # int64, not uint8: a narrower type silently wraps 256 round to 0
+        levels = np.fromstring(field, dtype=np.int64, sep=" ")
+        if len(levels) != _PIXELS:
+            raise BadRow(where, row, _count(len(levels), "pixel"), f"{_PIXELS:,}")
+        if levels.min() >= 0 and levels.max() <= 255:
+            return levels.astype(np.uint8).tobytes()
+    good = {str(level) for level in range(256)}
     wrong = next((token for token in field.split() if token not in good), field)
     raise BadRow(where, row, f"pixel {shown(wrong)}", "whole numbers 0-255")
 

@@ -1,6 +1,7 @@
 """Decode image files to gray levels: one decoder for training images, test sets and images to score."""
 
 import io
+from collections.abc import Iterable
 from typing import Final, NamedTuple
 
 import cv2
@@ -91,6 +92,11 @@ def decode_face(where: str, content: bytes, formats: tuple[str, ...] = ("JPEG", 
     """Decode an image as `decode` does, and resize it to FER2013's 48 x 48."""
     decoded = decode(where, content, formats)
     return decoded._replace(pixels=resize(decoded.pixels))
+
+
+def decode_faces(batch: Iterable[tuple[str, bytes]]) -> list[Decoded]:
+    """Decode training images, each given by its name in errors and its content, as `decode_face` does."""
+    return [decode_face(*image) for image in batch]
 
 
 def resize(pixels: Picture) -> Picture:

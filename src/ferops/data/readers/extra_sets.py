@@ -2,7 +2,6 @@
 
 import re
 import warnings
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Final, NamedTuple
@@ -15,7 +14,7 @@ from ferops.data import prepared
 from ferops.data.readers import archives, crops
 from ferops.data.readers.archives import Member
 from ferops.data.readers.decoding import IMAGE_STARTS, Picture, decode, read_bounded
-from ferops.data.readers.faces import UnknownLayout, by_content, digests
+from ferops.data.readers.faces import FaceDataset, UnknownLayout, by_content, digests
 from ferops.labels import EXPRESSIONS, NAMES, SIDE, UNSPLIT
 
 
@@ -80,14 +79,6 @@ class ExtraSet:
         return tuple(np.bincount(self.labels, minlength=len(NAMES)).tolist())
 
 
-class _Picture(NamedTuple):
-    """A picture of a set; its code is None where its expression is none of the seven."""
-
-    kind: Kind
-    code: int | None
-    pixels: Picture
-
-
 def read(path: Path) -> ExtraSet:
     """Read CK+48 or JAFFE from a folder or an archive; files that are no images are skipped.
 
@@ -96,47 +87,33 @@ def read(path: Path) -> ExtraSet:
         BadFile: missing, damaged, or an unsafe archive.
         BadImage: an image cannot be read.
     """
+    pictures: list[Picture] = []
+    kinds, codes = set(), []
     with warnings.catch_warnings(action="ignore"):  # Pillow's, of images that are refused
-        pictures = list(_pictures(path))
-    labelled = [picture for picture in pictures if picture.code is not None]
-    if not labelled:
-        raise UnknownLayout(f"{path}: no image of the seven expressions; expected {_EXPECTED}")
-    kinds = {picture.kind for picture in pictures}
+        for member in archives.members(path):
+            if named := _named(PurePosixPath(member.name)):
+                kinds.add(named[0])
+                codes.append(named[1])
+                pictures.append(_pixels(member, named[0]))
+            elif member.stream.peek(8).startswith(IMAGE_STARTS):
+                raise UnknownLayout(f"{member.where}: an image with another name or folder; expected {_EXPECTED}")
     if len(kinds) > 1:
         raise UnknownLayout(f"{path}: holds {' and '.join(sorted(kind.title for kind in kinds))}; name one of them")
+    labels = np.array([code for code in codes if code is not None], np.int64)
+    if not len(labels):
+        raise UnknownLayout(f"{path}: no image of the seven expressions; expected {_EXPECTED}")
     (kind,) = kinds
-    images, central = _faces([picture.pixels for picture in labelled], kind)
-    labels = np.array([picture.code for picture in labelled], np.int64)
-    order = by_content(labels, np.full(len(labels), UNSPLIT), images)
-    return ExtraSet(kind, images[order], labels[order], len(pictures) - len(labelled), central)
+    images, central = _faces([picture for picture, code in zip(pictures, codes, strict=True) if code is not None], kind)
+    faces = by_content(FaceDataset(images, labels, np.full(len(labels), UNSPLIT)))
+    return ExtraSet(kind, faces.images, faces.labels, codes.count(None), central)
 
 
 def save(folder: Path, found: ExtraSet) -> None:
     """Write a test set in the form of data/prepared, every row with the split `test`."""
-    manifest = pd.DataFrame(
-        {
-            "id": np.arange(len(found.labels), dtype=np.int64),
-            "split": "test",
-            "label": found.labels,
-            "hash": [digest[:16] for digest in digests(found.images).tolist()],
-        }
-    )
-    report = {
-        "dataset": found.kind.name,
-        "counts": list(found.counts),
-        "left_out": {CONTEMPT: found.contempt},
-        "central_crops": found.central,
-    }
-    prepared.save(folder, found.images, manifest, report)
-
-
-def _pictures(path: Path) -> Iterator[_Picture]:
-    for member in archives.members(path):
-        if named := _named(PurePosixPath(member.name)):
-            kind, code = named
-            yield _Picture(kind, code, _pixels(member, kind))
-        elif member.stream.peek(8).startswith(IMAGE_STARTS):
-            raise UnknownLayout(f"{member.where}: an image with another name or folder; expected {_EXPECTED}")
+    hashes = [digest[:16] for digest in digests(found.images).tolist()]
+    manifest = pd.DataFrame({"id": range(len(hashes)), "split": "test", "label": found.labels, "hash": hashes})
+    report = {"dataset": found.kind.name, "counts": list(found.counts), "left_out": {CONTEMPT: found.contempt}}
+    prepared.save(folder, found.images, manifest, report | {"central_crops": found.central})
 
 
 def _named(file: PurePosixPath) -> tuple[Kind, int | None] | None:
@@ -153,11 +130,9 @@ def _pixels(member: Member, kind: Kind) -> Picture:
     """Read the gray levels of a picture, uint8 (side, side)."""
     content = read_bounded(member.stream, member.where)
     picture = decode(member.where, content, (kind.form,))
-    if picture.size != (kind.side, kind.side):
-        width, height = picture.size
-        raise UnknownLayout(
-            f"{member.where}: {width:,} x {height:,} pixels; expected {kind.side} x {kind.side}, as in {kind.title}"
-        )
+    (width, height), side = picture.size, kind.side
+    if (width, height) != (side, side):
+        raise UnknownLayout(f"{member.where}: {width} x {height} pixels; expected {side} x {side}, as in {kind.title}")
     return picture.pixels
 
 

@@ -1,6 +1,6 @@
 """Faces, which every reader returns, and the errors of a copy that cannot be read."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from hashlib import sha256
 
 import numpy as np
@@ -65,23 +65,19 @@ def digests(images: NDArray[np.uint8]) -> NDArray[np.str_]:
     return np.array([sha256(image.tobytes()).hexdigest() for image in images], np.str_)
 
 
-def by_content(labels: NDArray[np.int64], usages: NDArray[np.str_], images: NDArray[np.uint8]) -> NDArray[np.int64]:
+def by_content(faces: FaceDataset) -> FaceDataset:
     """Sort faces by content, so that the same faces have the same order in every layout.
 
     The order is by digest of the pixels, then label, then usage: no copy tells more of an image.
-
-    Returns:
-        int64 (N,), positions in the copy.
     """
-    rank = {usage: place for place, usage in enumerate(USAGES)}
-    ranks = np.array([rank.get(str(usage), len(rank)) for usage in usages], np.int64)
-    return np.lexsort((ranks, labels, digests(images)))
+    rank = np.select([faces.usages == usage for usage in USAGES], range(len(USAGES)), default=len(USAGES))
+    order = np.lexsort((rank, faces.labels, digests(faces.images)))
+    return replace(faces, images=faces.images[order], labels=faces.labels[order], usages=faces.usages[order])
 
 
-def shown(found: bytes | str, limit: int = 60) -> str:
+def shown(found: str, limit: int = 60) -> str:
     """Quote a value for a message, in one line and at most `limit` characters."""
-    text = found.decode("utf-8", errors="replace") if isinstance(found, bytes) else found
-    quoted = repr(text)  # its length counts: a NUL is four characters
+    quoted = repr(found)  # its length counts: a NUL is four characters
     return quoted if len(quoted) <= limit + 2 else f"{quoted[: limit + 1]}…{quoted[-1]}"
 
 

@@ -1,25 +1,19 @@
 """A folder of image files to score: any size, colour and depth, without labels."""
 
-import os
 import warnings
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from hashlib import sha256
 from pathlib import Path
-from typing import Final, NamedTuple, NoReturn
+from typing import Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ferops.data.readers import decoding
-from ferops.data.readers.faces import BadImage, printable
-from ferops.errors import FeropsError
+from ferops.data.readers import archives, decoding
+from ferops.data.readers.faces import BadFile, BadImage, printable
 
 _FORMATS: Final = ("JPEG", "PNG", "BMP", "WEBP", "TIFF", "GIF", "PPM")
-
-
-class NoImages(FeropsError):
-    """There is no such folder, it cannot be read, or no file is in it."""
 
 
 class ImageFile(NamedTuple):
@@ -50,20 +44,12 @@ def find(folder: Path) -> list[Path]:
     """Find every file in a folder and below it, sorted; hidden ones are skipped.
 
     Raises:
-        NoImages: naming what is wrong with the folder.
+        BadFile: naming what is wrong with the folder.
     """
     if not folder.is_dir():
-        raise NoImages(f"{folder} is {'no folder' if folder.exists() else 'not there'}; expected a folder of images")
-
-    def refuse(error: OSError) -> NoReturn:
-        raise NoImages(f"{error.filename} cannot be read: {error.strerror}") from None
-
-    found: list[Path] = []
-    for parent, folders, names in os.walk(folder, onerror=refuse):
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
-        found += [Path(parent, name) for name in sorted(names) if not name.startswith(".")]
-    if not found:
-        raise NoImages(f"{folder} has no file in it; expected images of faces")
+        raise BadFile(f"{folder} is {'no folder' if folder.exists() else 'not there'}; expected a folder of images")
+    if not (found := archives.find(folder)):
+        raise BadFile(f"{folder} has no file in it; expected images of faces")
     return found
 
 
@@ -93,7 +79,7 @@ def read(files: Sequence[Path], folder: Path) -> tuple[list[ImageFile], list[Unr
 def _digest(path: Path) -> str | None:
     try:
         return sha256(_content(path)).hexdigest()
-    except (BadImage, OSError):
+    except BadImage:
         return None
 
 
@@ -104,13 +90,14 @@ def _read(path: Path, folder: Path) -> ImageFile | UnreadableFile:
         decoded = decoding.decode_face(name, content, _FORMATS)
     except BadImage as error:
         return UnreadableFile(name, error.found)
-    except OSError as error:
-        return UnreadableFile(name, error.strerror or "cannot be read")
     return ImageFile(name, sha256(content).hexdigest(), *decoded.size, decoded.pixels)
 
 
 def _content(path: Path) -> bytes:
     if not path.is_file():  # opening a pipe would wait for ever
         raise BadImage(str(path), "no regular file")
-    with path.open("rb") as stream:
-        return decoding.read_bounded(stream, str(path))
+    try:
+        with path.open("rb") as stream:
+            return decoding.read_bounded(stream, str(path))
+    except OSError as error:
+        raise BadImage(str(path), error.strerror or "a file that cannot be read") from None

@@ -1,18 +1,13 @@
 """Image folders: SPLIT/EXPRESSION/FILE, the layout of most copies of FER2013."""
 
-import os
-import warnings
-from collections import deque
-from collections.abc import Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import PurePosixPath
-from typing import Final, NamedTuple
+from typing import Final
 
 import numpy as np
 
 from ferops.data.readers.archives import Member
-from ferops.data.readers.decoding import IMAGE_STARTS, Decoded, decode_face, read_bounded
+from ferops.data.readers.decoding import IMAGE_STARTS, Decoded
 from ferops.data.readers.faces import FaceDataset, UnknownLayout, shown
 from ferops.labels import EXPRESSIONS, MERGED, NAMES, SIDE, USAGES
 
@@ -22,15 +17,8 @@ _SPLIT_FOLDERS: Final = {
     **dict.fromkeys(("test", "testing"), MERGED),
     "privatetest": "PrivateTest",
 }
-_BATCH: Final = 64
-_WORKERS: Final = os.cpu_count() or 1
-
-
-class Annotation(NamedTuple):
-    """What an image's path says of it: its Usage and the code of its expression."""
-
-    usage: str
-    code: int
+Annotation = tuple[str, int]
+"""What an image's path says of it: its Usage and the code of its expression."""
 
 
 def annotation(member: Member) -> Annotation | None:
@@ -51,86 +39,36 @@ def annotation(member: Member) -> Annotation | None:
         return None
     expression = below[0].lower()
     if expression not in EXPRESSIONS:
-        raise UnknownLayout(
-            f"{member.where}: unknown expression {shown(below[0])}; expected folders {', '.join(NAMES)}"
-        )
+        raise UnknownLayout(f"{member.where}: unknown expression {shown(below[0])}; expected {', '.join(NAMES)}")
     usage, prefix = _SPLIT_FOLDERS[split.lower()], file.partition("_")[0]
-    if prefix not in USAGES or prefix == usage:
-        return Annotation(usage, EXPRESSIONS[expression])
-    if usage == MERGED and prefix != "Training":
-        return Annotation(prefix, EXPRESSIONS[expression])
-    raise UnknownLayout(f"{member.where}: its name says {prefix}, its folder {split}; expected the same of both")
+    if usage == MERGED and prefix in ("PublicTest", "PrivateTest"):
+        usage = prefix
+    if prefix in USAGES and prefix != usage:
+        raise UnknownLayout(f"{member.where}: its name says {prefix}, its folder {split}; expected the same of both")
+    return usage, EXPRESSIONS[expression]
 
 
-@contextmanager
-def decoder() -> Iterator["Decoder"]:
-    """Decode images on every core while the next ones are read; what is not decoded when the block ends is dropped."""
-    with warnings.catch_warnings(action="ignore"), ThreadPoolExecutor(_WORKERS) as pool:
-        try:
-            yield Decoder(pool)
-        finally:
-            pool.shutdown(cancel_futures=True)
+def faces(annotations: Sequence[Annotation], images: Sequence[Decoded]) -> FaceDataset:
+    """Return the faces of image folders.
 
+    Args:
+        annotations: one for each image, from `annotation`.
+        images: decoded, 48 x 48.
 
-class Decoder:
-    """The images of a copy, decoded in batches by a pool of threads."""
-
-    def __init__(self, pool: ThreadPoolExecutor) -> None:
-        """Start with no image."""
-        self._pool = pool
-        self._annotations: list[Annotation] = []
-        self._waiting: list[tuple[str, bytes]] = []
-        self._running: deque[Future[list[Decoded]]] = deque()
-        self._done: list[Decoded] = []
-
-    def __len__(self) -> int:
-        """Return the number of images added so far."""
-        return len(self._annotations)
-
-    def add(self, member: Member, annotation: Annotation) -> None:
-        """Add an image.
-
-        Raises:
-            BadImage: this one or one before it is no image.
-        """
-        self._waiting.append((member.where, read_bounded(member.stream, member.where)))
-        self._annotations.append(annotation)
-        if len(self._waiting) == _BATCH:
-            self._send()
-
-    def faces(self) -> FaceDataset:
-        """Return every image added, in order.
-
-        Raises:
-            BadImage: one is no image.
-            UnknownLayout: some test images tell by a prefix which test they belong to, and some do not.
-        """
-        self._send()
-        while self._running:
-            self._done += self._running.popleft().result()
-        usages = [annotation.usage for annotation in self._annotations]
-        tests = {usage for usage in usages if usage != "Training"}
-        if MERGED in tests and tests != {MERGED}:
-            if "PrivateTest" in tests:
-                raise UnknownLayout(
-                    "some test images begin with PublicTest_ or PrivateTest_ and some do not; expected all or none"
-                )
-            usages = ["PrivateTest" if usage == MERGED else usage for usage in usages]
-            tests = {"PublicTest", "PrivateTest"}
-        told = "without PublicTest_/PrivateTest_" if MERGED in tests else "with PublicTest and PrivateTest told apart"
-        return FaceDataset(
-            images=np.stack([image.pixels for image in self._done]),
-            labels=np.array([annotation.code for annotation in self._annotations], np.int64),
-            usages=np.array(usages, np.str_),
-            layout=f"image folders {told}",
-            resized=sum(image.size != (SIDE, SIDE) for image in self._done),
-            recoloured=sum(not image.is_gray for image in self._done),
-        )
-
-    def _send(self) -> None:
-        if self._waiting:
-            batch, self._waiting = self._waiting, []
-            self._running.append(self._pool.submit(lambda: [decode_face(*image) for image in batch]))
-        # at most a few batches of undecoded bytes are in memory
-        while len(self._running) > 2 * _WORKERS:
-            self._done += self._running.popleft().result()
+    Raises:
+        UnknownLayout: some test images tell by a prefix which test they belong to, and some do not.
+    """
+    usages, labels = zip(*annotations, strict=True)
+    if MERGED in usages and "PrivateTest" in usages:
+        raise UnknownLayout("some test images begin with PublicTest_ or PrivateTest_, not all; expected all or none")
+    if "PublicTest" in usages:  # of a folder `validation`: then `test` is PrivateTest
+        usages = tuple("PrivateTest" if usage == MERGED else usage for usage in usages)
+    told = "without PublicTest_/PrivateTest_" if MERGED in usages else "with PublicTest and PrivateTest told apart"
+    return FaceDataset(
+        images=np.stack([image.pixels for image in images]),
+        labels=np.array(labels, np.int64),
+        usages=np.array(usages, np.str_),
+        layout=f"image folders {told}",
+        resized=sum(image.size != (SIDE, SIDE) for image in images),
+        recoloured=sum(not image.is_gray for image in images),
+    )

@@ -1,17 +1,25 @@
 """Read any copy of FER2013: recognise its layout, and return its faces in an order that does not depend on it."""
 
+import warnings
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
+from itertools import chain
 from pathlib import Path
 from typing import Final
 
 from ferops.data.readers import archives, csv_tables, image_folders
 from ferops.data.readers.archives import ProgressCallback
+from ferops.data.readers.decoding import Decoded, decode_faces, read_bounded
 from ferops.data.readers.faces import BadFile, FaceDataset, UnknownLayout, by_content, printable, shown
 
-_SPLIT_CSV: Final = 0
-_IMAGES: Final = 1
-_PLAIN_CSV: Final = 2
+_SPLIT_CSV, _IMAGES, _PLAIN_CSV = range(3)
 """Layouts by rank: of several in one place the first is read."""
+
+_BATCH: Final = 64
+"""Images that a thread decodes at once."""
+
+_WAITING: Final = 5
+"""Batches that are read and not yet decoded, at most: a bound on the memory."""
 
 
 def read(path: Path, *, progress: ProgressCallback | None = None) -> FaceDataset:
@@ -39,12 +47,19 @@ def read(path: Path, *, progress: ProgressCallback | None = None) -> FaceDataset
     left_out: list[str] = []
     seen: list[str] = []
     names: list[str] = []
-    with image_folders.decoder() as decoder:
+    annotations: list[image_folders.Annotation] = []
+    batch: list[tuple[str, bytes]] = []
+    decoded: list[Future[list[Decoded]]] = []
+    with warnings.catch_warnings(action="ignore"), ThreadPoolExecutor() as pool:
         for member in archives.members(path, progress):
             seen.append(member.name)
-            annotation = image_folders.annotation(member)
-            if annotation is not None:
-                decoder.add(member, annotation)
+            if annotation := image_folders.annotation(member):
+                annotations.append(annotation)
+                batch.append((member.where, read_bounded(member.stream, member.where)))
+                if len(batch) == _BATCH:
+                    decoded.append(pool.submit(decode_faces, batch))
+                    decoded[-_WAITING:][0].result()
+                    batch = []
                 continue
             names = csv_tables.columns(member.stream)
             if "pixels" not in names:
@@ -56,20 +71,14 @@ def read(path: Path, *, progress: ProgressCallback | None = None) -> FaceDataset
                 left_out.append(f"{name}: another CSV was read already")
             else:
                 found[rank] = csv_tables.read(member.stream, names, member.where), name
-        if len(decoder):
-            found[_IMAGES] = decoder.faces(), f"{len(decoder):,} images in folders"
+        if annotations:
+            images = [*chain.from_iterable(future.result() for future in decoded), *decode_faces(batch)]
+            found[_IMAGES] = image_folders.faces(annotations, images), f"{len(images):,} images in folders"
     if not found:
         raise _unknown(path, seen, names, left_out)
     (faces, name), *others = (found[rank] for rank in sorted(found))
     left_out += [f"{other}: {name} tells more" for _, other in others]
-    order = by_content(faces.labels, faces.usages, faces.images)
-    return replace(
-        faces,
-        images=faces.images[order],
-        labels=faces.labels[order],
-        usages=faces.usages[order],
-        left_out=tuple(left_out),
-    )
+    return replace(by_content(faces), left_out=tuple(left_out))
 
 
 def _unknown(path: Path, seen: list[str], names: list[str], left_out: list[str]) -> BadFile | UnknownLayout:
@@ -77,11 +86,8 @@ def _unknown(path: Path, seen: list[str], names: list[str], left_out: list[str])
         return BadFile(f"{path} is empty; expected the header emotion,pixels,Usage and rows")
     if left_out:
         return UnknownLayout(f"{path}: {left_out[0]}; expected a CSV with emotion and pixels, such as train.csv")
-    found = shown(", ".join(seen[:5])) if seen else "nothing"
-    if len(seen) == 1:
-        found += f" with the first line {shown(','.join(names))}"
-    elif len(seen) > 5:
-        found += f" and {len(seen) - 5:,} more"
+    first = f" with the first line {shown(','.join(names))}" if len(seen) == 1 else ""
+    found = f"{shown(', '.join(seen))}{first}" if seen else "nothing"
     return UnknownLayout(
         f"{path}: expected a CSV with the columns emotion, pixels and Usage in its first line, or image folders "
         f"train/EXPRESSION and test/EXPRESSION; found {found}"

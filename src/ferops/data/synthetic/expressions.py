@@ -15,32 +15,16 @@ from ferops.labels import NAMES
 
 Points = NDArray[np.float64]
 
-NEUTRAL: Final[Mapping[str, tuple[float, float]]] = {
-    "brow_inner": (0.17, -0.42),
-    "brow_middle": (0.44, -0.53),
-    "brow_outer": (0.72, -0.40),
-    "eye_inner": (0.20, -0.15),
-    "eye_outer": (0.65, -0.17),
-    "eye_upper_lid": (0.42, -0.28),
-    "eye_lower_lid": (0.42, -0.10),
-    "nose_root": (0.11, -0.24),
-    "nose_bridge": (0.08, 0.05),
-    "nose_wing": (0.20, 0.27),
-    "nose_tip": (0.00, 0.36),
-    "mouth_corner": (0.38, 0.66),
-    "mouth_upper_lip": (0.00, 0.59),
-    "mouth_upper_lip_side": (0.13, 0.57),
-    "mouth_upper_edge": (0.00, 0.66),
-    "mouth_upper_edge_side": (0.19, 0.655),
-    "mouth_lower_edge": (0.00, 0.665),
-    "mouth_lower_edge_side": (0.19, 0.66),
-    "mouth_lower_lip": (0.00, 0.77),
-    "mouth_lower_lip_side": (0.20, 0.74),
-    "jaw_chin": (0.00, 1.12),
-    "jaw_chin_side": (0.35, 1.03),
-    "jaw_angle": (0.76, 0.62),
-    "jaw_ear": (0.97, 0.00),
+_LANDMARKS: Final = {
+    "brow": {"inner": (0.17, -0.42), "middle": (0.44, -0.53), "outer": (0.72, -0.40)},
+    "eye": {"inner": (0.20, -0.15), "outer": (0.65, -0.17), "upper_lid": (0.42, -0.28), "lower_lid": (0.42, -0.10)},
+    "nose": {"root": (0.11, -0.24), "bridge": (0.08, 0.05), "wing": (0.20, 0.27), "tip": (0.00, 0.36)},
+    "mouth": {"corner": (0.38, 0.66)},
+    "mouth_upper": {"lip": (0.00, 0.59), "lip_side": (0.13, 0.57), "edge": (0.00, 0.66), "edge_side": (0.19, 0.655)},
+    "mouth_lower": {"edge": (0.00, 0.665), "edge_side": (0.19, 0.66), "lip": (0.00, 0.77), "lip_side": (0.20, 0.74)},
+    "jaw": {"chin": (0.00, 1.12), "chin_side": (0.35, 1.03), "angle": (0.76, 0.62), "ear": (0.97, 0.00)},
 }
+NEUTRAL: Final = {f"{place}_{name}": point for place, points in _LANDMARKS.items() for name, point in points.items()}
 """Landmarks of the right half of a neutral face: x from the middle, y downwards, in half widths of the face."""
 
 ACTION_UNITS: Final[Mapping[int, Mapping[str, tuple[float, float]]]] = {

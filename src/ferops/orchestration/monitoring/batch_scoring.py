@@ -48,7 +48,7 @@ def plan(folder: Path, output: Path, weights_digest: str, batch_size: int) -> Pl
         batch_size: images a batch, at most.
 
     Raises:
-        NoImages: the folder is not there, cannot be read or is empty.
+        BadFile: the folder is not there, cannot be read or is empty.
         BadScoredTable: a part of the table cannot be read.
     """
     found = image_files.find(folder)
