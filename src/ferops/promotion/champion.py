@@ -77,8 +77,7 @@ def rollback(store: Store, model: str, path: Path = ledger.REGISTRY) -> tuple[in
     back = versions.resolve(store, f"{model}/{previous}")
     event = ledger.new_event("rolled back", back, alias=CHAMPION, previous=champion)
     with _lock(store, event, path):
-        now = versions.aliases(store, model)
-        if (now.get(CHAMPION), now.get(PREVIOUS)) != (champion, previous):
+        if versions.aliases(store, model) != before:
             raise Overtaken("the aliases have changed meanwhile: check them, and run `ferops rollback` again if needed")
         _set_champion(store, event, path)
     return previous, champion
@@ -105,7 +104,7 @@ def _lock(store: Store, event: ledger.Event, path: Path | None) -> Iterator[None
 def _set_champion(store: Store, event: ledger.Event, path: Path | None) -> None:
     """Set the aliases and write the event; the champion changes in one step and is never missing. Idempotent."""
     model, number = str(event["model"]), str(event["version"])
-    store.client.set_registered_model_alias(model, versions.CHAMPION, number)
+    store.client.set_registered_model_alias(model, CHAMPION, number)
     if event["previous"] is not None:
         store.client.set_registered_model_alias(model, PREVIOUS, str(event["previous"]))
     ledger.record(store, store.client.get_model_version(model, number), event, path)
