@@ -7,7 +7,7 @@ from rich.console import Console
 from ferops import params
 from ferops.commands import layout
 from ferops.commands.restore import republish
-from ferops.promotion import champion, gate
+from ferops.promotion import gate
 from ferops.promotion.gate import Verdict
 from ferops.promotion.rules import Decision
 from ferops.tracking import ledger, runs, store, versions
@@ -72,7 +72,7 @@ def rollback(model: str | None, console: Console, root: Path = Path()) -> None:
     settings = params.load(root / "params.yaml")  # elsewhere MLflow would make an empty store, and a ledger beside it
     model = model or registered_model(settings.model.name)
     with store.session() as opened:
-        now, before = champion.rollback(opened, model, root / REGISTRY)
+        now, before = gate.rollback(opened, model, root / REGISTRY)
     line = f"rolled back: {model} version {now} is champion; it was version {before}, now `{PREVIOUS}`"
     console.out(line, highlight=False)
 
