@@ -119,14 +119,15 @@ def test_ended_in_the_middle_it_leaves_no_process_and_no_worktree(clone, number)
     assert outside(clone) == before
 
 
-FILES = {"data/raw/x.csv": "a" * 32, "data/prepared": "b" * 32, "src/x.py": "c" * 32}
+DATA = {"data/raw/x.csv": "a" * 32, "data/prepared": "b" * 32}
 HERE = {"keras": "3", "backend": "tensorflow", "backend_version": "2", "hardware": "this", "weights_digest": "d" * 64}
 
 
-def result(files: dict[str, str] = FILES, *, epochs: int = 8, accuracy: float = 0.6, **training: str) -> PipelineResult:
+def result(accuracy: float = 0.6, epochs: int = 8, code: str = "c", **training: str) -> PipelineResult:
     """The result of a pipeline."""
     figures = {"accuracy": accuracy, "accuracy_interval": [accuracy - 0.05, accuracy + 0.05], "n": 400}
-    return PipelineResult(files, {"train.epochs": epochs}, HERE | training, {"validation": figures, "test": {}})
+    scores = {"validation": figures, "test": {}}
+    return PipelineResult(DATA, {"src/x.py": code}, {"train.epochs": epochs}, HERE | training, scores)
 
 
 def verdict(recorded: PipelineResult, rebuilt: PipelineResult) -> dict[str, tuple[str, bool | None]]:
@@ -142,7 +143,7 @@ def test_the_same_is_equal() -> None:
 
 
 def test_other_data_code_and_parameters_are_named() -> None:
-    rebuilt = result(FILES | {"data/prepared": "e" * 32, "src/x.py": "f" * 32}, epochs=9)
+    rebuilt = result(epochs=9, code="f")._replace(data=DATA | {"data/prepared": "e" * 32})
     found = {row.what: row for row in compare(result(), rebuilt)}
     for what in ("data/prepared", "code", "params"):
         assert (found[what].verdict, found[what].passed) == ("different", False)

@@ -27,11 +27,10 @@ from ferops.machine.worktrees import dvc
 RAW: Final = Path("data/raw")
 EXTRA: Final = Path("data/extra")
 SAMPLE: Final = Path("data/sample/fer2013.csv")
-SHEET: Final = Path("reports/data/contact_sheet.png")
-"""Git-ignored: it shows faces of the data set."""
+SHEET: Final = Path("reports/data/contact_sheet.png")  # git-ignored: it shows faces of the data set
 
+# column -> images of each class in code order, found and official
 Counts = Mapping[str, tuple[Sequence[int], Sequence[int]]]
-"""Column -> images of each class in code order, found and official."""
 
 _OFFICIAL: Final = {
     **{usage: OFFICIAL_COUNTS[split] for usage, split in USAGES.items()},

@@ -25,11 +25,8 @@ from ferops.tracking.publishing import Publication, publish
 from ferops.tracking.record import FILES
 from ferops.tracking.store import Store, TrackingUnreachable
 
+# DVC's outputs that `publish` needs
 _NEEDED: Final = ("models/core.keras", "models/training.json", "predictions.parquet", "data/prepared/report.json")
-"""DVC's outputs that `publish` needs."""
-
-_LEDGER: Final = Path(".dvc/tmp/registry.jsonl")
-"""The ledger of the worktree, for `publish` alone."""
 
 
 class CannotRestore(FeropsError):
@@ -106,11 +103,11 @@ def republish(
     with worktree(source.commit, root) as folder:
         _fetch_files(folder, source)
         values = _params(folder, source)
-        core, kernel, path = folder / "models/core.keras", values["preprocess.median_kernel"], folder / _LEDGER
+        path = folder / ".dvc/tmp/registry.jsonl"  # a ledger for `publish` alone
         ledger.append(path, events)
         with quiet_imports():
             from ferops.model.serving import load_raw_model
-        load_model = partial(load_raw_model, core, kernel)
+        load_model = partial(load_raw_model, folder / "models/core.keras", values["preprocess.median_kernel"])
         with _as_experiment(experiment):
             published = publish(values, load_model, folder, path=path, is_registered=True, set_challenger=not events)
         if published.version is None:

@@ -17,11 +17,9 @@ from ferops.tracking.lineage import File, Source, Stage, requirements_hash
 from ferops.tracking.record import REBUILT, TRAINING, WEIGHTS
 from ferops.tracking.versions import CHAMPION, Trace
 
-_SHORT: Final = 12
-"""Hex digits of a hash that are shown: enough to find it in dvc.lock."""
-
+_SHORT: Final = 12  # hex digits of a hash that are shown: enough to find it in dvc.lock
+# key of an event -> how its value is said
 _SAID: Final = {"event": "{}", "alias": "@{}", "previous": "in place of version {}", "experiment": "by experiment {}"}
-"""Key of an event -> how its value is said."""
 
 
 def trace(

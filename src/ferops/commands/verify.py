@@ -22,20 +22,17 @@ from ferops.tracking.runs import read_artifact
 from ferops.tracking.store import Store
 from ferops.tracking.versions import Trace
 
+# By how much a metric may differ where hardware and versions are the same: training is reproducible to the bit there.
+# Other hardware sums in another order, and the same training ends as another network. What can be measured on so many
+# images then counts: the two 95% intervals of accuracy must overlap.
 EQUAL: Final = 1e-6
-"""By how much a metric may differ where hardware and versions are the same: training is reproducible to the bit there.
 
-Other hardware sums in another order, and the same training ends as another network. What can be measured on so many
-images then counts: the two 95% intervals of accuracy must overlap.
-"""
-
+# runs every stage, whatever any cache holds, and adds nothing to the clone's cache
 _REPRO: Final = ("repro", "--force", "--no-run-cache", "--no-commit", "evaluate")
-"""Runs every stage, whatever any cache holds, and adds nothing to the clone's cache."""
 
 _TRAINING: Final = "models/training.json"
 _METRICS: Final = {"validation": "metrics/val.json", "test": "metrics/test.json"}
-_RECORD: Final = {DVC_LOCK, _TRAINING, *_METRICS.values()}
-"""Files to compare; the run has them as artifacts."""
+_RECORD: Final = {DVC_LOCK, _TRAINING, *_METRICS.values()}  # files to compare; the run has them as artifacts
 
 _MACHINE: Final = ("keras", "backend", "backend_version", "hardware")
 
@@ -56,13 +53,13 @@ class PipelineResult(NamedTuple):
     """What a pipeline read and what came out.
 
     Fields:
-        files: path -> md5 of the inputs up to the training, and of the code of every stage.
-        params: dotted key -> value.
+        data: path -> md5 of the inputs up to the training. code: that of every stage. params: dotted key -> value.
         training: models/training.json; empty where it is lost.
         metrics: split -> flattened metrics; empty where it was not scored.
     """
 
-    files: Mapping[str, str]
+    data: Mapping[str, str]
+    code: Mapping[str, str]
     params: Mapping[str, Any]
     training: Mapping[str, Any]
     metrics: Mapping[str, Mapping[str, Any]]
@@ -148,10 +145,9 @@ def compare(recorded: PipelineResult, rebuilt: PipelineResult) -> Iterator[Compa
     Not by `dvc metrics diff` and `dvc params diff`: they compare git revisions, and some records are in MLflow alone;
     they read params.yaml, which a rebuild shares with its commit, and dvc.lock has what a stage ran with.
     """
-    data, code = ([path for path in recorded.files if path.startswith("data/") is is_data] for is_data in (True, False))
-    for path in data:
-        yield _digests(path, recorded.files[path], rebuilt.files.get(path, "missing"))
-    yield _count("code", "files", *({path: one.files.get(path) for path in code} for one in (recorded, rebuilt)))
+    for path, md5 in recorded.data.items():
+        yield _digests(path, md5, rebuilt.data.get(path, "missing"))
+    yield _count("code", "files", recorded.code, rebuilt.code)
     yield _count("params", "values", recorded.params, rebuilt.params)
     before, after = recorded.training, rebuilt.training
     changed = (f"other {name.replace('_', ' ')}" for name in _MACHINE if before.get(name) != after.get(name))
@@ -178,12 +174,14 @@ def show(rows: list[ComparedValue], console: Console) -> None:
 def _read_result(folder: Path) -> PipelineResult:
     stages = lineage.chain(read_dvc_lock(folder / DVC_LOCK))
     made = {out.path for stage in stages if stage.name in ("train", "evaluate") for out in stage.outs}
-    files = {dep.path: dep.md5 for stage in stages for dep in stage.deps if dep.path not in made}
+    deps = {dep.path: dep.md5 for stage in stages for dep in stage.deps if dep.path not in made}
+    files = {path: md5 for path, md5 in deps.items() if not any(path.startswith(f"{folder}/") for folder in deps)}
     return PipelineResult(
-        {path: md5 for path, md5 in files.items() if not any(path.startswith(f"{folder}/") for folder in files)},
-        {key: value for stage in stages for key, value in stage.params.items()},
-        _read_json(folder / _TRAINING),
-        {split: flat(_read_json(folder / path)) for split, path in _METRICS.items()},
+        data={path: md5 for path, md5 in files.items() if path.startswith("data/")},
+        code={path: md5 for path, md5 in files.items() if not path.startswith("data/")},
+        params={key: value for stage in stages for key, value in stage.params.items()},
+        training=_read_json(folder / _TRAINING),
+        metrics={split: flat(_read_json(folder / path)) for split, path in _METRICS.items()},
     )
 
 

@@ -13,6 +13,7 @@ from ferops.params import Params
 from ferops.promotion import rules
 from ferops.promotion.rules import Decision
 from ferops.tracking import ledger, mutex, versions
+from ferops.tracking.ledger import REGISTRY, Event
 from ferops.tracking.store import Store, registered_model
 from ferops.tracking.versions import CHALLENGER, CHAMPION, PREVIOUS, ScoredVersion
 
@@ -123,12 +124,7 @@ def carry_out(store: Store, verdict: Verdict, path: Path | None) -> None:
 
 
 def promote(
-    store: Store,
-    reference: str,
-    *,
-    instead_of: int | None,
-    decision: Mapping[str, Any],
-    path: Path | None = ledger.REGISTRY,
+    store: Store, reference: str, *, instead_of: int | None, decision: Mapping[str, Any], path: Path | None = REGISTRY
 ) -> None:
     """Make a version the champion of its registered model; the one before becomes `previous`.
 
@@ -156,7 +152,7 @@ def promote(
         _set_champion(store, event, path)
 
 
-def rollback(store: Store, model: str, path: Path = ledger.REGISTRY) -> tuple[int, int]:
+def rollback(store: Store, model: str, path: Path = REGISTRY) -> tuple[int, int]:
     """Swap `champion` and `previous` of a registered model; return the numbers of the new and of the old champion.
 
     Raises:
@@ -211,12 +207,12 @@ def format_figure(value: float | None) -> str:
 
 
 @contextmanager
-def _lock(store: Store, event: ledger.Event, path: Path | None) -> Iterator[None]:
+def _lock(store: Store, event: Event, path: Path | None) -> Iterator[None]:
     """Acquire the lock for changes of the champion; complete the changes of processes that were killed."""
     if path:
         ledger.lines(path)  # a damaged file is an error before any alias is set
 
-    def recover(interrupted: ledger.Event | None) -> None:
+    def recover(interrupted: Event | None) -> None:
         if interrupted and versions.aliases(store, interrupted["model"]).get(CHAMPION) == interrupted["version"]:
             _set_champion(store, interrupted, path)
 
@@ -228,7 +224,7 @@ def _lock(store: Store, event: ledger.Event, path: Path | None) -> Iterator[None
         raise Overtaken(str(busy)) from None
 
 
-def _set_champion(store: Store, event: ledger.Event, path: Path | None) -> None:
+def _set_champion(store: Store, event: Event, path: Path | None) -> None:
     """Set the aliases and write the event; the champion changes in one step and is never missing. Idempotent."""
     model, number = str(event["model"]), str(event["version"])
     store.client.set_registered_model_alias(model, CHAMPION, number)

@@ -19,13 +19,9 @@ from ferops.model import metrics
 from ferops.model.metrics import ConfidenceInterval
 from ferops.params import Promotion
 
-Correct = NDArray[np.bool_]
-"""Whether a network classified each image correctly, (N,); the images of two networks in the same order."""
-
 SPLIT: Final = "validation"
 RESAMPLES: Final = 10_000
-SEED: Final = 0
-"""Of the bootstrap: the same predictions give the same decision."""
+SEED: Final = 0  # of the bootstrap: the same predictions give the same decision
 
 _COMPARE: Final = {">=": operator.ge, "<=": operator.le, ">": operator.gt}
 _COLUMNS: Final = ("id", "split", "label", "hash", *NAMES, "duplicate_in_train")
@@ -143,8 +139,10 @@ def decide(challenger: pd.DataFrame, champion: pd.DataFrame | None, rules: Promo
     return Decision(checked, len(correct), new["accuracy"], old["accuracy"], comparison)
 
 
-def compare(challenger: Correct, champion: Correct) -> Comparison:
+def compare(challenger: NDArray[np.bool_], champion: NDArray[np.bool_]) -> Comparison:
     """Compare two networks on the same images: difference in accuracy, paired bootstrap interval, McNemar's p-value.
+
+    Given is for each image, in the same order, whether a network classified it correctly.
 
     The bootstrap (Efron 1979) draws as many images as there are, with replacement, and takes the difference again each
     time. It only depends on how many images of three kinds were drawn (won, lost, equal), and those counts are one
@@ -170,7 +168,7 @@ def mcnemar(won: int, lost: int) -> float:
 def _evaluate(predictions: pd.DataFrame, whose: str, bins: int) -> "tuple[dict[str, Any], pd.Series[bool]]":
     """Return the metrics of a network on validation, as in val.json, and whether it classified each image correctly.
 
-    The images are sorted by hash and label, which are the index.
+    The images are sorted by hash and label, which are the index. The recalls of the classes are there on their own too.
     """
     rows = _validated(predictions, f"the {whose}'s predictions.parquet").sort_values(["hash", "label"], kind="stable")
     labels, probabilities = rows["label"].to_numpy(np.int64), rows[list(NAMES)].to_numpy(np.float32)
@@ -181,6 +179,7 @@ def _evaluate(predictions: pd.DataFrame, whose: str, bins: int) -> "tuple[dict[s
         tta=probabilities,  # not in the table: accuracy_tta means nothing here, and no rule may use it
         bins=bins,
     )
+    computed["recalls"] = {name: figures["recall"] for name, figures in computed["per_class"].items()}
     images = pd.MultiIndex.from_arrays([rows["hash"].astype(str), labels])
     return computed, pd.Series(probabilities.argmax(axis=1) == labels, images)
 
@@ -227,18 +226,14 @@ def _check_metrics(new: Mapping[str, Any], old: Mapping[str, Any], rules: Promot
         if (value := new[name]) is not None:
             reason = f"{name} {value:.4f} is below {floor:g}"
         yield _rule(f"floors.{name}", ">=", floor, value, old.get(name), reason)
-    (recalls, champion_recalls), least = map(_recalls, (new, old)), rules.min_class_recall
+    recalls, least = new["recalls"], rules.min_class_recall
     low = ", ".join(f"{name} {recall:.4f}" for name, recall in recalls.items() if recall < least)
-    lowest = min(champion_recalls.values(), default=None)
+    lowest = min(old["recalls"].values()) if old else None
     reason = f"the recall of {low} is below {least:g}"
     yield _rule("min_class_recall", ">=", least, min(recalls.values()), lowest, reason)
     error, most = new["ece"], rules.max_calibration_error
     reason = f"the calibration error {error:.4f} is above {most:g}"
     yield _rule("max_calibration_error", "<=", most, error, old.get("ece"), reason)
-
-
-def _recalls(evaluated: Mapping[str, Any]) -> dict[str, float]:
-    return {name: values["recall"] for name, values in evaluated.get("per_class", {}).items()}
 
 
 def _rule(name: str, sign: str, bound: float, new: float | None, old: float | None, reason: str) -> Rule:
