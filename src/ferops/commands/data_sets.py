@@ -68,7 +68,6 @@ def use(path: Path, recipe: str | None, console: Console) -> None:
     """
     overrides = parameters.load_recipe(recipe) if recipe else {}
     split = _merged(overrides).data.split  # what is wrong with the recipe is known before the data are read
-    path = Path(path)
     faces, counts = _read(path, console)
     if missing := [name for code, name in enumerate(NAMES) if code not in faces.labels]:
         raise MissingClass(f"{path}: no image of {', '.join(missing)}; expected all seven expressions")
@@ -83,7 +82,7 @@ def use(path: Path, recipe: str | None, console: Console) -> None:
         split = "folders"
     overrides["data"] = {**overrides.get("data", {}), "source": target.as_posix(), "dataset": dataset, "split": split}
     merged = _merged(overrides)
-    alone = np.full(len(faces.labels), -1)
+    alone = np.full(len(faces.labels), -1)  # no duplicates known yet: only whether no split is empty is asked
     splits.assign(faces.usages, faces.labels, alone, merged.data.split, merged.data.split_seed)
     copy = partial(shutil.copytree, copy_function=shutil.copyfile) if path.is_dir() else shutil.copyfile  # links too
     write = None if path.resolve() == target.resolve() else partial(copy, path)
@@ -160,7 +159,7 @@ def tracked(write: Callable[[Path], None] | None, target: Path, console: Console
     """
     made = [folder for folder in (target.parent.parent, target.parent) if not folder.exists()]
     beside = [target.with_name(f"{target.name}.dvc"), target.with_name(".gitignore")]
-    before = {file: file.read_bytes() if file.exists() else None for file in beside}
+    before = {file: file.read_bytes() for file in beside if file.exists()}
     staged = _staged(beside)
     written = False
     try:
@@ -182,11 +181,10 @@ def tracked(write: Callable[[Path], None] | None, target: Path, console: Console
                     target.rename(fresh)
                 if old.exists():
                     old.rename(target)
-                for file, content in before.items():
-                    if content is None:
-                        file.unlink(missing_ok=True)
-                    else:
-                        file.write_bytes(content)
+                for file in beside:
+                    file.unlink(missing_ok=True)
+                    if file in before:
+                        file.write_bytes(before[file])
                 if staged is not None and _staged(beside) != staged:  # DVC stages them; others' entries stay
                     git.run(Path(), "update-index", "--force-remove", *map(str, beside), "--index-info", stdin=staged)
                 raise

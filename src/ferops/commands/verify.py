@@ -2,8 +2,9 @@
 
 import json
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from functools import partial
+from operator import eq
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
@@ -175,7 +176,7 @@ def _read_result(folder: Path) -> PipelineResult:
     stages = lineage.chain(read_dvc_lock(folder / DVC_LOCK))
     made = {out.path for stage in stages if stage.name in ("train", "evaluate") for out in stage.outs}
     deps = {dep.path: dep.md5 for stage in stages for dep in stage.deps if dep.path not in made}
-    files = {path: md5 for path, md5 in deps.items() if not any(path.startswith(f"{folder}/") for folder in deps)}
+    files = {path: md5 for path, md5 in deps.items() if not any(path.startswith(f"{outer}/") for outer in deps)}
     return PipelineResult(
         data={path: md5 for path, md5 in files.items() if path.startswith("data/")},
         code={path: md5 for path, md5 in files.items() if not path.startswith("data/")},
@@ -216,12 +217,14 @@ def _compare_metrics(
         verdict = f"95% intervals {'overlap' if overlap else 'apart'}"
         yield row if is_same else row._replace(verdict=verdict, passed=overlap)
     if is_same and (before or after):
-        yield _count(f"{split} metrics", "figures", before, after)
+        yield _count(f"{split} metrics", "figures", before, after, _is_close)
 
 
-def _count(what: str, unit: str, before: Mapping[str, Any], after: Mapping[str, Any]) -> ComparedValue:
+def _count(
+    what: str, unit: str, before: Mapping[str, Any], after: Mapping[str, Any], is_equal: Callable[..., bool] = eq
+) -> ComparedValue:
     """Compare many values in one row that says how many differ, and names some of them."""
-    differing = [key for key in {**before, **after} if not _is_close(before.get(key), after.get(key))]
+    differing = [key for key in {**before, **after} if not is_equal(before.get(key), after.get(key))]
     now = f"{len(differing)} differ: {', '.join(differing[:3])}" if differing else f"{len(after)} {unit}"
     return _row(what, f"{len(before)} {unit}", now, not differing)
 
