@@ -37,6 +37,8 @@ _RECORD: Final = {DVC_LOCK, _TRAINING, *_METRICS.values()}  # files to compare; 
 
 _MACHINE: Final = ("keras", "backend", "backend_version", "hardware")
 
+Values = Mapping[str, Any]
+
 
 class CannotRebuild(FeropsError):
     """Something that a version was made from is missing, or its pipeline failed."""
@@ -61,9 +63,9 @@ class PipelineResult(NamedTuple):
 
     data: Mapping[str, str]
     code: Mapping[str, str]
-    params: Mapping[str, Any]
-    training: Mapping[str, Any]
-    metrics: Mapping[str, Mapping[str, Any]]
+    params: Values
+    training: Values
+    metrics: Mapping[str, Values]
 
 
 class ComparedValue(NamedTuple):
@@ -205,9 +207,7 @@ def _fetch_data(folder: Path) -> None:
         )
 
 
-def _compare_metrics(
-    split: str, before: Mapping[str, Any], after: Mapping[str, Any], *, is_same: bool
-) -> Iterator[ComparedValue]:
+def _compare_metrics(split: str, before: Values, after: Values, *, is_same: bool) -> Iterator[ComparedValue]:
     """Compare a split on the same machine figure by figure, elsewhere by the intervals of its accuracy."""
     if before and after:
         was, now = before["accuracy"], after["accuracy"]
@@ -220,11 +220,9 @@ def _compare_metrics(
         yield _count(f"{split} metrics", "figures", before, after, _is_close)
 
 
-def _count(
-    what: str, unit: str, before: Mapping[str, Any], after: Mapping[str, Any], is_equal: Callable[..., bool] = eq
-) -> ComparedValue:
+def _count(what: str, unit: str, before: Values, after: Values, same: Callable[..., bool] = eq) -> ComparedValue:
     """Compare many values in one row that says how many differ, and names some of them."""
-    differing = [key for key in {**before, **after} if not is_equal(before.get(key), after.get(key))]
+    differing = [key for key in {**before, **after} if not same(before.get(key), after.get(key))]
     now = f"{len(differing)} differ: {', '.join(differing[:3])}" if differing else f"{len(after)} {unit}"
     return _row(what, f"{len(before)} {unit}", now, not differing)
 
