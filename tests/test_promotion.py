@@ -276,8 +276,14 @@ def test_the_same_images_with_other_labels_are_other_images() -> None:
     [
         (lambda frame: frame.drop(columns=["hash", "fear"]), "no column hash, fear"),
         (lambda frame: frame[frame["split"] == "test"], "no image of the validation split"),
-        (lambda frame: frame.assign(happy=np.float32("nan")), "image validation-0 are not seven fractions"),
-        (lambda frame: frame.assign(happy=frame["happy"] + 0.01), "image validation-0 are not seven fractions"),
+        (
+            lambda frame: frame.assign(happy=np.float32("nan")),
+            "image validation-0 has probabilities that are not seven fractions",
+        ),
+        (
+            lambda frame: frame.assign(happy=frame["happy"] + 0.01),
+            "image validation-0 has probabilities that are not seven fractions",
+        ),
         (lambda frame: frame.assign(sad=frame["sad"] - 2, fear=frame["fear"] + 2), "not seven fractions"),
         (lambda frame: frame.assign(happy="sure"), "not seven fractions"),
         (lambda frame: frame.assign(label=7), "has the label 7, expected 0 to 6"),

@@ -3,7 +3,7 @@
 import signal
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Final
 
 import typer
 from rich.console import Console
@@ -23,21 +23,20 @@ app.add_typer(data_app, name="data")
 weights_app = typer.Typer(no_args_is_help=True, help="Make weights files that a network starts from.")
 app.add_typer(weights_app, name="weights")
 
+_VERSION: Final = "fer-vgg16@ALIAS, fer-vgg16/NUMBER or fer-vgg16/DIGEST"
+_Network = Annotated[Path, typer.Argument(help="A trained network: a .keras file.")]
+_File = Annotated[Path, typer.Argument(help="The file to write, .weights.h5 or .keras. One that exists is kept.")]
+
 
 @data_app.command(
-    "use",
-    epilog="Examples:  ferops data use ~/fer2013.csv.xz  |  ferops data use ~/archive.zip --recipe paper  |  "
-    "ferops data use data/sample/fer2013.csv --recipe demo",
+    "use", epilog="Examples:  ferops data use ~/fer2013.csv.xz  |  ferops data use ~/archive.zip --recipe paper"
 )
 def data_use(
-    path: Annotated[
-        Path,
-        typer.Argument(help="CSV (fer2013, icml_face_data, train) or image folders; plain or in .zip, .tar, .gz, .xz."),
-    ],
+    path: Annotated[Path, typer.Argument(help="CSV or image folders; plain or in .zip, .tar, .gz, .xz.")],
     recipe: Annotated[str | None, typer.Option(help="Also merge recipes/NAME.yaml into params.yaml.")] = None,
 ) -> None:
     """Point the pipeline at a copy of FER2013: read through, tracked by DVC. Bad data change nothing."""
-    from ferops.commands.data_use import use
+    from ferops.commands.data_sets import use
 
     use(path, recipe, Console())
 
@@ -47,7 +46,7 @@ def data_extra(
     path: Annotated[Path, typer.Argument(help="CK+48 or JAFFE: a folder, or a .zip or .tar of it.")],
 ) -> None:
     """Add a test set, CK+ or JAFFE, that `evaluate` scores and nothing trains on. Bad data change nothing."""
-    from ferops.commands.data_extra import add
+    from ferops.commands.data_sets import add
 
     add(path, Console())
 
@@ -55,16 +54,13 @@ def data_extra(
 @data_app.command("show", epilog="Example:  ferops data show")
 def data_show() -> None:
     """Show the data set in use: what it is, its counts, and a picture with examples of each expression."""
-    from ferops.commands.data_show import show
+    from ferops.commands.data_sets import show
 
     show(Console())
 
 
 @weights_app.command("fold", epilog="Example:  ferops weights fold models/core.keras weights/mine.weights.h5")
-def weights_fold(
-    model: Annotated[Path, typer.Argument(help="A trained vgg16_best: a .keras file.")],
-    out: Annotated[Path, typer.Argument(help="The file to write; it ends in .weights.h5. One that exists is kept.")],
-) -> None:
+def weights_fold(model: _Network, out: _File) -> None:
     """Fold the batch norms of a trained vgg16_best into plain VGG16, from which vgg16_transfer and others can start."""
     from ferops.commands.weights_files import fold
 
@@ -72,10 +68,7 @@ def weights_fold(
 
 
 @weights_app.command("shrink", epilog="Example:  ferops weights shrink models/core.keras weights/mine.keras")
-def weights_shrink(
-    model: Annotated[Path, typer.Argument(help="A trained network: a .keras file.")],
-    out: Annotated[Path, typer.Argument(help="The file to write; it ends in .keras. One that exists is kept.")],
-) -> None:
+def weights_shrink(model: _Network, out: _File) -> None:
     """Write a trained network into a file of half the size, kernels in half precision, to hand it on."""
     from ferops.commands.weights_files import shrink
 
@@ -99,8 +92,8 @@ def promote(
         str | None,
         typer.Argument(
             metavar="[VERSION|EXPERIMENT|RUN]",
-            help="fer-vgg16@ALIAS, fer-vgg16/NUMBER or fer-vgg16/DIGEST; or a DVC experiment or MLflow run, which is "
-            "registered and nominated first. By default the challenger.",
+            help=f"{_VERSION}; or a DVC experiment or MLflow run, which is registered and nominated first. "
+            "By default the challenger.",
         ),
     ] = None,
     against: Annotated[
@@ -110,8 +103,7 @@ def promote(
     """Check a version against the rules and the champion on validation; promote it, or say why not."""
     from ferops.commands.promote import promote
 
-    if not promote(model, Console(), against=against):
-        raise typer.Exit(1)
+    raise typer.Exit(0 if promote(model, Console(), against=against) else 1)
 
 
 @app.command(epilog="Examples:  ferops rollback  |  ferops rollback fer-lean-cnn")
@@ -128,20 +120,14 @@ def rollback(
     epilog="Examples:  ferops trace  |  ferops trace fer-vgg16/3 --verify  |  ferops trace --json > lineage.json",
 )
 def trace(
-    model: Annotated[
-        str | None,
-        typer.Argument(help="fer-vgg16@ALIAS, fer-vgg16/NUMBER or fer-vgg16/DIGEST; by default the champion."),
-    ] = None,
-    verify: Annotated[
-        bool, typer.Option("--verify", help="Rebuild it in a worktree of its commit and compare. Trains again.")
-    ] = False,
+    model: Annotated[str | None, typer.Argument(help=f"{_VERSION}; by default the champion.")] = None,
+    verify: Annotated[bool, typer.Option("--verify", help="Train it again from its commit, and compare.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object, with every md5 in full.")] = False,
 ) -> None:
     """Show where a model comes from: commit or experiment, data, parameters, weights, figures, and its history."""
     from ferops.commands.trace import trace
 
-    if not trace(model, Console(), rebuild=verify, as_json=as_json):
-        raise typer.Exit(1)
+    raise typer.Exit(0 if trace(model, Console(), rebuild=verify, as_json=as_json) else 1)
 
 
 @app.command(epilog="Example:  rm -r mlflow.db mlartifacts && ferops restore")
@@ -149,8 +135,7 @@ def restore() -> None:
     """Rebuild an empty or lost registry from reports/registry.jsonl, git and DVC's cache or remote."""
     from ferops.commands.restore import restore
 
-    if not restore(Console()):
-        raise typer.Exit(1)
+    raise typer.Exit(0 if restore(Console()) else 1)
 
 
 @app.command(epilog="Example:  ferops summary")
@@ -164,12 +149,11 @@ def summary() -> None:
         from ferops.model.networks import systems
     model = systems.build(settings)
     model.summary(line_length=100, expand_nested=True, show_trainable=True)
-    total, trainable, fixed = systems.counts(model)
-    print(f"ours         {total:,} parameters, {trainable:,} trainable, {fixed:,} not")
-    if settings.name != "vgg16_transfer":
-        return
-    total, trainable, fixed = paper.TABLE_2
-    print(f"the paper    {total:,} parameters, {trainable:,} trainable, {fixed:,} not (its Table 2)")
+    counted: dict[str, tuple[int, int, int]] = {"ours": systems.counts(model)}
+    if settings.name == "vgg16_transfer":
+        counted["the paper"] = paper.TABLE_2
+    for whose, (total, trainable, fixed) in counted.items():
+        print(f"{whose:<13}{total:,} parameters, {trainable:,} trainable, {fixed:,} not")
 
 
 def main() -> None:

@@ -6,7 +6,6 @@ from typing import Annotated, Any, Final, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 from ruamel.yaml import YAML
-from ruamel.yaml.comments import CommentedMap
 from ruamel.yaml.error import YAMLError
 
 from ferops.errors import FeropsError
@@ -373,7 +372,7 @@ def _yaml() -> YAML:
     return yaml
 
 
-def _read(path: Path) -> CommentedMap:
+def _read(path: Path) -> MutableMapping[str, Any]:
     try:
         document = _yaml().load(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
@@ -382,7 +381,7 @@ def _read(path: Path) -> CommentedMap:
         mark = getattr(error, "problem_mark", None)
         where = f", line {mark.line + 1}" if mark else ""
         raise BadParams(f"{path}{where}: not YAML: {getattr(error, 'problem', error)}") from None
-    if not isinstance(document, CommentedMap):
+    if not isinstance(document, MutableMapping):
         raise BadParams(f"{path}: expected a mapping of sections at the top")
     return document
 

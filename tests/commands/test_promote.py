@@ -14,7 +14,7 @@ import registered
 from registered import BETTER, ELSEWHERE, GOOD, LOST, OLD, POOR, WORSE
 from support import MODEL, Answer, Ferops
 
-from ferops.promotion import champion, rules
+from ferops.promotion import gate, rules
 from ferops.tracking import ledger, mutex, store, versions
 
 
@@ -260,9 +260,7 @@ def test_of_two_promotions_at_once_one_wins_and_the_other_says_so(
     decide = rules.decide
 
     def decide_while_another_wins(*args: Any, **options: Any) -> rules.Decision:
-        champion.promote(
-            clone.opened, f"{MODEL}/{GOOD}", instead_of=WORSE, decision={}, path=clone.root / ledger.REGISTRY
-        )
+        gate.promote(clone.opened, f"{MODEL}/{GOOD}", instead_of=WORSE, decision={}, path=clone.root / ledger.REGISTRY)
         return decide(*args, **options)
 
     monkeypatch.setattr(rules, "decide", decide_while_another_wins)
@@ -337,7 +335,7 @@ def test_the_champion_is_never_missing_while_it_changes_a_hundred_times(clone: C
         before = GOOD
         for turn in range(100):
             after = BETTER if turn % 2 == 0 else GOOD
-            champion.promote(
+            gate.promote(
                 clone.opened, f"{MODEL}/{after}", instead_of=before, decision={}, path=clone.root / ledger.REGISTRY
             )
             before = after

@@ -13,7 +13,7 @@ import pytest
 from rich.console import Console
 
 from ferops import params as parameters
-from ferops.commands.data_use import NotStored, tracked, use
+from ferops.commands.data_sets import NotStored, tracked, use
 from ferops.data.readers.faces import BadFile, BadRow, FaceDataset, UnknownLayout
 from ferops.data.splits import MissingSplit
 from ferops.errors import FeropsError

@@ -25,7 +25,7 @@ from registered import BETTER, GOOD, LOST, POOR, WORSE, Clone
 from support import MODEL, ROOT
 
 from ferops.orchestration import notifications
-from ferops.promotion import champion
+from ferops.promotion import gate
 from ferops.tracking import ledger
 
 
@@ -222,7 +222,7 @@ def test_an_approval_holds_only_for_what_was_shown(flow: ModuleType, clone: Clon
     clone.alias(challenger=BETTER, champion=GOOD)
     run = Run(flow, client, require_approval=True)
     run.paused()
-    champion.promote(clone.opened, f"{MODEL}/{WORSE}", instead_of=GOOD, decision={})
+    gate.promote(clone.opened, f"{MODEL}/{WORSE}", instead_of=GOOD, decision={})
     run.resume()
 
     deadline = time.monotonic() + 30
@@ -243,7 +243,7 @@ def test_where_the_new_champion_is_too_good_the_approved_one_is_refused(
     clone.alias(challenger=GOOD, champion=WORSE)
     run = Run(flow, client, require_approval=True)
     run.paused()
-    champion.promote(clone.opened, f"{MODEL}/{BETTER}", instead_of=WORSE, decision={})
+    gate.promote(clone.opened, f"{MODEL}/{BETTER}", instead_of=WORSE, decision={})
     run.resume()
 
     assert run.end().name == "Refused"

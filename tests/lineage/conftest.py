@@ -20,7 +20,7 @@ from support import ROOT, built_once, shell
 from ferops import params
 from ferops.commands.promote import nominate
 from ferops.labels import NAMES
-from ferops.promotion import champion
+from ferops.promotion import gate
 from ferops.stages.publish import load_model
 from ferops.tracking import ledger
 from ferops.tracking.lineage import dvc_lock_hash, training_identity
@@ -174,11 +174,11 @@ def make_core(seed: int, folder: Path) -> None:
 def live(clone: Clone) -> None:
     """What people do in some days: commits, promotions, experiments."""
     root = clone.root
-    champion.promote(clone.store(), "fer-vgg16/1", instead_of=None, decision=DECISION, path=root / ledger.REGISTRY)
+    gate.promote(clone.store(), "fer-vgg16/1", instead_of=None, decision=DECISION, path=root / ledger.REGISTRY)
     clone.commit("first")
     clone.repro(train={"seed": 1})
     assert clone.publish() == 2
-    champion.promote(clone.store(), "fer-vgg16/2", instead_of=1, decision=DECISION, path=root / ledger.REGISTRY)
+    gate.promote(clone.store(), "fer-vgg16/2", instead_of=1, decision=DECISION, path=root / ledger.REGISTRY)
     clone.commit("second")
     shell(root, "dvc", "exp", "run", "-n", "lr-1e-3", "-S", "train.seed=2", "evaluate")
     assert clone.publish(DVC_EXP_NAME="lr-1e-3") == 0, "an experiment is a run and no version"

@@ -7,7 +7,7 @@ from typer.testing import CliRunner
 
 from ferops.cli import app
 from ferops.commands.restore import restore
-from ferops.promotion import champion
+from ferops.promotion import gate
 from ferops.tracking import ledger, versions
 from ferops.tracking.store import Store
 
@@ -80,7 +80,7 @@ def test_a_deleted_store_comes_back_as_it_was_and_a_second_restore_changes_nothi
     assert again.count("exists already") == again.count("is on version") == 3
 
     assert clone.publish() == 2
-    champion.rollback(clone.store(), MODEL, clone.root / ledger.REGISTRY)
+    gate.rollback(clone.store(), MODEL, clone.root / ledger.REGISTRY)
     standing = versions.aliases(clone.store(), MODEL)
     assert standing == {"challenger": 3, "champion": 1, "previous": 2}, "a challenger is one only once"
 

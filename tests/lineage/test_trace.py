@@ -7,7 +7,6 @@ from support import Ferops, shell
 
 from ferops.commands.trace import trace
 from ferops.params import BadParams
-from ferops.promotion import champion
 from ferops.tracking import ledger, versions
 from ferops.tracking.lineage import read_dvc_lock
 from ferops.tracking.versions import UnknownVersion
@@ -120,8 +119,10 @@ def test_a_version_that_nobody_holds_any_more_says_so(clone, traced) -> None:
 
 
 def test_what_the_gate_said_is_in_the_history(clone, traced) -> None:
-    gate = {"promoted": False, "difference": -0.02, "interval": [-0.03, -0.011], "reasons": ["it is worse"]}
-    champion.refuse(clone.store(), "fer-vgg16/3", gate, clone.root / ledger.REGISTRY)
+    decision = {"promoted": False, "difference": -0.02, "interval": [-0.03, -0.011], "reasons": ["it is worse"]}
+    store = clone.store()
+    version = versions.resolve(store, "fer-vgg16/3")
+    ledger.record(store, version, ledger.new_event("refused", version, decision=decision), ledger.REGISTRY)
     said = entry(traced("fer-vgg16/3"), "history")
     assert "refused accuracy -0.0200 to the champion's, 95% interval -0.0300 to -0.0110 it is worse" in said
 

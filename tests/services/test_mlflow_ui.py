@@ -11,7 +11,7 @@ from support import ROOT
 from tracking.conftest import Pipeline, inside
 
 from ferops import params
-from ferops.promotion import champion
+from ferops.promotion import gate
 from ferops.stages.publish import main as publish
 from ferops.tracking import record, report, runs, store
 
@@ -88,7 +88,7 @@ def fill(uri: str, root: Path) -> dict[str, str]:
         runs.end_sweep(sweep.run_id, [], "| best |", 0.5, 0)
         opened = store.connect()
         for model in ("fer-vgg16", "fer-lean-cnn"):
-            champion.promote(opened, f"{model}/1", instead_of=None, decision={}, path=None)
+            gate.promote(opened, f"{model}/1", instead_of=None, decision={}, path=None)
         ids = {run.info.run_name: run.info.run_id for run in opened.client.search_runs([opened.experiment_id])}
         return {**ids, "experiment": opened.experiment_id}
 

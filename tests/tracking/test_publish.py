@@ -15,7 +15,7 @@ from support import MODEL
 from tracking.conftest import flushed
 
 from ferops import params
-from ferops.promotion import champion
+from ferops.promotion import gate
 from ferops.tracking import store
 from ferops.tracking.lineage import NotTrained
 from ferops.tracking.live import LiveRun
@@ -259,7 +259,7 @@ def test_the_champion_of_a_moved_clone_gives_the_cores_probabilities(published, 
 
     from ferops.data.filters import median
 
-    champion.promote(store.connect(), "fer-vgg16/1", instead_of=None, decision={})
+    gate.promote(store.connect(), "fer-vgg16/1", instead_of=None, decision={})
     core = keras.models.load_model(published.root / "models/core.keras", compile=False)
     moved = published.root.with_name("moved")
     shutil.move(published.root, moved)

@@ -17,7 +17,7 @@ from tracking.conftest import Pipeline
 
 from ferops import params
 from ferops.machine import processes
-from ferops.promotion import champion
+from ferops.promotion import gate
 from ferops.tracking import ledger, mutex, store, versions
 
 
@@ -58,11 +58,11 @@ def events(root: Path) -> list[tuple[str, int]]:
 
 
 def test_the_champion_before_becomes_previous_and_a_rollback_swaps_the_two(three, pipeline):
-    champion.promote(three, "fer-vgg16/1", instead_of=None, decision={"reasons": []})
-    champion.promote(three, "fer-vgg16/2", instead_of=1, decision={"reasons": []})
+    gate.promote(three, "fer-vgg16/1", instead_of=None, decision={"reasons": []})
+    gate.promote(three, "fer-vgg16/2", instead_of=1, decision={"reasons": []})
     assert versions.aliases(three, MODEL) == {"champion": 2, "previous": 1}
 
-    assert champion.rollback(three, MODEL) == (1, 2)
+    assert gate.rollback(three, MODEL) == (1, 2)
 
     assert versions.aliases(three, MODEL) == {"champion": 1, "previous": 2}
     assert events(pipeline.root) == [("promoted", 1), ("promoted", 2), ("rolled back", 1)]
@@ -75,11 +75,11 @@ def test_the_champion_before_becomes_previous_and_a_rollback_swaps_the_two(three
 
 
 def test_a_promotion_that_was_overtaken_moves_nothing_and_says_so(three, pipeline):
-    champion.promote(three, "fer-vgg16/1", instead_of=None, decision={})
-    champion.promote(three, "fer-vgg16/2", instead_of=1, decision={})
+    gate.promote(three, "fer-vgg16/1", instead_of=None, decision={})
+    gate.promote(three, "fer-vgg16/2", instead_of=1, decision={})
 
-    with pytest.raises(champion.Overtaken, match="by now the champion is version 2"):
-        champion.promote(three, "fer-vgg16/3", instead_of=1, decision={})
+    with pytest.raises(gate.Overtaken, match="by now the champion is version 2"):
+        gate.promote(three, "fer-vgg16/3", instead_of=1, decision={})
 
     assert versions.aliases(three, MODEL) == {"champion": 2, "previous": 1}
     assert ("promoted", 3) not in events(pipeline.root)
@@ -87,36 +87,36 @@ def test_a_promotion_that_was_overtaken_moves_nothing_and_says_so(three, pipelin
 
 def test_a_second_promotion_at_the_same_time_names_the_process_of_the_first(three):
     me = f"process {os.getpid()} on {socket.gethostname()}"
-    with mutex.lock(three, f"promotion-{MODEL}", "a promotion"), pytest.raises(champion.Overtaken, match=me):
-        champion.promote(three, "fer-vgg16/1", instead_of=None, decision={})
+    with mutex.lock(three, f"promotion-{MODEL}", "a promotion"), pytest.raises(gate.Overtaken, match=me):
+        gate.promote(three, "fer-vgg16/1", instead_of=None, decision={})
     assert versions.aliases(three, MODEL) == {}
 
 
 def test_a_promotion_that_was_killed_is_completed_by_the_next(three, pipeline):
-    champion.promote(three, "fer-vgg16/1", instead_of=None, decision={})
-    champion.promote(three, "fer-vgg16/2", instead_of=1, decision={})
+    gate.promote(three, "fer-vgg16/1", instead_of=None, decision={})
+    gate.promote(three, "fer-vgg16/2", instead_of=1, decision={})
     code = (
         "import os, signal; from mlflow import MlflowClient; from ferops.tracking import store\n"
-        "from ferops.promotion import champion\n"
+        "from ferops.promotion import gate\n"
         "move = MlflowClient.set_registered_model_alias\n"
         "def killed(client, name, alias, version):\n"
         "    if alias == 'previous': os.kill(os.getpid(), signal.SIGKILL)\n"
         "    move(client, name, alias, version)\n"
         "MlflowClient.set_registered_model_alias = killed\n"
-        "champion.promote(store.connect(), 'fer-vgg16/3', instead_of=2, decision={'why': 'killed'})\n"
+        "gate.promote(store.connect(), 'fer-vgg16/3', instead_of=2, decision={'why': 'killed'})\n"
     )
     killed = subprocess.run([sys.executable, "-c", code], cwd=pipeline.root, check=False)
     assert killed.returncode == -9
     assert versions.aliases(three, MODEL) == {"champion": 3, "previous": 1}
 
-    with pytest.raises(champion.Overtaken, match="aliases have changed"):
-        champion.rollback(three, MODEL)
+    with pytest.raises(gate.Overtaken, match="aliases have changed"):
+        gate.rollback(three, MODEL)
 
     assert versions.aliases(three, MODEL) == {"champion": 3, "previous": 2}
     assert events(pipeline.root) == [("promoted", 1), ("promoted", 2), ("promoted", 3)]
     assert ledger.history(versions.resolve(three, "fer-vgg16/3"))[0]["decision"] == {"why": "killed"}
     assert [model.name for model in three.client.search_registered_models()] == [MODEL]
-    assert champion.rollback(three, MODEL) == (2, 3)
+    assert gate.rollback(three, MODEL) == (2, 3)
 
 
 def test_a_damaged_ledger_is_an_error_before_an_alias_is_set(three, pipeline):
@@ -125,7 +125,7 @@ def test_a_damaged_ledger_is_an_error_before_an_alias_is_set(three, pipeline):
     path.write_text("<<<<<<< HEAD\n")
 
     with pytest.raises(ledger.BadLedger, match="line 1"):
-        champion.promote(three, "fer-vgg16/1", instead_of=None, decision={})
+        gate.promote(three, "fer-vgg16/1", instead_of=None, decision={})
 
     assert versions.aliases(three, MODEL) == {}
     assert [model.name for model in three.client.search_registered_models()] == [MODEL]
@@ -137,7 +137,7 @@ def test_a_ledger_that_cannot_be_written_is_filled_later(three, pipeline):
     path.parent.write_text("in the way")
 
     with pytest.raises(ledger.LedgerNotWritten, match="MLflow has the event"):
-        champion.promote(three, "fer-vgg16/1", instead_of=None, decision={})
+        gate.promote(three, "fer-vgg16/1", instead_of=None, decision={})
 
     path.parent.unlink()
     ledger.sync(three, path)
@@ -148,12 +148,12 @@ def test_the_lock_of_another_machine_is_taken_over_only_when_it_is_old(three, mo
     name = f"fer.lock.promotion-{MODEL}.theirs"
     three.client.create_registered_model(name, {"process": "elsewhere 12 1700000000"})
 
-    with pytest.raises(champion.Overtaken, match="process 12 on elsewhere"):
-        champion.promote(three, "fer-vgg16/1", instead_of=None, decision={})
+    with pytest.raises(gate.Overtaken, match="process 12 on elsewhere"):
+        gate.promote(three, "fer-vgg16/1", instead_of=None, decision={})
 
     later = time.time() + 700
     monkeypatch.setattr(mutex.time, "time", lambda: later)
-    champion.promote(three, "fer-vgg16/1", instead_of=None, decision={})
+    gate.promote(three, "fer-vgg16/1", instead_of=None, decision={})
     assert versions.aliases(three, MODEL) == {"champion": 1}
     assert [model.name for model in three.client.search_registered_models()] == [MODEL]
 
@@ -198,7 +198,7 @@ def test_a_process_that_is_gone_is_not_running_and_this_one_is():
     ],
 )
 def test_an_unknown_version_names_those_that_there_are(three, reference, message):
-    champion.promote(three, "fer-vgg16/1", instead_of=None, decision={})
+    gate.promote(three, "fer-vgg16/1", instead_of=None, decision={})
 
     with pytest.raises(versions.UnknownVersion, match=message):
         versions.resolve(three, reference)
@@ -208,15 +208,15 @@ def test_an_unknown_version_names_those_that_there_are(three, reference, message
 def test_an_empty_registry_says_how_it_is_filled():
     with pytest.raises(versions.UnknownVersion, match="ferops restore"):
         versions.resolve(store.connect(), "fer-vgg16@champion")
-    with pytest.raises(champion.NothingToRollBack, match="no champion"):
-        champion.rollback(store.connect(), MODEL)
+    with pytest.raises(gate.NothingToRollBack, match="no champion"):
+        gate.rollback(store.connect(), MODEL)
 
 
 def test_a_first_champion_cannot_be_rolled_back(three):
-    champion.promote(three, "fer-vgg16/1", instead_of=None, decision={})
+    gate.promote(three, "fer-vgg16/1", instead_of=None, decision={})
 
-    with pytest.raises(champion.NothingToRollBack, match="only champion"):
-        champion.rollback(three, MODEL)
+    with pytest.raises(gate.NothingToRollBack, match="only champion"):
+        gate.rollback(three, MODEL)
 
 
 def test_a_version_without_its_run_or_its_predictions_is_a_clear_error(three):
@@ -335,8 +335,8 @@ def test_a_scored_version_has_its_metrics_and_its_predictions(published):
 
 def test_events_that_the_file_lacks_come_from_the_store_in_order_and_once(three, pipeline):
     path = pipeline.root / ledger.REGISTRY
-    champion.promote(three, "fer-vgg16/1", instead_of=None, decision={})
-    champion.promote(three, "fer-vgg16/2", instead_of=1, decision={})
+    gate.promote(three, "fer-vgg16/1", instead_of=None, decision={})
+    gate.promote(three, "fer-vgg16/2", instead_of=1, decision={})
     before = path.read_text()
     path.unlink()
 

@@ -2,20 +2,19 @@
 
 from pathlib import Path
 
-from rich import box
 from rich.console import Console
-from rich.table import Table
 
 from ferops import params
-from ferops.commands.republish import CannotRestore, republish
-from ferops.promotion import champion, gate
+from ferops.commands import layout
+from ferops.commands.restore import republish
+from ferops.promotion import gate
 from ferops.promotion.gate import Verdict
 from ferops.promotion.rules import Decision
 from ferops.tracking import ledger, runs, store, versions
 from ferops.tracking.ledger import REGISTRY
 from ferops.tracking.lineage import DvcLockHistory
 from ferops.tracking.store import Store, registered_model
-from ferops.tracking.versions import PREVIOUS, ScoredVersion, UnknownVersion
+from ferops.tracking.versions import PREVIOUS, UnknownVersion
 
 
 def promote(reference: str | None, console: Console, root: Path = Path(), *, against: str | None = None) -> bool:
@@ -51,7 +50,8 @@ def promote(reference: str | None, console: Console, root: Path = Path(), *, aga
         gate.carry_out(opened, verdict, root / REGISTRY)
     if verdict.decision:
         _print_decision(console, verdict, verdict.decision)
-    _print_outcome(console, verdict)
+    else:
+        console.out(verdict.sentence, highlight=False)
     return verdict.outcome != "refused"
 
 
@@ -72,7 +72,7 @@ def rollback(model: str | None, console: Console, root: Path = Path()) -> None:
     settings = params.load(root / "params.yaml")  # elsewhere MLflow would make an empty store, and a ledger beside it
     model = model or registered_model(settings.model.name)
     with store.session() as opened:
-        now, before = champion.rollback(opened, model, root / REGISTRY)
+        now, before = gate.rollback(opened, model, root / REGISTRY)
     line = f"rolled back: {model} version {now} is champion; it was version {before}, now `{PREVIOUS}`"
     console.out(line, highlight=False)
 
@@ -100,47 +100,31 @@ def nominate(opened: Store, name: str, root: Path) -> str:
         )
     facts = versions.facts(run.data.tags)
     source = DvcLockHistory(root).source(str(facts.get("training")), facts.get("dvc_lock"))
-    if source is None:
-        raise CannotRestore(f"{name}: no commit, no DVC experiment and not the workspace holds its dvc.lock")
-    experiment = source.experiment or next(iter(runs.experiments(run)), None)
-    published, events = republish(source, root, experiment=experiment, set_challenger=True)
+    published, events = republish(source, root, experiment=next(iter(runs.experiments(run)), None))
     ledger.append(root / REGISTRY, events)
     return f"{published.model}/{published.version}"
 
 
 def _print_decision(console: Console, verdict: Verdict, decision: Decision) -> None:
-    """Print the rules with both networks' figures, the difference in accuracy, and the figures on test."""
+    """Print the rules with both networks' figures, the outcome with its reasons, and what to do next."""
     challenger, opponent = verdict.challenger, verdict.champion
-    table = Table(
-        title=f"{verdict.challenger.model}: validation, n = {decision.n:,}", title_justify="left", box=box.SIMPLE_HEAD
-    )
-    table.add_column("promotion in\nparams.yaml")
-    table.add_column("needed", justify="right")
-    table.add_column(f"champion\n{_version(verdict, opponent) if opponent else 'none'}", justify="right")
-    table.add_column(f"challenger\nversion {challenger.version}", justify="right")
-    table.add_column("")
+    other = opponent.reference if opponent else "none"
+    other = other.replace(f"{challenger.model}/", "version ")  # another model's is named in full
+    headings = ("needed", f"champion\n{other}", f"challenger\nversion {challenger.version}", "")
+    title = f"{challenger.model}: validation, n = {decision.n:,}"
+    table = layout.table(title, "promotion in\nparams.yaml", *headings)
     for *cells, passed in gate.rule_rows(decision):
         table.add_row(*cells, "[green]ok[/]" if passed else "[red]no[/]")
     console.print(table)
     both = {"champion": opponent, "challenger": challenger}
-    accuracy = "\n          ".join(gate.describe_comparison(decision))
-    on_test = [f"          {role:<10}  {gate.describe_test_figures(one)}" for role, one in both.items() if one]
-    console.out(f"accuracy  {accuracy}", "test      decides nothing either:", *on_test, sep="\n", highlight=False)
-
-
-def _print_outcome(console: Console, verdict: Verdict) -> None:
-    """Print the outcome, the reasons for a refusal, and what to do next."""
-    if verdict.outcome == "unchanged":
-        console.out(verdict.sentence, highlight=False)
-        return
-    if verdict.outcome == "promoted":
+    on_test = [f"{role:<10}  {gate.describe_test_figures(one)}" for role, one in both.items() if one]
+    next_step = f"train another, or name another version: ferops promote {challenger.model}/NUMBER"
+    if decision.promoted:
         next_step = f"commit {REGISTRY}" + ("; the way back: ferops rollback" if verdict.replaces else "")
-    else:
-        next_step = f"train another, or name another version: ferops promote {verdict.challenger.model}/NUMBER"
-    reasons = [f"          {reason}" for reason in verdict.reasons]
-    lines = [f"{verdict.outcome:<10}{verdict.sentence}", *reasons, f"next      {next_step}"]
-    console.out(*lines, sep="\n", highlight=False)
-
-
-def _version(verdict: Verdict, opponent: ScoredVersion) -> str:
-    return f"version {opponent.version}" if opponent.model == verdict.challenger.model else opponent.reference
+    entries = {
+        "accuracy": gate.describe_comparison(decision),
+        "test": ["decides nothing either:", *on_test],
+        verdict.outcome: [verdict.sentence, *verdict.reasons],
+        "next": [next_step],
+    }
+    console.out(layout.aligned(entries, 10), highlight=False)

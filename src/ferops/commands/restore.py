@@ -1,21 +1,36 @@
 """`ferops restore`: rebuild an empty or lost registry from reports/registry.jsonl, git and DVC's cache or remote."""
 
+import hashlib
+import os
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from rich.console import Console
+from ruamel.yaml import YAML
 
 from ferops import params
-from ferops.commands.republish import CannotRestore, republish
 from ferops.commands.trace import source_name
 from ferops.errors import FeropsError
 from ferops.machine.git import RepositoryError
-from ferops.tracking import ledger, store, versions
+from ferops.machine.tensorflow import quiet_imports
+from ferops.machine.worktrees import fetch, worktree
+from ferops.params import BadParams
+from ferops.tracking import ledger, lineage, store, versions
 from ferops.tracking.ledger import Event
-from ferops.tracking.lineage import DvcLockHistory
+from ferops.tracking.lineage import DVC_LOCK, DvcLockHistory, Source
+from ferops.tracking.publishing import Publication, publish
 from ferops.tracking.record import FILES
 from ferops.tracking.store import Store, TrackingUnreachable
+
+# DVC's outputs that `publish` needs
+_NEEDED: Final = ("models/core.keras", "models/training.json", "predictions.parquet", "data/prepared/report.json")
+
+
+class CannotRestore(FeropsError):
+    """Files of a training are missing, or are not those of its dvc.lock."""
 
 
 def restore(console: Console, root: Path = Path()) -> bool:
@@ -65,15 +80,52 @@ def restore(console: Console, root: Path = Path()) -> bool:
     return is_complete
 
 
+def republish(
+    source: Source | None, root: Path, *, events: Sequence[Event] = (), experiment: str | None = None
+) -> tuple[Publication, list[Event]]:
+    """Publish a training as a run and a version, in a worktree of its commit.
+
+    Args:
+        source: its dvc.lock; None where git does not have it.
+        root: the repository's root.
+        events: of its weights in the ledger, to be written on the version; without any it becomes the challenger.
+        experiment: name of the DVC experiment that it belongs to.
+
+    Returns:
+        The publication, and the events of the version.
+
+    Raises:
+        CannotRestore: naming the files that are missing, or that are not those of its dvc.lock.
+        RepositoryError: its commit cannot be checked out.
+    """
+    if source is None:
+        raise CannotRestore("no commit, no DVC experiment and not the workspace holds its dvc.lock")
+    with worktree(source.commit, root) as folder:
+        _fetch_files(folder, source)
+        values = _params(folder, source)
+        path = folder / ".dvc/tmp/registry.jsonl"  # a ledger for `publish` alone
+        ledger.append(path, events)
+        with quiet_imports():
+            from ferops.model.serving import load_raw_model
+        load_model = partial(load_raw_model, folder / "models/core.keras", values["preprocess.median_kernel"])
+        with _as_experiment(experiment):
+            published = publish(values, load_model, folder, path=path, is_registered=True, set_challenger=not events)
+        if published.version is None:
+            raise CannotRestore("its network is not a Keras graph")
+        return published, ledger.lines(path)
+
+
 def _restore_version(
     opened: Store, dvc_locks: DvcLockHistory, model: str, digest: str, events: Sequence[Event], root: Path
 ) -> str:
-    """Restore the version of these events where it is not complete; return a description of the result.
+    """Restore the version of these events where it, its run or an event is missing; return a description of the result.
 
     Raises:
         CannotRestore: naming the reason for each training that led to its weights.
     """
-    if (found := versions.find(opened, model, digest)) and _is_complete(opened, found, events):
+    found = versions.find(opened, model, digest)
+    run = versions.run_of(opened, found) if found else None
+    if found and run and FILES in run.data.tags and all(event in ledger.history(found) for event in events):
         return "exists already" + _if_renumbered(int(found.version), events)
     # several trainings may have led to the same weights: the first is the one that they were registered from
     trainings = [event for event in events if event["event"] in ("registered", "reproduced")]
@@ -81,8 +133,6 @@ def _restore_version(
     for training in (*trainings[:1], *reversed(trainings[1:])):
         source = dvc_locks.source(str(training["training"]), training.get("dvc_lock"))
         try:
-            if source is None:
-                raise CannotRestore("no commit, no DVC experiment and not the workspace holds its dvc.lock")
             published, _ = republish(source, root, events=events, experiment=trainings[0].get("experiment"))
         except (CannotRestore, RepositoryError) as error:
             failed.append(str(error))
@@ -93,13 +143,6 @@ def _restore_version(
 
 def _if_renumbered(number: int | None, events: Sequence[Event]) -> str:
     return "" if number == events[0]["version"] else f", as version {number}"
-
-
-def _is_complete(opened: Store, version: Any, events: Sequence[Event]) -> bool:
-    """Return whether a version has its run with all artifacts, and its events."""
-    run = versions.run_of(opened, version)
-    recorded = ledger.history(version)
-    return run is not None and FILES in run.data.tags and all(event in recorded for event in events)
 
 
 def _set_aliases(opened: Store, wanted: Mapping[str, Mapping[str, str]]) -> Iterator[str]:
@@ -116,3 +159,41 @@ def _set_aliases(opened: Store, wanted: Mapping[str, Mapping[str, str]]) -> Iter
             else:
                 opened.client.set_registered_model_alias(model, alias, version.version)
                 yield f"{name:<24}set on version {version.version}"
+
+
+def _params(folder: Path, source: Source) -> dict[str, Any]:
+    """Return the flattened parameters of a commit, those of its dvc.lock first; today's ferops may not know them."""
+    path = folder / "params.yaml"
+    try:
+        values = params.flatten(params.load(path))
+    except BadParams:
+        values = params.flat(YAML(typ="safe", pure=True).load(path.read_text(encoding="utf-8")))
+    used = {key: value for stage in lineage.chain(source.dvc_lock) for key, value in stage.params.items()}
+    return values | {key: value for key, value in used.items() if values.get(key) != value}
+
+
+def _fetch_files(folder: Path, source: Source) -> None:
+    """Fetch the pipeline's outputs of a commit from DVC's cache, else from its default remote."""
+    # `publish` needs the former, and logs the latter where they exist
+    outs = {out.path: out.md5 for stage in lineage.chain(source.dvc_lock) for out in stage.outs}
+    wanted = [*_NEEDED, *(path for path in outs if path.startswith("reports/validate/"))]
+    if missing := [name for name in fetch(folder, wanted) if name in _NEEDED]:
+        raise CannotRestore(f"{', '.join(missing)}: neither in DVC's cache nor in a default remote")
+    if different := [path for path, md5 in outs.items() if _differs(folder / path, md5)]:
+        raise CannotRestore(f"its commit has another {', '.join(different)} than its {DVC_LOCK} names")
+
+
+def _differs(path: Path, md5: str) -> bool:
+    """Return whether a file exists and is not the one in dvc.lock; folders are not checked."""
+    return path.is_file() and hashlib.md5(path.read_bytes(), usedforsecurity=False).hexdigest() != md5
+
+
+@contextmanager
+def _as_experiment(name: str | None) -> Iterator[None]:
+    """Set or unset DVC's variable for a block: an experiment's training is published under its name."""
+    before = os.environ.get("DVC_EXP_NAME", "")
+    os.environ["DVC_EXP_NAME"] = name or ""  # empty is as unset
+    try:
+        yield
+    finally:
+        os.environ["DVC_EXP_NAME"] = before

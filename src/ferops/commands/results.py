@@ -4,11 +4,11 @@ from pathlib import Path
 from typing import Any, Final
 
 from rich.console import Console, Group
-from rich.table import Table
 
 from ferops import paper
+from ferops.commands import layout
 from ferops.tracking import ledger
-from ferops.tracking.record import read_json
+from ferops.tracking.record import dataset_description, read_json
 
 _ROWS: Final = {
     "accuracy": "accuracy (of seven)",
@@ -18,11 +18,6 @@ _ROWS: Final = {
     "f1_macro": "F1, macro",
     "loss": "loss",
     "ece": "calibration error",
-}
-_DATA: Final = {
-    "sample": "the synthetic sample - not FER2013: these figures show that the pipeline works, nothing about faces",
-    "fer2013": "FER2013, complete",
-    "other": "a copy with counts that are not FER2013's",
 }
 
 
@@ -36,16 +31,13 @@ def show(console: Console, root: Path = Path()) -> None:
         read_json(root / name)
         for name in ("metrics/val.json", "metrics/test.json", "data/prepared/report.json", "models/training.json")
     )
-    table = Table(title="fer-vgg16", title_justify="left", title_style="bold")
-    table.add_column("")
-    table.add_column(f"validation\nn = {val['n']:,}", justify="right")
-    table.add_column(f"test\nn = {test['n']:,}" if test else "test\nclosed", justify="right")
-    table.add_column("paper\n(FER2013)", justify="right", style="dim")
+    headings = (f"validation\nn = {val['n']:,}", f"test\nn = {test['n']:,}" if test else "test\nclosed")
+    table = layout.table("fer-vgg16", "", *headings, "[dim]paper\n(FER2013)[/]")
     for key, label in _ROWS.items():
-        table.add_row(label, _figure(key, val), _figure(key, test), paper.PRINTED.get(key, ""))
+        table.add_row(label, _figure(key, val), _figure(key, test), f"[dim]{paper.PRINTED.get(key, '')}[/]")
     low, high = (test or val)["accuracy_interval"]
     lines = [
-        f"measured on  {_DATA[report['dataset']]}",
+        f"measured on  {dataset_description(report['dataset'])}",
         f"interval     accuracy on {'test' if test else 'validation'}: {low:.1%} to {high:.1%} (95%)",
         f"base         {training['base_weights']['name']}; {training['epochs']} epochs, the best was "
         f"{training['best_epoch']}; {training['seconds'] / 60:.1f} minutes on {training['hardware']}",

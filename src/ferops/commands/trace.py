@@ -10,15 +10,16 @@ from typing import Any, Final
 from rich.console import Console
 
 from ferops import params
-from ferops.commands import verify
+from ferops.commands import layout, verify
 from ferops.tracking import lineage, record, report, store, versions
 from ferops.tracking.ledger import Event
-from ferops.tracking.lineage import File, Source, requirements_hash
+from ferops.tracking.lineage import File, Source, Stage, requirements_hash
 from ferops.tracking.record import REBUILT, TRAINING, WEIGHTS
 from ferops.tracking.versions import CHAMPION, Trace
 
-_SHORT: Final = 12
-"""Hex digits of a hash that are shown: enough to find it in dvc.lock."""
+_SHORT: Final = 12  # hex digits of a hash that are shown: enough to find it in dvc.lock
+# key of an event -> how its value is said
+_SAID: Final = {"event": "{}", "alias": "@{}", "previous": "in place of version {}", "experiment": "by experiment {}"}
 
 
 def trace(
@@ -49,7 +50,7 @@ def trace(
         traced = versions.trace(opened, reference, root)
         origin = verify.rebuild_source(opened, traced) if rebuild else None
     if not as_json:
-        console.out(*_lines(traced, root), sep="\n", highlight=False)
+        console.out(_text(traced, root), highlight=False)
     rows = verify.rebuild(traced, origin, root) if origin else []
     if as_json:
         verified = [row._asdict() for row in rows] if origin else None
@@ -59,41 +60,40 @@ def trace(
     return all(row.passed is not False for row in rows)
 
 
-def source_name(source: Source) -> str:
+def source_name(source: Source | None) -> str:
     """Return `the workspace`, `experiment NAME` or `commit 20c646653b15`."""
+    if source is None:
+        return "the commit that has its dvc.lock"
     if source.commit is None:
         return "the workspace"
     return f"experiment {source.experiment}" if source.experiment else f"commit {source.commit[:_SHORT]}"
 
 
-def _lines(traced: Trace, root: Path) -> Iterator[str]:
-    """Yield the text output, in lines of at most 80 columns where names allow it."""
-    version, facts = traced.version, traced.facts
+def _text(traced: Trace, root: Path) -> str:
+    """Return the text output, in lines of at most 80 columns where names allow it."""
+    version, facts, stages = traced.version, traced.facts, lineage.chain(traced.dvc_lock)
     aliases = " ".join(f"@{alias}" for alias in traced.aliases) or "(no alias)"
-    yield f"{version.name} version {version.version}  {aliases}"
-    yield from _entry("weights", [version.tags.get(WEIGHTS, "unknown")])
-    yield from _entry("training", [version.tags.get(TRAINING, "unknown")])
-    yield from _entry("run", _run(traced))
-    yield from _entry("commit", _commit(traced, root))
-    yield from _entry("trained at", _trained_at(traced))
-    yield from _entry("environment", _environment(traced, root))
-    if dataset := facts.get("dataset"):
-        yield from _entry("data", [record.dataset_description(dataset), f"md5 {facts.get('data_md5')}"])
-    yield from _entry("metrics", _metrics(traced))
-    yield from _entry("history", _history(traced.events))
-    yield from _chain(traced.dvc_lock)
-
-
-def _entry(label: str, lines: Iterable[str]) -> Iterator[str]:
-    for number, line in enumerate(lines):
-        yield f"{label if number == 0 else '':<13}{line}"
+    chain = "of dvc.lock: what each stage read (<) and wrote (>), with its md5"
+    entries = {
+        "weights": [version.tags.get(WEIGHTS, "unknown")],
+        "training": [version.tags.get(TRAINING, "unknown")],
+        "run": _run(traced),
+        "commit": _commit(traced, root),
+        "trained at": _trained_at(traced),
+        "environment": _environment(traced, root),
+        "data": [record.dataset_description(str(facts.get("dataset"))), f"md5 {facts.get('data_md5')}"],
+        "metrics": _metrics(facts.get("metrics", {})),
+        "history": _history(traced.events),
+        "chain": [chain if stages else "lost: neither MLflow nor git has its dvc.lock"],
+    }
+    title = f"{version.name} version {version.version}  {aliases}"
+    return "\n".join([title, layout.aligned(entries, 13), *_chain(stages)])
 
 
 def _run(traced: Trace) -> list[str]:
     run = traced.run
     if run is None:
-        where = source_name(traced.source) if traced.source else "the commit that has its dvc.lock"
-        return [f"missing in MLflow: `dvc repro` on {where} restores it"]
+        return [f"missing in MLflow: `dvc repro` on {source_name(traced.source)} restores it"]
     rebuilt = ", rebuilt from the files" if run.data.tags.get(REBUILT) else ""
     return [str(run.info.run_name), f"{run.info.run_id}{rebuilt}"]
 
@@ -118,48 +118,33 @@ def _commit(traced: Trace, root: Path) -> list[str]:
 
 def _trained_at(traced: Trace) -> list[str]:
     """Return the commit that was HEAD during the training, and whether files differed from it."""
-    if traced.run is None:
-        return []
-    if traced.run.data.tags.get(REBUILT):
-        return ["unknown: the run was rebuilt from the files afterwards"]
-    sha = traced.run.data.tags.get("mlflow.source.git.commit")
-    if sha is None:
-        return ["no commit: not in git"]
     changes = traced.start.get("changes")
+    sha = verify.start_commit(traced) or "unknown: not in git, or the run was lost and rebuilt from the files"
     return [sha, f"with uncommitted changes: {changes}"] if changes else [sha]
 
 
-def _environment(traced: Trace, root: Path) -> list[str]:
-    """Return the training's software and hardware, and whether requirements.lock is the same now."""
-    facts, locked = traced.facts, traced.start.get("requirements")
-    now = "the same here" if requirements_hash(root) == locked else "another here"
-    lines = [
-        f"requirements.lock {locked[:_SHORT]}, {now}" if locked else None,
-        ", ".join(filter(None, [f"Keras {facts['keras']}" if facts.get("keras") else None, facts.get("backend")])),
-        facts.get("hardware"),
-    ]
-    return [line for line in lines if line]
+def _environment(traced: Trace, root: Path) -> Iterator[str]:
+    """Yield the training's software and hardware, and whether requirements.lock is the same now."""
+    facts = traced.facts
+    if locked := traced.start.get("requirements"):
+        now = "the same here" if requirements_hash(root) == locked else "another here"
+        yield f"requirements.lock {locked[:_SHORT]}, {now}"
+    yield f"Keras {facts.get('keras', 'unknown')}, {facts.get('backend', 'unknown')}"
+    yield facts.get("hardware") or "unknown hardware"
 
 
-def _metrics(traced: Trace) -> Iterator[str]:
-    metrics = traced.facts.get("metrics", {})
+def _metrics(metrics: Mapping[str, float]) -> Iterator[str]:
     for split, name in report.SPLITS.items():
-        found = {key: metrics.get(f"{split}/{key}") for key in record.HEADLINE}
-        if figures := ", ".join(f"{key.replace('_', ' ')} {value:.4f}" for key, value in found.items() if value):
+        found = {key.replace("_", " "): metrics.get(f"{split}/{key}") for key in record.HEADLINE}
+        if figures := ", ".join(f"{key} {value:.4f}" for key, value in found.items() if value):
             yield f"{name:<11}{figures}"
 
 
 def _history(events: Iterable[Event]) -> Iterator[str]:
-    """Yield each event with the alias it set, and the gate's comparison and reasons."""
+    """Yield each event with what is said of it, and the gate's comparison and reasons."""
     for event in events:
-        words = [_time(float(event["time"])), str(event["event"])]
-        if event.get("alias"):
-            words.append(f"@{event['alias']}")
-        if event.get("previous") is not None:
-            words.append(f"in place of version {event['previous']}")
-        if event.get("experiment"):
-            words.append(f"by experiment {event['experiment']}")
-        yield " ".join(words)
+        said = [text.format(event[key]) for key, text in _SAID.items() if event.get(key)]
+        yield " ".join([_time(float(event["time"])), *said])
         decision = event.get("decision") or {}
         if decision.get("difference") is not None:
             low, high = decision["interval"]
@@ -172,13 +157,8 @@ def _time(seconds: float) -> str:
     return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%d %H:%M} UTC"
 
 
-def _chain(dvc_lock: Mapping[str, Any]) -> Iterator[str]:
-    """Yield each stage of dvc.lock with its parameters, inputs and outputs."""
-    stages = lineage.chain(dvc_lock)
-    if not stages:
-        yield from _entry("chain", ["lost: neither MLflow nor git has its dvc.lock"])
-        return
-    yield "chain        of dvc.lock: what each stage read (<) and wrote (>), with its md5"
+def _chain(stages: list[Stage]) -> Iterator[str]:
+    """Yield each stage with its parameters, inputs and outputs."""
     for stage in stages:
         yield f"  {stage.name}: {stage.cmd}"
         values = ", ".join(f"{key} {value}" for key, value in stage.params.items())
@@ -201,12 +181,11 @@ def _grouped(files: Iterable[File]) -> Iterator[File]:
 
 def _as_json(traced: Trace, root: Path) -> dict[str, Any]:
     """Return the lineage as plain values, every md5 in full."""
-    run, source, version = traced.run, traced.source, traced.version
-    facts = traced.facts
-    origin = {key: value for key, value in source._asdict().items() if key != "dvc_lock"} if source else None
-    refs = list(lineage.commit_info(source.commit, root).refs) if source and source.commit else []
-    commit = run.data.tags.get("mlflow.source.git.commit") if run else None
-    trained_at = {"commit": commit, "uncommitted": bool(traced.start.get("changes"))}
+    run, source, version, facts = traced.run, traced.source, traced.version, traced.facts
+    if source:
+        refs = lineage.commit_info(source.commit, root).refs if source.commit else ()
+        origin = {"commit": source.commit, "experiment": source.experiment, "is_whole": source.is_whole, "refs": refs}
+    start = verify.start_commit(traced)
     return {
         "schema": "ferops.lineage/1",
         "model": version.name,
@@ -215,8 +194,8 @@ def _as_json(traced: Trace, root: Path) -> dict[str, Any]:
         "weights_digest": version.tags.get(WEIGHTS),
         "training": version.tags.get(TRAINING),
         "run": {"id": run.info.run_id, "name": run.info.run_name} if run else None,
-        "source": {**origin, "refs": refs} if origin else None,
-        "trained_at": trained_at if run and not run.data.tags.get(REBUILT) else None,
+        "source": origin if source else None,
+        "trained_at": {"commit": start, "uncommitted": bool(traced.start.get("changes"))} if start else None,
         "requirements": traced.start.get("requirements"),
         **{key: facts.get(key) for key in ("keras", "backend", "hardware", "metrics")},
         "dataset": {"name": facts.get("dataset"), "md5": facts.get("data_md5")},

@@ -1,7 +1,6 @@
 """`ferops weights fold` and `shrink`: write a trained network as a file that another training or user starts from."""
 
 import hashlib
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -37,9 +36,10 @@ def fold(model: Path, out: Path, console: Console) -> None:
     with quiet_imports():
         from ferops.model import conversion
     base = conversion.fold(_load(model))
-    written = _write(out, lambda path: base.save_weights(path, overwrite=True))
+    with replacing(out) as scratch:
+        base.save_weights(scratch, overwrite=True)
     console.out(
-        f"written   {written}\n"
+        f"written   {_described(out)}\n"
         f"next      set model.weights: {out} in params.yaml, and the model.scaling that the network was trained with",
         highlight=False,
     )
@@ -61,11 +61,12 @@ def shrink(model: Path, out: Path, console: Console) -> None:
     with quiet_imports():
         from ferops.model import conversion, weights
     before = _load(model)
-    written = _write(out, lambda path: conversion.shrink(model, path))
+    with replacing(out) as scratch:
+        conversion.shrink(model, scratch)
     after = _load(out)
     change = conversion.greatest_change(before, after)
     console.out(
-        f"written   {written}\n"
+        f"written   {_described(out)}\n"
         f"weights   {weights.digest(before)} before\n"
         f"          {weights.digest(after)} now, no weight changed by more than {change:.2%} of its kernel's greatest",
         highlight=False,
@@ -94,9 +95,7 @@ def _load(path: Path) -> Any:
         raise NotAModel(f"{path} is no .keras model: {str(error).splitlines()[0]}") from None
 
 
-def _write(out: Path, save: Callable[[Path], None]) -> str:
-    """Write a file atomically; return its name, size and digest for people."""
-    with replacing(out) as partial:
-        save(partial)
+def _described(out: Path) -> str:
+    """Return the name of a file, its size and digest for people."""
     content = out.read_bytes()
     return f"{out}, {len(content) / 1e6:.1f} MB, sha256 {hashlib.sha256(content).hexdigest()}"

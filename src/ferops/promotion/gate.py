@@ -1,18 +1,31 @@
-"""The promotion gate: decide whether a version becomes champion, carry it out, and describe the decision.
+"""The promotion gate: decide whether a version becomes champion, move the alias under a lock, describe the decision.
 
 Shared by `ferops promote` and the promotion flow.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, Final, Literal, NamedTuple
 
+from ferops.errors import FeropsError
 from ferops.params import Params
-from ferops.promotion import champion, rules
+from ferops.promotion import rules
 from ferops.promotion.rules import Decision
-from ferops.tracking import versions
+from ferops.tracking import ledger, mutex, versions
+from ferops.tracking.ledger import REGISTRY, Event
 from ferops.tracking.store import Store, registered_model
 from ferops.tracking.versions import CHALLENGER, CHAMPION, PREVIOUS, ScoredVersion
+
+_WAIT: Final = 1.0  # seconds: of two promotions at once, the later one finds the result of the earlier
+
+
+class Overtaken(FeropsError):
+    """Another promotion was faster, or is under way."""
+
+
+class NothingToRollBack(FeropsError):
+    """There is no champion, or no previous one."""
 
 
 class Verdict(NamedTuple):
@@ -102,11 +115,63 @@ def carry_out(store: Store, verdict: Verdict, path: Path | None) -> None:
     Raises:
         Overtaken: the champion has changed since, or another process is promoting.
     """
-    reference, decision = verdict.challenger.reference, verdict.recorded
+    reference = verdict.challenger.reference
     if verdict.outcome == "promoted":
-        champion.promote(store, reference, instead_of=verdict.replaces, decision=decision, path=path)
+        promote(store, reference, instead_of=verdict.replaces, decision=verdict.recorded, path=path)
     elif verdict.outcome == "refused":
-        champion.refuse(store, reference, decision, path)
+        version = versions.resolve(store, reference)
+        ledger.record(store, version, ledger.new_event("refused", version, alias=None, decision=verdict.recorded), path)
+
+
+def promote(
+    store: Store, reference: str, *, instead_of: int | None, decision: Mapping[str, Any], path: Path | None = REGISTRY
+) -> None:
+    """Make a version the champion of its registered model; the one before becomes `previous`.
+
+    Args:
+        store: the open store.
+        reference: the version to promote, as in `fer-vgg16/3`.
+        instead_of: number of the champion at the time of the decision; None where there was none.
+        decision: the gate's decision, for the event.
+        path: of registry.jsonl; None writes the event into the version's tag alone.
+
+    Raises:
+        Overtaken: the champion has changed in the meantime, or another process is promoting.
+        UnknownVersion: the version does not exist.
+    """
+    version = versions.resolve(store, reference)
+    event = ledger.new_event("promoted", version, alias=CHAMPION, previous=instead_of, decision=decision)
+    with _lock(store, event, path):
+        now = versions.aliases(store, version.name).get(CHAMPION)
+        if now != instead_of:
+            before, after = (f"version {number}" if number else "none" for number in (instead_of, now))
+            raise Overtaken(
+                f"version {version.version} was compared with {before}, and by now the champion is {after}: "
+                "run `ferops promote` again"
+            )
+        _set_champion(store, event, path)
+
+
+def rollback(store: Store, model: str, path: Path = REGISTRY) -> tuple[int, int]:
+    """Swap `champion` and `previous` of a registered model; return the numbers of the new and of the old champion.
+
+    Raises:
+        NothingToRollBack: one of the two is missing, or both are the same version.
+        Overtaken: another process is promoting.
+    """
+    before = versions.aliases(store, model)
+    champion, previous = before.get(CHAMPION), before.get(PREVIOUS)
+    if champion is None:
+        raise NothingToRollBack(f"{model} has no champion; `ferops promote` sets one")
+    if previous is None or previous == champion:
+        raise NothingToRollBack(f"version {champion} is the only champion that {model} has had")
+    back = versions.resolve(store, f"{model}/{previous}")
+    event = ledger.new_event("rolled back", back, alias=CHAMPION, previous=champion)
+    with _lock(store, event, path):
+        if versions.aliases(store, model) != before:
+            raise Overtaken("the aliases have changed meanwhile: check them, and run `ferops rollback` again if needed")
+        _set_champion(store, event, path)
+    return previous, champion
 
 
 def rule_rows(decision: Decision) -> list[tuple[str, str, str, str, bool]]:
@@ -139,3 +204,30 @@ def describe_test_figures(one: ScoredVersion) -> str:
 def format_figure(value: float | None) -> str:
     """Return a figure to four digits; nothing where there is none."""
     return "" if value is None else f"{value:.4f}"
+
+
+@contextmanager
+def _lock(store: Store, event: Event, path: Path | None) -> Iterator[None]:
+    """Acquire the lock for changes of the champion; complete the changes of processes that were killed."""
+    if path:
+        ledger.lines(path)  # a damaged file is an error before any alias is set
+
+    def recover(interrupted: Event | None) -> None:
+        if interrupted and versions.aliases(store, interrupted["model"]).get(CHAMPION) == interrupted["version"]:
+            _set_champion(store, interrupted, path)
+
+    name = f"promotion-{event['model']}"
+    try:
+        with mutex.lock(store, name, "a promotion", wait=_WAIT, note=event, recover=recover):
+            yield
+    except mutex.Busy as busy:
+        raise Overtaken(str(busy)) from None
+
+
+def _set_champion(store: Store, event: Event, path: Path | None) -> None:
+    """Set the aliases and write the event; the champion changes in one step and is never missing. Idempotent."""
+    model, number = str(event["model"]), str(event["version"])
+    store.client.set_registered_model_alias(model, CHAMPION, number)
+    if event["previous"] is not None:
+        store.client.set_registered_model_alias(model, PREVIOUS, str(event["previous"]))
+    ledger.record(store, store.client.get_model_version(model, number), event, path)

@@ -3,13 +3,15 @@
 Validation alone decides. The two networks are compared image by image; rows of any other split are never read.
 """
 
+import json
 import operator
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any, Final, NamedTuple
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
+from scipy.stats import binomtest
 
 from ferops.errors import FeropsError
 from ferops.labels import NAMES
@@ -17,13 +19,9 @@ from ferops.model import metrics
 from ferops.model.metrics import ConfidenceInterval
 from ferops.params import Promotion
 
-Correct = NDArray[np.bool_]
-"""Whether a network classified each image correctly, (N,); the images of two networks in the same order."""
-
 SPLIT: Final = "validation"
 RESAMPLES: Final = 10_000
-SEED: Final = 0
-"""Of the bootstrap: the same predictions give the same decision."""
+SEED: Final = 0  # of the bootstrap: the same predictions give the same decision
 
 _COMPARE: Final = {">=": operator.ge, "<=": operator.le, ">": operator.gt}
 _COLUMNS: Final = ("id", "split", "label", "hash", *NAMES, "duplicate_in_train")
@@ -95,29 +93,22 @@ class Decision(NamedTuple):
 
     def as_json(self) -> dict[str, Any]:
         """Return plain values for a line of JSON, numbers to six digits."""
-        against = self.comparison
-        return {
-            "promoted": self.promoted,
-            "n": self.n,
-            "accuracy": _rounded(self.accuracy),
-            "champion_accuracy": _rounded(self.champion_accuracy),
-            "difference": _rounded(against.difference) if against else None,
-            "interval": [_rounded(end) for end in against.interval] if against else None,
-            "mcnemar_p": _rounded(against.p_value) if against else None,
-            "rules": {
-                rule.name: {key: _rounded(getattr(rule, key)) for key in ("needed", "challenger", "champion", "passed")}
-                for rule in self.rules
-            },
-            "reasons": list(self.reasons),
-        }
-
-
-class _Evaluation(NamedTuple):
-    """A network on validation: images sorted by hash and label, which it got right, and metrics as in val.json."""
-
-    images: pd.MultiIndex
-    correct: Correct
-    metrics: dict[str, Any]
+        difference, interval, p_value = self.comparison or (None, None, None)
+        shown = ("needed", "challenger", "champion", "passed")
+        written = json.dumps(
+            {
+                "promoted": self.promoted,
+                "n": self.n,
+                "accuracy": self.accuracy,
+                "champion_accuracy": self.champion_accuracy,
+                "difference": difference,
+                "interval": interval,
+                "mcnemar_p": p_value,
+                "rules": {rule.name: {key: getattr(rule, key) for key in shown} for rule in self.rules},
+                "reasons": self.reasons,
+            }
+        )
+        return dict(json.loads(written, parse_float=lambda number: float(f"{float(number):.6g}")))
 
 
 def decide(challenger: pd.DataFrame, champion: pd.DataFrame | None, rules: Promotion, *, bins: int) -> Decision:
@@ -134,20 +125,24 @@ def decide(challenger: pd.DataFrame, champion: pd.DataFrame | None, rules: Promo
     Raises:
         BadPredictions: a table lacks columns or images, or has invalid labels or probabilities.
     """
-    new = _evaluate(challenger, "challenger", bins)
-    old = None if champion is None else _evaluate(champion, "champion", bins)
-    checked = [*_check_metrics(new, old, rules)]
-    comparison = champion_accuracy = None
-    if old is not None:
-        champion_accuracy = old.metrics["accuracy"]
-        different = _different_images(new.images, old.images)
-        comparison = None if different else compare(new.correct, old.correct)
-        checked.append(_check_tolerance(comparison, different, rules))
-    return Decision(tuple(checked), len(new.correct), new.metrics["accuracy"], champion_accuracy, comparison)
+    new, correct = _evaluate(challenger, "challenger", bins)
+    if champion is None:
+        return Decision(tuple(_check_metrics(new, {}, rules)), len(correct), new["accuracy"], None, None)
+    old, champion_correct = _evaluate(champion, "champion", bins)
+    comparison, low, least = None, None, 0 - rules.tolerance  # 0 - 0 has no sign to show
+    if not (reason := _different_images(correct.index, champion_correct.index)):
+        comparison = compare(correct.to_numpy(), champion_correct.to_numpy())
+        low = comparison.interval.low
+        reason = f"the accuracy minus the champion's may be as low as {low:+.4f}, not above {least:g}"
+    # at tolerance 0 the challenger must be better by more than chance: the whole interval lies above 0
+    checked = (*_check_metrics(new, old, rules), _rule("tolerance", ">", least, low, None, reason))
+    return Decision(checked, len(correct), new["accuracy"], old["accuracy"], comparison)
 
 
-def compare(challenger: Correct, champion: Correct) -> Comparison:
+def compare(challenger: NDArray[np.bool_], champion: NDArray[np.bool_]) -> Comparison:
     """Compare two networks on the same images: difference in accuracy, paired bootstrap interval, McNemar's p-value.
+
+    Given is for each image, in the same order, whether a network classified it correctly.
 
     The bootstrap (Efron 1979) draws as many images as there are, with replacement, and takes the difference again each
     time. It only depends on how many images of three kinds were drawn (won, lost, equal), and those counts are one
@@ -167,13 +162,15 @@ def mcnemar(won: int, lost: int) -> float:
         won: images that only the one network got right.
         lost: images that only the other got right.
     """
-    from scipy.stats import binomtest
-
     return float(binomtest(won, won + lost).pvalue) if won + lost else 1.0
 
 
-def _evaluate(predictions: pd.DataFrame, whose: str, bins: int) -> _Evaluation:
-    rows = _validated(predictions, whose).sort_values(["hash", "label"], kind="stable")
+def _evaluate(predictions: pd.DataFrame, whose: str, bins: int) -> "tuple[dict[str, Any], pd.Series[bool]]":
+    """Return the metrics of a network on validation, as in val.json, and whether it classified each image correctly.
+
+    The images are sorted by hash and label, which are the index. The recalls of the classes are there on their own too.
+    """
+    rows = _validated(predictions, f"the {whose}'s predictions.parquet").sort_values(["hash", "label"], kind="stable")
     labels, probabilities = rows["label"].to_numpy(np.int64), rows[list(NAMES)].to_numpy(np.float32)
     computed = metrics.evaluate(
         labels,
@@ -182,37 +179,35 @@ def _evaluate(predictions: pd.DataFrame, whose: str, bins: int) -> _Evaluation:
         tta=probabilities,  # not in the table: accuracy_tta means nothing here, and no rule may use it
         bins=bins,
     )
+    computed["recalls"] = {name: figures["recall"] for name, figures in computed["per_class"].items()}
     images = pd.MultiIndex.from_arrays([rows["hash"].astype(str), labels])
-    return _Evaluation(images, probabilities.argmax(axis=1) == labels, computed)
+    return computed, pd.Series(probabilities.argmax(axis=1) == labels, images)
 
 
-def _validated(predictions: pd.DataFrame, whose: str) -> pd.DataFrame:
+def _validated(predictions: pd.DataFrame, where: str) -> pd.DataFrame:
     """Return the validation rows, if they are what `evaluate` writes."""
-    where = f"the {whose}'s predictions.parquet"
     way_out = "evaluate and publish it again: `dvc repro` in its commit"
     if missing := [name for name in _COLUMNS if name not in predictions]:
         raise BadPredictions(f"{where} has no column {', '.join(missing)}; {way_out}")
     rows = predictions.loc[predictions["split"] == SPLIT, list(_COLUMNS)]
     if rows.empty:
         raise BadPredictions(f"{where} has no image of the {SPLIT} split; {way_out}")
-    for name in ("hash", "label", "duplicate_in_train"):
-        if (empty := rows[name].isna()).any():
-            raise BadPredictions(f"{where}: image {rows.loc[empty, 'id'].iloc[0]} has no {name}; {way_out}")
-    if (unknown := ~rows["label"].isin(range(len(NAMES)))).any():
-        image, label = rows.loc[unknown, ["id", "label"]].iloc[0]
-        raise BadPredictions(f"{where}: image {image} has the label {label}, expected 0 to 6; {way_out}")
     probabilities = rows[list(NAMES)].apply(pd.to_numeric, errors="coerce")
     is_one = (probabilities.sum(axis=1) - 1).abs() <= _SUM_ERROR
-    good = is_one & (probabilities >= 0).all(axis=1)  # false where one is NaN
-    if not good.all():
-        image = rows.loc[~good, "id"].iloc[0]
-        raise BadPredictions(
-            f"{where}: the probabilities of image {image} are not seven fractions that sum to 1; {way_out}"
-        )
+    problems = {
+        **{f"has no {name}": rows[name].isna() for name in ("hash", "label", "duplicate_in_train")},
+        "has the label {label}, expected 0 to 6": ~rows["label"].isin(range(len(NAMES))),
+        # a comparison with NaN is false
+        "has probabilities that are not seven fractions with the sum 1": ~(is_one & (probabilities >= 0).all(axis=1)),
+    }
+    for problem, found in problems.items():
+        if found.any():
+            image = rows[found].iloc[0]
+            raise BadPredictions(f"{where}: image {image['id']} {problem.format(label=image['label'])}; {way_out}")
     return rows
 
 
-def _different_images(challenger: pd.MultiIndex, champion: pd.MultiIndex) -> str:
+def _different_images(challenger: pd.Index, champion: pd.Index) -> str:
     """Return a sentence with the counts where two networks were evaluated on different images; else nothing."""
     if challenger.equals(champion):
         return ""
@@ -224,42 +219,23 @@ def _different_images(challenger: pd.MultiIndex, champion: pd.MultiIndex) -> str
     )
 
 
-def _check_metrics(new: _Evaluation, old: _Evaluation | None, rules: Promotion) -> Iterator[Rule]:
+def _check_metrics(new: Mapping[str, Any], old: Mapping[str, Any], rules: Promotion) -> Iterator[Rule]:
     """Check the rules that need no comparison: floors, the recall of each class, calibration."""
-    champion = old.metrics if old else {}
     for name, floor in rules.floors.items():
-        value = new.metrics[name]
-        absent = f"there is no {name}: every validation image has a duplicate in training"
-        reason = absent if value is None else f"{name} {value:.4f} is below {floor:g}"
-        yield _rule(f"floors.{name}", ">=", floor, value, champion.get(name), reason)
-    recalls, least = _recalls(new), rules.min_class_recall
+        reason = f"there is no {name}: every validation image has a duplicate in training"
+        if (value := new[name]) is not None:
+            reason = f"{name} {value:.4f} is below {floor:g}"
+        yield _rule(f"floors.{name}", ">=", floor, value, old.get(name), reason)
+    recalls, least = new["recalls"], rules.min_class_recall
     low = ", ".join(f"{name} {recall:.4f}" for name, recall in recalls.items() if recall < least)
-    lowest = min(_recalls(old).values()) if old else None
+    lowest = min(old["recalls"].values()) if old else None
     reason = f"the recall of {low} is below {least:g}"
     yield _rule("min_class_recall", ">=", least, min(recalls.values()), lowest, reason)
-    error, most = new.metrics["ece"], rules.max_calibration_error
+    error, most = new["ece"], rules.max_calibration_error
     reason = f"the calibration error {error:.4f} is above {most:g}"
-    yield _rule("max_calibration_error", "<=", most, error, champion.get("ece"), reason)
-
-
-def _recalls(one: _Evaluation) -> dict[str, float]:
-    return {name: one.metrics["per_class"][name]["recall"] for name in NAMES}
-
-
-def _check_tolerance(against: Comparison | None, different: str, rules: Promotion) -> Rule:
-    """At tolerance 0 the challenger must be better by more than chance: the whole interval lies above 0."""
-    least = 0 - rules.tolerance  # 0 - 0 has no sign to show
-    if against is None:
-        return _rule("tolerance", ">", least, None, None, different)
-    low = against.interval.low
-    reason = f"the accuracy minus the champion's may be as low as {low:+.4f}, not above {least:g}"
-    return _rule("tolerance", ">", least, low, None, reason)
+    yield _rule("max_calibration_error", "<=", most, error, old.get("ece"), reason)
 
 
 def _rule(name: str, sign: str, bound: float, new: float | None, old: float | None, reason: str) -> Rule:
     passed = new is not None and _COMPARE[sign](new, bound)
     return Rule(name, f"{sign} {bound:g}", new, old, passed, "" if passed else reason)
-
-
-def _rounded(value: Any) -> Any:
-    return float(f"{value:.6g}") if isinstance(value, float) else value
