@@ -1,9 +1,7 @@
 """`ferops restore`: rebuild an empty or lost registry from reports/registry.jsonl, git and DVC's cache or remote."""
 
 import hashlib
-import os
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any, Final
@@ -108,7 +106,8 @@ def republish(
         with quiet_imports():
             from ferops.model.serving import load_raw_model
         load_model = partial(load_raw_model, folder / "models/core.keras", values["preprocess.median_kernel"])
-        with _as_experiment(experiment):
+        # an experiment's training is published under its name; an empty one is as unset
+        with store.environment({"DVC_EXP_NAME": experiment or ""}):
             published = publish(values, load_model, folder, path=path, is_registered=True, set_challenger=not events)
         if published.version is None:
             raise CannotRestore("its network is not a Keras graph")
@@ -186,14 +185,3 @@ def _fetch_files(folder: Path, source: Source) -> None:
 def _differs(path: Path, md5: str) -> bool:
     """Return whether a file exists and is not the one in dvc.lock; folders are not checked."""
     return path.is_file() and hashlib.md5(path.read_bytes(), usedforsecurity=False).hexdigest() != md5
-
-
-@contextmanager
-def _as_experiment(name: str | None) -> Iterator[None]:
-    """Set or unset DVC's variable for a block: an experiment's training is published under its name."""
-    before = os.environ.get("DVC_EXP_NAME", "")
-    os.environ["DVC_EXP_NAME"] = name or ""  # empty is as unset
-    try:
-        yield
-    finally:
-        os.environ["DVC_EXP_NAME"] = before

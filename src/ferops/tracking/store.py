@@ -166,7 +166,7 @@ def connect(uri: str | None = None, *, retries: int = 1) -> Store:
         for name in ("mlflow.store.db.utils", "mlflow.system_metrics"):
             logging.getLogger(name).setLevel(logging.CRITICAL)
         # MLflow writes the URI into the environment too: undone here, or it would override the next call's
-        with _environment({**_TIMEOUTS, "MLFLOW_HTTP_REQUEST_MAX_RETRIES": str(retries), "MLFLOW_TRACKING_URI": uri}):
+        with environment({**_TIMEOUTS, "MLFLOW_HTTP_REQUEST_MAX_RETRIES": str(retries), "MLFLOW_TRACKING_URI": uri}):
             _check_database(uri)
             mlflow.set_tracking_uri(uri)
             client = MlflowClient(uri)
@@ -190,13 +190,28 @@ def reason(error: BaseException) -> str:
 
 
 @contextmanager
+def environment(values: Mapping[str, str]) -> Iterator[None]:
+    """Set environment variables inside a block; those that have their value already are not touched."""
+    before = {name: os.environ.get(name) for name, value in values.items() if os.environ.get(name) != value}
+    os.environ.update({name: values[name] for name in before})
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value
+
+
+@contextmanager
 def variables(uri: str) -> Iterator[None]:
     """Set inside this block every environment variable that `connect` would set, so that it changes none.
 
     For a program with threads: one that changes the environment while another reads it, as TensorFlow's native code
     does, crashes the process.
     """
-    with _environment({**_TIMEOUTS, "MLFLOW_TRACKING_URI": uri}):
+    with environment({**_TIMEOUTS, "MLFLOW_TRACKING_URI": uri}):
         yield
 
 
@@ -206,7 +221,7 @@ def no_retries() -> Iterator[None]:
 
     The next training or publish finds what was created by its tags.
     """
-    with _environment({"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0"}):
+    with environment({"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0"}):
         yield
 
 
@@ -226,7 +241,7 @@ def session() -> Iterator[Store]:
 
     timeouts = {name: value for name, value in _TIMEOUTS.items() if name not in os.environ}
     try:
-        with _environment({**timeouts, "MLFLOW_EXPERIMENT_ID": opened.experiment_id}):
+        with environment({**timeouts, "MLFLOW_EXPERIMENT_ID": opened.experiment_id}):
             yield opened
     except (MlflowException, OSError) as error:
         connect(retries=0)  # raises TrackingUnreachable where the server has gone
@@ -271,20 +286,6 @@ def sqlite_file(uri: str) -> Path | None:
     """Return the database file of an `sqlite:///` URI; None for any other URI."""
     prefix = "sqlite:///"
     return Path(uri.removeprefix(prefix).partition("?")[0]) if uri.startswith(prefix) else None
-
-
-@contextmanager
-def _environment(values: Mapping[str, str]) -> Iterator[None]:
-    before = {name: os.environ.get(name) for name, value in values.items() if os.environ.get(name) != value}
-    os.environ.update({name: values[name] for name in before})
-    try:
-        yield
-    finally:
-        for name, value in before.items():
-            if value is None:
-                os.environ.pop(name, None)
-            else:
-                os.environ[name] = value
 
 
 def _check_database(uri: str) -> None:
