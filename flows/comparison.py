@@ -90,7 +90,7 @@ def _show(table: Name, request: ComparisonRequest, rows: Rows, sweep_run: SweepR
         if not runtime.deployment.id:
             for file in files:
                 shutil.copy(file, REPORTS / file.name)
-            header, *lines = comparison_report.brief(rows)
+            header, *lines = comparison_report.cells(rows, is_brief=True)
             terminal.table(header, lines, unbroken="")
             print("written:", *(REPORTS / file.name for file in files))
 

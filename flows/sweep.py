@@ -70,7 +70,7 @@ def sweep(
         with studies.opened(search, prune=prune) as study:
             settings = {"method": search.method, "seed": seed, "prune": prune, "recipe": recipe, **space}
             sweep_run = runs.begin_sweep(search.name, search.key, settings, "flows/sweep.py")
-            get_run_logger().info(f"{search.trials} trials, of which {study.ended()} are there already")
+            get_run_logger().info(f"{search.trials} trials, of which {len(study.ended())} are there already")
             for result in trial_runs.run(study.ask(), sweep_run, runner):
                 study.tell(result)
             return _show(study, sweep_run)
@@ -122,7 +122,7 @@ def main(
     """Search parameters of the pipeline, as a Prefect flow. No server is needed; run it again to go on."""
     terminal.main(
         sweep,
-        space=dict(search_space.read(text) for text in over),
+        space=terminal.assignments(over, search_space.choices),
         method=method,
         trials=trials,
         seed=seed,

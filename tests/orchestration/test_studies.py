@@ -144,7 +144,7 @@ def test_a_failed_trial_is_asked_for_again_and_a_pruned_one_is_not() -> None:
     results = iter([pruned, lambda trial: TrialResult(trial, None, "checks failed"), pruned, pruned])
     asked = run(search, lambda trial: next(results)(trial))
     with studies.opened(search, prune=False) as study:
-        assert study.ended() == 3
+        assert len(study.ended()) == 3
         found = study.results()
         assert [one.reason for one in found] == [*["pruned after epoch 1"] * 3, "checks failed"]
         assert found[-1].trial == asked[1]

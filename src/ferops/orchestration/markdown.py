@@ -1,9 +1,11 @@
 """Reports of a run in Markdown: stages, gates, figures beside the champion's and the paper's, plots."""
 
 import base64
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
+
+from jinja2 import Environment, PackageLoader, select_autoescape
 
 from ferops import paper, params
 from ferops.orchestration.pipeline.dvc_stages import StageResult
@@ -94,6 +96,21 @@ def table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     """Return a Markdown table; bars in cells are escaped."""
     lines = [list(header), ["---"] * len(header), *rows]
     return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines)
+
+
+def filled(rows: Iterable[Mapping[str, str]]) -> list[list[str]]:
+    """Return the cells of a table, the names of its columns first, without columns that no row fills."""
+    lines = list(rows)
+    columns = [name for name in lines[0] if {line[name] for line in lines} - {"", "-"}]
+    return [columns, *([line[name] for name in columns] for line in lines)]
+
+
+def render(template: str, **facts: Any) -> str:
+    """Render a page of this package from its template."""
+    environment = Environment(
+        loader=PackageLoader(__package__, ""), autoescape=select_autoescape(["html.jinja"]), trim_blocks=True
+    )
+    return environment.get_template(template).render(facts)
 
 
 def _champion(folder: Path) -> Event | None:

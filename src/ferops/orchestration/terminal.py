@@ -58,21 +58,30 @@ def command(function: Callable[..., None], example: str) -> None:
         sys.exit(str(error))
 
 
-def assignments(texts: Iterable[str]) -> dict[str, Any]:
-    """Parse `KEY=VALUE` arguments, the values as YAML: `train.epochs=3` -> {"train.epochs": 3}.
+def value(text: str) -> Any:
+    """Parse the value of an argument, which is YAML."""
+    return YAML(typ="safe").load(text)
+
+
+def assignments(texts: Iterable[str], parse: Callable[[str], Any] = value) -> dict[str, Any]:
+    """Parse `KEY=VALUE` arguments: `train.epochs=3` -> {"train.epochs": 3}.
+
+    Args:
+        texts: the arguments.
+        parse: the parser of a value.
 
     Raises:
         BadParams: an argument has no `=`, or its value is no YAML.
     """
     values = {}
     for text in texts:
-        key, equals, value = text.partition("=")
+        key, _, given = text.partition("=")
         try:
-            values[key] = YAML(typ="safe").load(value)
+            values[key] = parse(given)
         except YAMLError:
-            equals = ""
-        if not equals:
-            raise BadParams(f"{text!r}: expected KEY=VALUE, as in train.epochs=3")
+            given = ""
+        if not (key and given):
+            raise BadParams(f"{text!r}: expected KEY=VALUE, as in the example that --help shows")
     return values
 
 

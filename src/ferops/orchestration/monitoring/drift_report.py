@@ -1,7 +1,7 @@
 """Compare the latest scored images with what the network was trained on, and write the drift report."""
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
@@ -13,6 +13,7 @@ from ferops import params
 from ferops.data import scored_table
 from ferops.data.statistics import STATISTICS
 from ferops.errors import FeropsError
+from ferops.orchestration import markdown
 from ferops.orchestration.monitoring import drift, drift_plots, reference
 from ferops.orchestration.monitoring.drift import Shift
 from ferops.quality import expectations, validation
@@ -95,7 +96,7 @@ def examine(folder: Path, model: str, settings: params.Monitoring, root: Path = 
         failures=tuple(result for result in checks if not result.passed),
     )
     (root / REPORTS / "report.json").write_text(json.dumps(_as_json(finding), indent=2) + "\n", encoding="utf-8")
-    (root / REPORTS / "report.md").write_text("\n".join(markdown(finding)), encoding="utf-8")
+    (root / REPORTS / "report.md").write_text(page(finding), encoding="utf-8")
     drift_plots.histograms(root / REPORTS / PICTURE, shifts)
     return finding
 
@@ -125,22 +126,9 @@ def check(latest: pd.DataFrame, shifts: Sequence[Shift], docs_folder: Path) -> l
     return drifts + validation.run("monitoring", expectations.scored(latest), docs_folder, drifts)
 
 
-def markdown(finding: Finding) -> Iterator[str]:
-    """Yield the lines of the report: the verdict, and every column with its index."""
-    yield f"# {'Drift' if finding.failures else 'No drift'}"
-    yield ""
-    yield f"{finding.verdict}."
-    yield ""
-    yield f"Pixel statistics are compared with {finding.training:,} training images, predicted expressions with the "
-    yield f"network's predictions on {finding.validation:,} validation images. Scoring runs: {finding.runs}."
-    yield ""
-    yield "| column | | PSI | limit | |"
-    yield "| --- | --- | ---: | ---: | --- |"
-    for shift in finding.shifts:
-        verdict = "**drift**" if shift.has_drifted else "ok"
-        what = STATISTICS.get(shift.column, "shares of the predicted expressions")
-        yield f"| {shift.column} | {what} | {shift.psi:.3f} | {shift.limit:.3f} | {verdict} |"
-    yield ""
+def page(finding: Finding) -> str:
+    """Return the report in Markdown: the verdict, and every column with its index."""
+    return markdown.render("drift.md.jinja", finding=finding, statistics=STATISTICS)
 
 
 def _as_json(finding: Finding) -> dict[str, Any]:

@@ -1,7 +1,5 @@
 """The reference that scored images are compared with: a network's training data, and its predictions on validation."""
 
-import hashlib
-import json
 from pathlib import Path
 
 import numpy as np
@@ -58,12 +56,10 @@ def statistics(store: Store, reference: str, root: Path = Path()) -> pd.DataFram
         table = pd.read_parquet(cached)
         if list(table) == list(STATISTICS):
             return table
-    found = _measure(root, md5)
-    table = (
-        _from_dvc(f"{version.name} version {version.version}", str(version.tags.get(TRAINING)), md5, root)
-        if found is None
-        else found
-    )
+    table = _measure(root, md5)
+    if table is None:
+        name = f"{version.name} version {version.version}"
+        table = _from_dvc(name, str(version.tags.get(TRAINING)), md5, root)
     with replacing(cached) as scratch:
         table.to_parquet(scratch, index=False)
     return table
@@ -94,16 +90,11 @@ def _from_dvc(version: str, training: str, md5: str, root: Path) -> pd.DataFrame
 
 def _measure(root: Path, md5: str) -> pd.DataFrame | None:
     """Compute the statistics of the training images of a clone; None where it has other data or none."""
-    if _md5(root / PREPARED) != md5:
-        return None
-    return measure(prepared.load(root / PREPARED).split("train")[0])
+    from dvc.repo import Repo
 
-
-def _md5(folder: Path) -> str:
-    """Compute a folder's md5 as DVC writes it in dvc.lock: of the list of its files and their md5."""
-    files = []
-    for path in sorted(path for path in folder.rglob("*") if path.is_file()):
-        with path.open("rb") as stream:
-            digest = hashlib.file_digest(stream, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
-        files.append({"md5": digest, "relpath": path.relative_to(folder).as_posix()})
-    return hashlib.md5(json.dumps(files, sort_keys=True).encode(), usedforsecurity=False).hexdigest() + ".dir"
+    folder = root / PREPARED
+    with Repo(str(root)) as repo:
+        (out,) = repo.find_outs_by_path(str(folder))
+        if not out.exists or out.get_hash().value != md5:
+            return None
+    return measure(prepared.load(folder).split("train")[0])

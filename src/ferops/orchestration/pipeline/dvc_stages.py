@@ -26,6 +26,7 @@ _URL: Final = re.compile(r"https?://\S+")
 _LOCKED: Final = re.compile(r"Unable to acquire lock|is busy, it is being blocked by")
 _CORRUPTED: Final = re.compile(r"Unable to read RWLock-file")
 _HOLDER: Final = re.compile(r"\(PID (\d+)\)")
+_OF_DVC: Final = re.compile(r"(ERROR|WARNING|Running stage|Stage '|Updating lock file|> |\s|Having any troubles)")
 _HINT: Final = re.compile(r"^(ERROR: failed to reproduce|Use `dvc push`|To track the changes|\tgit add )")
 
 
@@ -103,13 +104,7 @@ def reproduce(folder: Folder, stage: str, on_line: OnLine) -> StageResult:
         DvcFailed: the stage or DVC ended with an error.
     """
     lines: list[str] = []
-
-    def on_each(line: str) -> None:
-        lines.append(line)
-        if not _HINT.match(line):
-            on_line(line)
-
-    dvc(folder, on_each, "repro", "--single-item", stage)
+    dvc(folder, lambda line: (lines.append(line), on_line(line)), "repro", "--single-item", stage)
     has_run = any(line.startswith("Running stage") for line in lines)
     urls = [url for line in lines for url in _URL.findall(line)]
     return StageResult(stage, "ran" if has_run else "cached", urls[-1] if urls else None)
@@ -186,7 +181,7 @@ def dvc(folder: Folder, on_line: OnLine, *arguments: str) -> None:
 
     Args:
         folder: where it runs.
-        on_line: called with each line that it prints.
+        on_line: called with each line that it prints, but for hints on what to do next.
         arguments: of `dvc`.
 
     Raises:
@@ -201,7 +196,8 @@ def dvc(folder: Folder, on_line: OnLine, *arguments: str) -> None:
             lock_error.append(line)
             return
         lines.append(line)
-        on_line(line)
+        if not _HINT.match(line):
+            on_line(line)
 
     while status := run("dvc", *arguments, folder=folder.path, environment=folder.environment, on_line=on_each):
         if any(_CORRUPTED.search(line) for line in lines):
@@ -242,6 +238,6 @@ def _delete_corrupted_rwlock(folder: Path) -> None:
 
 def _reason(lines: Sequence[str]) -> str:
     """Return the last line that the stage printed; where it printed none, the first error of DVC."""
-    own = [line for line in lines if not re.match(r"(ERROR|WARNING|Running stage|> |\s|Having any troubles)", line)]
+    own = [line for line in lines if not _OF_DVC.match(line)]
     errors = [line.removeprefix("ERROR: ") for line in lines if line.startswith("ERROR")]
     return next(iter([*own[-1:], *errors[:1]]), "")

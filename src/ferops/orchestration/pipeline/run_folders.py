@@ -5,7 +5,7 @@ import difflib
 import functools
 import hashlib
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -37,13 +37,20 @@ def settings(recipe: str | None, overrides: Mapping[str, Any]) -> dict[str, Any]
     Raises:
         BadParams: there is no such recipe or key.
     """
-    nested = params.load_recipe(recipe) if recipe else {}
-    known = params.flatten(params.load())
-    for key in overrides:
+    check_keys(overrides, params.flatten(params.load()))
+    return with_values(params.load_recipe(recipe) if recipe else {}, overrides)
+
+
+def check_keys(keys: Iterable[str], known: Collection[str]) -> None:
+    """Check that dotted keys are parameters.
+
+    Raises:
+        BadParams: naming the first that is none, and those that look like it.
+    """
+    for key in keys:
         if key not in known:
             near = ", ".join(difflib.get_close_matches(key, known)) or "one of params.yaml's, as train.epochs"
             raise BadParams(f"there is no parameter {key!r}; expected {near}")
-    return with_values(nested, overrides)
 
 
 def with_values(nested: Mapping[str, Any], dotted: Mapping[str, Any]) -> dict[str, Any]:

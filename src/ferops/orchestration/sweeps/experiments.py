@@ -3,6 +3,7 @@
 import json
 import math
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
@@ -58,6 +59,26 @@ class TrialResult(NamedTuple):
     def accuracy(self) -> float:
         """On validation; NaN without scores."""
         return float(self.scores["accuracy"]) if self.scores else math.nan
+
+    @property
+    def measured(self) -> Mapping[str, Any]:
+        """Its training and scores as one mapping, with the bounds of the accuracy's interval as `low` and `high`."""
+        if not self.scores:
+            return self.training
+        low, high = self.scores["accuracy_interval"]
+        return {**self.training, **self.scores, "low": low, "high": high}
+
+    def figures(self, templates: Mapping[str, str]) -> dict[str, str]:
+        """Return the cells of a row: format strings filled in with what was measured, a dash where something was not.
+
+        Args:
+            templates: column -> format string.
+        """
+        cells = dict.fromkeys(templates, "-")
+        for column, template in templates.items():
+            with suppress(KeyError, TypeError):  # it is not there, or null
+                cells[column] = template.format_map(self.measured)
+        return cells
 
 
 def ranked(results: Iterable[TrialResult]) -> list[TrialResult]:

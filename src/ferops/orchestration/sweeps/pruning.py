@@ -3,15 +3,19 @@
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Final, NamedTuple
+
+import optuna
+from optuna.pruners import MedianPruner
+from optuna.storages import JournalStorage
+from optuna.storages.journal import JournalFileBackend
 
 from ferops import params
 from ferops.errors import FeropsError
 from ferops.machine.files import SCRATCH
 from ferops.machine.subprocesses import OnLine
 
-if TYPE_CHECKING:
-    import optuna
+_STUDY: Final = "sweep"  # the only one of its journal
 
 
 class Pruned(FeropsError):
@@ -31,7 +35,7 @@ class Pruning(NamedTuple):
 
     Fields:
         journal: absolute path of the study's journal file.
-        trial: id of the trial in the study.
+        trial: number of the trial in the study.
         warmup: the first epoch after which it may be pruned.
     """
 
@@ -53,11 +57,11 @@ class Pruning(NamedTuple):
             The callback; it raises `Pruned`, which ends the process that printed the line. Not after the last epoch:
             only the evaluation is left then.
         """
-        from optuna.pruners import MedianPruner
-        from optuna.trial import Trial as OptunaTrial
-
-        study = load(Path(self.journal), pruner=MedianPruner(n_startup_trials=5, n_warmup_steps=self.warmup))
-        trial = OptunaTrial(study, self.trial)
+        storage = _storage(Path(self.journal))
+        pruner = MedianPruner(n_startup_trials=5, n_warmup_steps=self.warmup)
+        study = optuna.load_study(study_name=_STUDY, storage=storage, pruner=pruner)
+        study_id = storage.get_study_id_from_name(_STUDY)
+        trial = optuna.Trial(study, storage.get_trial_id_from_study_id_trial_number(study_id, self.trial))
         epochs = params.load(folder / "params.yaml").train.epochs
         reported = 0
 
@@ -74,17 +78,14 @@ class Pruning(NamedTuple):
         return on_each
 
 
-def load(journal: Path, **options: Any) -> "optuna.Study":
-    """Open the study of a journal file, or create both; options as those of `optuna.create_study`."""
-    import optuna
-    from optuna.storages import JournalStorage
-    from optuna.storages.journal import JournalFileBackend
+def load(journal: Path) -> optuna.Study:
+    """Open the study of a journal file, or create both."""
+    return optuna.create_study(storage=_storage(journal), study_name=_STUDY, direction="maximize", load_if_exists=True)
 
+
+def _storage(journal: Path) -> JournalStorage:
     optuna.logging.set_verbosity(optuna.logging.ERROR)
-    return optuna.create_study(
-        storage=JournalStorage(JournalFileBackend(str(journal))),
-        study_name="sweep", direction="maximize", load_if_exists=True, **options,
-    )  # fmt: skip
+    return JournalStorage(JournalFileBackend(str(journal)))
 
 
 def _epochs(folder: Path) -> list[dict[str, float]]:

@@ -1,24 +1,23 @@
 """The Optuna study of a sweep: it samples and prunes the trials, and keeps their states in a journal file."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
-from ferops import params
+import optuna
+from dvc.lock import LockError, make_lock
+from optuna.samplers import BaseSampler, RandomSampler, TPESampler
+from optuna.storages.journal import JournalFileSymlinkLock
+from optuna.trial import FrozenTrial, TrialState
+
 from ferops.errors import FeropsError
 from ferops.orchestration.sweeps import experiments, pruning
 from ferops.orchestration.sweeps.experiments import Trial, TrialResult
 from ferops.orchestration.sweeps.pruning import Pruning
 from ferops.orchestration.sweeps.search_space import Search, digest
 from ferops.tracking import runs
-
-if TYPE_CHECKING:
-    import optuna
-    from optuna.distributions import BaseDistribution
-    from optuna.samplers import BaseSampler
-    from optuna.trial import FrozenTrial
 
 FOLDER: Final = Path("sweeps")
 """Journal files, ignored by git: beside mlflow.db, because people delete .dvc/tmp to mend DVC."""
@@ -54,38 +53,29 @@ class SweepStudy:
         A sampler gets its seed from the number of trials before, so that a sweep that was interrupted goes on with the
         trials of an uninterrupted one. Side by side TPE's also depend on which results were there.
         """
-        from optuna.trial import TrialState
-
-        search, known = self.search, self._trials()
-        ended = self._ended(known)
+        search, known, ended = self.search, self._trials(), self.ended()
         is_grid = search.method == "grid"
         combinations = search.combinations() if is_grid else [trial.params for trial in known.values()]
-        queue = [values for values in combinations if search.trial(values).name not in ended]
-        names, limit = set(known), 0 if is_grid else search.trials
+        names = [search.trial(values).name for values in combinations]
+        for name, values in zip(names, combinations, strict=True):
+            if name not in ended:
+                self.study.enqueue_trial(values)
+                yield self._begin(self.study.ask({**search.space}))
         repeats = 0
-        while queue or (len(names) < limit and repeats < _REPEATS):
-            is_new = not queue
-            if queue:
-                self.study.enqueue_trial(queue.pop(0))
+        while len(names) < search.trials and repeats < _REPEATS:
             self.study.sampler = _sampler(search, len(names), repeats)
-            asked = self.study.ask(_distributions(search))
-            trial = search.trial(asked.params)
-            if is_new and trial.name in names:
+            asked = self.study.ask({**search.space})
+            name = search.trial(asked.params).name
+            if name in names:
                 self.study.tell(asked, state=TrialState.FAIL)
                 repeats += 1
-                continue
-            repeats = 0
-            names.add(trial.name)
-            asked.set_user_attr(_EXPERIMENT, trial.name)
-            self._running[trial.name] = asked
-            if self._warmup:
-                trial = trial._replace(pruning=Pruning(str(self._journal), asked._trial_id, self._warmup))
-            yield trial
+            else:
+                repeats = 0
+                names.append(name)
+                yield self._begin(asked)
 
     def tell(self, result: TrialResult) -> None:
         """Record the result of a trial: its accuracy on validation, or that it failed or was pruned."""
-        from optuna.trial import TrialState
-
         trial = self._running.pop(result.trial.name)
         if result.scores:
             self.study.tell(trial, result.accuracy)
@@ -93,41 +83,39 @@ class SweepStudy:
             trial.set_user_attr(_REASON, result.reason)
             self.study.tell(trial, state=TrialState.PRUNED if result.is_pruned else TrialState.FAIL)
 
-    def ended(self) -> int:
-        """Return how many trials are complete or pruned, and will not be run again."""
-        return len(self._ended(self._trials()))
-
-    def results(self) -> list[TrialResult]:
-        """Return the results of all trials, the best on validation first."""
-        from optuna.trial import TrialState
-
+    def ended(self) -> set[str]:
+        """Return the names of the trials that will not run again: pruned, or complete with experiment and run."""
         known = self._trials()
-        run_ids = runs.of_experiments(known)
-        found = []
-        for name, trial in known.items():
-            scores = experiments.scores(name) if trial.state == TrialState.COMPLETE else None
-            reason = "" if scores else trial.user_attrs.get(_REASON, "interrupted")
-            is_pruned = trial.state == TrialState.PRUNED
-            found.append(
-                TrialResult(self.search.trial(trial.params), scores, reason, run_ids.get(name, ""), is_pruned=is_pruned)
-            )
-        return experiments.ranked(found)
-
-    def _trials(self) -> "dict[str, FrozenTrial]":
-        """Return the last attempt at each trial, by its experiment's name."""
-        return {
-            trial.user_attrs[_EXPERIMENT]: trial
-            for trial in self.study.get_trials(deepcopy=False)
-            if _EXPERIMENT in trial.user_attrs
-        }
-
-    def _ended(self, known: "dict[str, FrozenTrial]") -> set[str]:
-        """Return the names of those that are pruned, or complete and still have their experiment and run."""
-        from optuna.trial import TrialState
-
         complete = [name for name, trial in known.items() if trial.state == TrialState.COMPLETE]
         pruned = {name for name, trial in known.items() if trial.state == TrialState.PRUNED}
         return pruned | experiments.finished(complete)
+
+    def results(self) -> list[TrialResult]:
+        """Return the results of all trials, the best on validation first."""
+        known = self._trials()
+        run_ids = runs.of_experiments(known)
+        found = []
+        for name, one in known.items():
+            scores = experiments.scores(name) if one.state == TrialState.COMPLETE else None
+            reason = "" if scores else one.user_attrs.get(_REASON, "interrupted")
+            is_pruned = one.state == TrialState.PRUNED
+            trial = self.search.trial(one.params)
+            found.append(TrialResult(trial, scores, reason, run_ids.get(name, ""), is_pruned=is_pruned))
+        return experiments.ranked(found)
+
+    def _begin(self, asked: optuna.Trial) -> Trial:
+        """Return the trial that Optuna asks for, known by the name of its experiment from here on."""
+        trial = self.search.trial(asked.params)
+        asked.set_user_attr(_EXPERIMENT, trial.name)
+        self._running[trial.name] = asked
+        if self._warmup is None:
+            return trial
+        return trial._replace(pruning=Pruning(str(self._journal), asked.number, self._warmup))
+
+    def _trials(self) -> Mapping[str, FrozenTrial]:
+        """Return the last attempt at each trial, by its experiment's name."""
+        trials = self.study.get_trials(deepcopy=False)
+        return {one.user_attrs[_EXPERIMENT]: one for one in trials if _EXPERIMENT in one.user_attrs}
 
 
 @contextmanager
@@ -144,9 +132,6 @@ def opened(search: Search, *, prune: bool) -> Iterator[SweepStudy]:
     Raises:
         SweepIsRunning: another process has it open.
     """
-    from dvc.lock import LockError, make_lock
-    from optuna.trial import TrialState
-
     journal = (FOLDER / f"{search.name}-{search.key}.journal").absolute()  # Optuna waits for ever for a relative lock
     journal.parent.mkdir(exist_ok=True)
     lock = make_lock(str(journal.with_suffix(".running")))
@@ -168,35 +153,15 @@ def opened(search: Search, *, prune: bool) -> Iterator[SweepStudy]:
 
 def _cut_torn_line(journal: Path) -> None:
     """Cut off what a process that was killed while it wrote has left after the last line break."""
-    from optuna.storages.journal import JournalFileSymlinkLock
-
-    if not journal.exists():
-        return
+    journal.touch()
     lock = JournalFileSymlinkLock(str(journal))  # a worker of another cluster may still write
     lock.acquire()
     try:
-        content = journal.read_bytes()
-        os.truncate(journal, content.rfind(b"\n") + 1)
+        os.truncate(journal, journal.read_bytes().rfind(b"\n") + 1)
     finally:
         lock.release()
 
 
-def _sampler(search: Search, trials: int, repeats: int) -> "BaseSampler":
-    from optuna.samplers import RandomSampler, TPESampler
-
+def _sampler(search: Search, trials: int, repeats: int) -> BaseSampler:
     seed = int(digest([search.seed, trials, repeats]), 16)
     return TPESampler(seed=seed) if search.method == "tpe" else RandomSampler(seed=seed)
-
-
-def _distributions(search: Search) -> "dict[str, BaseDistribution]":
-    from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
-
-    known = params.flatten(search.base)
-    found: dict[str, BaseDistribution] = {}
-    for key, choices in search.space.items():
-        if isinstance(choices, list | tuple):
-            found[key] = CategoricalDistribution(list(dict.fromkeys(choices)))
-        else:
-            kind = IntDistribution if isinstance(known[key], int) else FloatDistribution
-            found[key] = kind(choices["min"], choices["max"], log=choices["log"])
-    return found

@@ -8,43 +8,44 @@ from typing import Final
 
 import pandas as pd
 
+from ferops.orchestration import markdown
 from ferops.orchestration.sweeps.experiments import TrialResult
 from ferops.orchestration.sweeps.studies import SweepStudy
 
 _ACCURACY: Final = "accuracy\n(validation)"
+_FIGURES: Final = {"accuracy": "{accuracy:.4f}", "95% interval": "{low:.3f}-{high:.3f}", "F1 macro": "{f1_macro:.4f}"}
 
 
 def table(results: Sequence[TrialResult]) -> pd.DataFrame:
     """Return a row for each trial: values, accuracy on validation with its 95% interval, macro F1, images, run."""
-    rows = []
-    for result in results:
-        scores = result.scores or {}
-        low, high = scores.get("accuracy_interval", (math.nan, math.nan))
-        rows.append(
-            {
-                **result.trial.values, "accuracy": result.accuracy, "low": low, "high": high,
-                "f1_macro": scores.get("f1_macro", math.nan), "images": scores.get("n", 0),
-                "experiment": result.trial.name, "run": result.run_id, "reason": result.reason,
-            }
-        )  # fmt: skip
-    return pd.DataFrame(rows)
+    return pd.DataFrame(
+        {
+            **result.trial.values,
+            **{key: result.measured.get(key, math.nan) for key in ("accuracy", "low", "high", "f1_macro")},
+            "images": result.measured.get("n", 0),
+            "experiment": result.trial.name,
+            "run": result.run_id,
+            "reason": result.reason,
+        }
+        for result in results
+    )
 
 
 def cells(results: Sequence[TrialResult]) -> list[list[str]]:
     """Return the same as text, narrow enough for a terminal; the first row has the names of the columns."""
-    keys = list(results[0].trial.values)
-    last = [key.rpartition(".")[2] for key in keys]
-    has_reasons = any(result.reason for result in results)
-    names = [short if last.count(short) == 1 else key for key, short in zip(keys, last, strict=True)]
-    rows = [[*names, "accuracy", "95% interval", "F1 macro", "experiment", *(["reason"] if has_reasons else [])]]
-    for trial, scores, reason, *_ in results:
-        figures = ["-"] * 3
-        if scores:
-            low, high = scores["accuracy_interval"]
-            figures = [f"{scores['accuracy']:.4f}", f"{low:.3f}-{high:.3f}", f"{scores['f1_macro']:.4f}"]
-        values = [f"{value:g}" if isinstance(value, float) else str(value) for value in trial.values.values()]
-        rows.append([*values, *figures, trial.name, *([reason] if has_reasons else [])])
-    return rows
+    last = [key.rpartition(".")[2] for key in results[0].trial.values]
+    return markdown.filled(
+        {
+            **{
+                short if last.count(short) == 1 else key: f"{value:g}" if isinstance(value, float) else str(value)
+                for short, (key, value) in zip(last, result.trial.values.items(), strict=True)
+            },
+            **result.figures(_FIGURES),
+            "experiment": result.trial.name,
+            "reason": result.reason,
+        }
+        for result in results
+    )
 
 
 def draw(folder: Path, study: SweepStudy) -> list[Path]:

@@ -22,13 +22,12 @@ from prefect.task_runners import TaskRunner
 
 from ferops.errors import FeropsError
 from ferops.machine.files import SCRATCH
-from ferops.machine.subprocesses import OnLine
 from ferops.orchestration import markdown
 from ferops.orchestration.pipeline import dvc_stages, run_folders
 from ferops.orchestration.pipeline.run_folders import Folder
 from ferops.orchestration.sweeps import experiments
 from ferops.orchestration.sweeps.experiments import Trial, TrialResult
-from ferops.orchestration.sweeps.pruning import Pruned, Pruning
+from ferops.orchestration.sweeps.pruning import Pruned
 from ferops.tracking import record, runs
 from ferops.tracking.lineage import current_commit
 from ferops.tracking.runs import SweepRun
@@ -41,28 +40,28 @@ class NoDask(FeropsError):
     """Trials cannot run side by side: prefect-dask is not installed, or no cluster is named."""
 
 
-@task(task_run_name="{name}", cache_policy=NO_CACHE)
-def run_trial(
-    name: str, values: dict[str, Any], settings: dict[str, Any], pruning: Pruning | None, clone: str, sweep_run: str
-) -> State:
-    """Run the pipeline with these parameters in a git worktree, and save the results as a DVC experiment.
+@task(task_run_name="{trial.name}", cache_policy=NO_CACHE)
+def run_trial(trial: Trial, clone: str, sweep_run: str) -> State:
+    """Run the pipeline with a trial's parameters in a git worktree, and save the results as a DVC experiment.
 
     A trial that is pruned leaves its epochs in MLflow, and neither an experiment nor an entry in DVC's run cache.
     """
     log = get_run_logger().info
-    log(", ".join(f"{key}={value}" for key, value in values.items()))
+    log(", ".join(f"{key}={value}" for key, value in trial.values.items()))
     os.chdir(clone)  # a Dask worker was started elsewhere
     try:
-        with run_folders.isolated(settings, name, is_experiment=True) as worktree:
+        with run_folders.isolated(trial.settings, trial.name, is_experiment=True) as worktree:
             folder = Folder(worktree.path, {**worktree.environment, record.SWEEP_RUN: sweep_run})
+            dvc_stages.pull(folder, log)
+            on_line = trial.pruning.watch(folder.path, log) if trial.pruning else log
             try:
-                _run_stages(folder, log, pruning.watch(folder.path, log) if pruning else log)
-                dvc_stages.save_experiment(folder, name, log)
+                dvc_stages.dvc(folder, on_line, "repro", dvc_stages.PUBLISH)
             except Pruned as ended:
-                runs.end_pruned(name, ended.history)
+                runs.end_pruned(trial.name, ended.history)
                 for checkpoints in (folder.path / SCRATCH).iterdir():
                     shutil.rmtree(checkpoints)
                 return Cancelled(name=PRUNED, message=str(ended))
+            dvc_stages.save_experiment(folder, trial.name, log)
     except FeropsError as error:
         return Failed(message=str(error))
     return Completed()
@@ -77,14 +76,12 @@ def run(trials: Iterable[Trial], sweep_run: SweepRun, runner: TaskRunner | None 
         runner: runs as many at a time as its cluster has workers; in turn by default.
     """
     if (commit := current_commit()) and commit.is_dirty:
-        get_run_logger().info(
-            "there are changes that are not committed; the trials start from the commit, without them"
-        )
+        get_run_logger().info("the trials start from the commit, without the changes that are not committed")
     common = {"clone": str(Path.cwd()), "sweep_run": sweep_run.run_id}
     if runner is None:
         for trial in trials:
-            is_done = bool(experiments.finished([trial.name]))
-            yield _result(trial, None if is_done else run_trial(**trial._asdict(), **common, return_state=True))
+            is_done = experiments.finished([trial.name])
+            yield _result(trial, None if is_done else run_trial(trial, **common, return_state=True))
         return
     # the temporary server of this process is unknown to other processes, and each would start its own
     with get_client(sync_client=True) as client:
@@ -98,7 +95,7 @@ def run(trials: Iterable[Trial], sweep_run: SweepRun, runner: TaskRunner | None 
                 if experiments.finished([chosen.name]):
                     yield _result(chosen, None)
                 else:
-                    running[runner.submit(run_trial, {**chosen._asdict(), **common})] = chosen
+                    running[runner.submit(run_trial, {"trial": chosen, **common})] = chosen
             if not running:
                 return
             future = next(as_completed(list(running)))
@@ -140,12 +137,12 @@ def final_state(results: Sequence[TrialResult], unit: str, name: str) -> State:
         unit: what the trials are called, as in `3 of 4 rows`.
         name: of the best one.
     """
-    best, done = results[0], sum(bool(result.scores) for result in results)
+    done = sum(bool(result.scores) for result in results)
     pruned = sum(result.is_pruned for result in results)
     others = {"pruned": pruned, "failed": len(results) - done - pruned}
     counts = "; ".join([f"{done} of {len(results)} {unit}", *(f"{n} {what}" for what, n in others.items() if n)])
     if not done:
-        return Failed(message=f"{counts}: {best.reason}")
+        return Failed(message=f"{counts}: {results[0].reason}")
     return Completed(message=f"{counts}; the best on validation: {name}")
 
 
@@ -181,16 +178,6 @@ def side_by_side(dask: int | str | None, flow: str) -> TaskRunner | None:
         "dashboard_address": "127.0.0.1:0", "memory_limit": 0,
     }  # fmt: skip
     return DaskTaskRunner(cluster_kwargs=local)
-
-
-def _run_stages(folder: Folder, log: OnLine, on_line: OnLine) -> None:
-    """Run the stages of dvc.yaml that have to run; what they print goes to `on_line`."""
-    dvc_stages.pull(folder, log)
-    changed = dvc_stages.changed(folder)
-    ran: set[str] = set()
-    for stage, reads in dvc_stages.stages(folder.path).items():
-        if (stage in changed or reads & ran) and dvc_stages.reproduce(folder, stage, on_line).state == "ran":
-            ran.add(stage)
 
 
 def _result(trial: Trial, state: State | None) -> TrialResult:
