@@ -52,17 +52,15 @@ def statistics(store: Store, reference: str, root: Path = Path()) -> pd.DataFram
     version = versions.resolve(store, reference)
     md5 = str(versions.facts(version.tags).get("data_md5"))
     cached = root / SCRATCH / "statistics" / f"{md5}.parquet"
-    if cached.is_file():
-        table = pd.read_parquet(cached)
-        if list(table) == list(STATISTICS):
-            return table
-    table = _measure(root, md5)
-    if table is None:
+    if cached.is_file() and list(table := pd.read_parquet(cached)) == list(STATISTICS):
+        return table
+    found = _measure(root, md5)
+    if found is None:
         name = f"{version.name} version {version.version}"
-        table = _from_dvc(name, str(version.tags.get(TRAINING)), md5, root)
+        found = _from_dvc(name, str(version.tags.get(TRAINING)), md5, root)
     with replacing(cached) as scratch:
-        table.to_parquet(scratch, index=False)
-    return table
+        found.to_parquet(scratch, index=False)
+    return found
 
 
 def _from_dvc(version: str, training: str, md5: str, root: Path) -> pd.DataFrame:

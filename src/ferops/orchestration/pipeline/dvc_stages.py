@@ -104,7 +104,12 @@ def reproduce(folder: Folder, stage: str, on_line: OnLine) -> StageResult:
         DvcFailed: the stage or DVC ended with an error.
     """
     lines: list[str] = []
-    dvc(folder, lambda line: (lines.append(line), on_line(line)), "repro", "--single-item", stage)
+
+    def on_each(line: str) -> None:
+        lines.append(line)
+        on_line(line)
+
+    dvc(folder, on_each, "repro", "--single-item", stage)
     has_run = any(line.startswith("Running stage") for line in lines)
     urls = [url for line in lines for url in _URL.findall(line)]
     return StageResult(stage, "ran" if has_run else "cached", urls[-1] if urls else None)
