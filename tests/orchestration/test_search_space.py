@@ -10,13 +10,17 @@ from ferops.orchestration.sweeps import experiments, search_space, sweep_report
 from ferops.orchestration.sweeps.experiments import CLOSED, Trial, TrialResult
 from ferops.orchestration.sweeps.search_space import BadSpace, Search
 
-BASE = params.load(ROOT / "params.yaml")
 RANGE = {"train.learning_rate": {"min": 1e-5, "max": 1e-2, "log": True}}
 GRID = {"train.learning_rate": [0.0001, 0.0003], "model.dropout": [0.2, 0.4]}
 
 
+@pytest.fixture(autouse=True)
+def clone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(ROOT)
+
+
 def plan(space: Any, **given: Any) -> Search:
-    return search_space.plan("fine", space, BASE, **given)
+    return search_space.plan(space, **{"name": "fine", **given})
 
 
 def grid(space: Any, **given: Any) -> list[Trial]:
@@ -47,7 +51,7 @@ def test_a_value_that_is_written_in_two_ways_is_tried_once() -> None:
 def test_names_depend_on_the_values_and_on_what_is_common_but_not_on_the_order_of_the_keys() -> None:
     turned = dict(reversed(GRID.items()))
     assert grid(GRID) == grid(turned)
-    assert {t.name for t in grid(GRID)}.isdisjoint(t.name for t in grid(GRID, common={"train": {"epochs": 3}}))
+    assert {t.name for t in grid(GRID)}.isdisjoint(t.name for t in grid(GRID, overrides={"train.epochs": 3}))
     one, *_ = grid({"train.learning_rate": [0.0003], "model.dropout": [0.4]})
     assert one.name == grid(GRID)[-1].name, "a wider space finds the trials of the narrow one"
     assert one.name.startswith("fine-")
@@ -59,9 +63,9 @@ def test_lists_alone_make_a_grid_and_a_range_makes_it_tpe() -> None:
 
 
 def test_a_search_keeps_its_name_and_key_when_more_trials_are_asked_for() -> None:
-    ten, twenty = (search_space.plan(None, RANGE, BASE, trials=trials) for trials in (10, 20))
+    ten, twenty = (search_space.plan(RANGE, trials=trials) for trials in (10, 20))
     assert (ten.name, ten.key) == (twenty.name, twenty.key)
-    other = search_space.plan(None, RANGE, BASE, trials=10, seed=1)
+    other = search_space.plan(RANGE, trials=10, seed=1)
     assert ten.name != other.name
 
 
@@ -108,7 +112,7 @@ def test_a_space_that_cannot_be_searched_is_one_line(space: Any, given: Any, sai
 @pytest.mark.parametrize("name", ["", "-a", "a/b", "Ä", "a" * 49, "a b", "a..b"])
 def test_a_name_that_git_or_dvc_would_not_take_is_refused(name: str) -> None:
     with pytest.raises(BadSpace, match="cannot name a sweep"):
-        search_space.plan(name, GRID, BASE)
+        search_space.plan(GRID, name=name)
 
 
 @pytest.mark.parametrize(
@@ -135,9 +139,9 @@ def test_an_assignment_that_is_none_is_refused(said: str) -> None:
 def test_the_test_split_stays_closed_and_a_parameter_is_searched_or_set() -> None:
     for space, overrides in (({CLOSED: [True]}, {}), (GRID, {CLOSED: True})):
         with pytest.raises(BadSpace, match="cannot be searched or set"):
-            search_space.common(space, None, overrides)
+            search_space.plan(space, overrides=overrides)
     with pytest.raises(BadSpace, match="it can only be one"):
-        search_space.common(GRID, None, {"model.dropout": 0.1})
+        search_space.plan(GRID, overrides={"model.dropout": 0.1})
 
 
 def scored(trial: Trial, accuracy: float) -> TrialResult:

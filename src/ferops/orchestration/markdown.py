@@ -25,8 +25,8 @@ _PICTURES: Final = {
 
 def stages(results: Iterable[StageResult]) -> str:
     """Return a table of the stages, a row each."""
-    rows = [[result.stage, result.state, f"{result.seconds:.1f}", result.message] for result in results]
-    return table(["stage", "state", "seconds", "why"], rows)
+    rows = ([result.stage, result.state, f"{result.seconds:.1f}", result.message] for result in results)
+    return table(["stage", "state", "seconds", "why"], *rows)
 
 
 def figures(folder: Path) -> str:
@@ -35,30 +35,23 @@ def figures(folder: Path) -> str:
     Raises:
         MissingOutput: metrics/ is missing or damaged.
     """
-    scores = {split: read_json(folder / f"metrics/{split}.json") for split in _SPLITS}
-    report = read_json(folder / "data/prepared/report.json")
-    columns = {
-        f"{name}, n = {scores[split]['n']:,}" if scores[split] else f"{name}: closed": scores[split]
-        for split, name in _SPLITS.items()
-    }
+    columns: dict[str, Mapping[str, Any]] = {}
+    for split, name in _SPLITS.items():
+        scores = read_json(folder / f"metrics/{split}.json")
+        columns[f"{name}, n = {scores['n']:,}" if scores else f"{name}: closed"] = scores
     if champion := _champion(folder):
-        columns |= {
-            f"champion (version {champion['version']}), {name}": {
-                key: champion["metrics"].get(f"{split}/{key}") for key in _FIGURES
-            }
-            for split, name in _SPLITS.items()
-        }
-    rows = [
+        for split, name in _SPLITS.items():
+            figures = {key: champion["metrics"].get(f"{split}/{key}") for key in _FIGURES}
+            columns[f"champion (version {champion['version']}), {name}"] = figures
+    rows = (
         [label, *(_figure(column.get(key)) for column in columns.values()), paper.PRINTED[key]]
         for key, label in _FIGURES.items()
-    ]
-    low, high = scores["val"]["accuracy_interval"]
-    return "\n\n".join(
-        [
-            table(["", *columns, "paper (FER2013)"], rows),
-            f"Measured on {dataset_description(str(report.get('dataset')))}. "
-            f"Accuracy on validation: {low:.1%} to {high:.1%} (95%). The paper's 90% is a binary accuracy.",
-        ]
+    )
+    low, high = read_json(folder / "metrics/val.json")["accuracy_interval"]
+    dataset = dataset_description(str(read_json(folder / "data/prepared/report.json").get("dataset")))
+    return (
+        f"{table(['', *columns, 'paper (FER2013)'], *rows)}\n\nMeasured on {dataset}. Accuracy on validation: "
+        f"{low:.1%} to {high:.1%} (95%). The paper's 90% is a binary accuracy."
     )
 
 
@@ -69,16 +62,12 @@ def gate(folder: Path, name: str) -> str:
         MissingOutput: the gate has not written its results.
     """
     record = read_json(folder / "reports/validate" / name / "validation.json")
-    failed = [check for check in record["checks"] if not check["passed"]]
+    checks, columns = record["checks"], ("name", "split", "expected", "observed")
+    failed = [[str(check[key] or "") for key in columns] for check in checks if not check["passed"]]
     if not failed:
-        return f"**{name}**: all {len(record['checks'])} checks passed"
-    rows = [[str(check[key] or "") for key in ("name", "split", "expected", "observed")] for check in failed]
-    return "\n\n".join(
-        [
-            f"**{name}**: {len(failed)} of {len(record['checks'])} checks failed",
-            table(["failed check", "split", "expected", "observed"], rows),
-        ]
-    )
+        return f"**{name}**: all {len(checks)} checks passed"
+    cells = table(["failed check", *columns[1:]], *failed)
+    return f"**{name}**: {len(failed)} of {len(checks)} checks failed\n\n{cells}"
 
 
 def pictures(folder: Path) -> str:
@@ -92,9 +81,9 @@ def picture(png: bytes, title: str) -> str:
     return f"### {title}\n\n![{title}](data:image/png;base64,{base64.b64encode(png).decode()})"
 
 
-def table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+def table(header: Sequence[str], *rows: Sequence[str]) -> str:
     """Return a Markdown table; bars in cells are escaped."""
-    lines = [list(header), ["---"] * len(header), *rows]
+    lines = [header, ["---"] * len(header), *rows]
     return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines)
 
 

@@ -28,13 +28,17 @@ def main(flow: Flow[..., State], **parameters: Any) -> None:
 
     Exits with status 1 and one line where the flow does not complete or the server does not answer.
     """
-    url = PREFECT_API_URL.value()
-    if url and (why := _unreachable(url)):
-        sys.exit(
-            f"{flow.name}: no Prefect server at {address(url)}: {why}; `make server` starts one, and without "
-            "PREFECT_API_URL none is needed"
-        )
-    if not url:
+    if url := PREFECT_API_URL.value():
+        parts = urlsplit(url)
+        port = parts.port or (443 if parts.scheme == "https" else 80)
+        try:
+            socket.create_connection((parts.hostname or "", port), timeout=5.0).close()
+        except OSError as error:
+            sys.exit(
+                f"{flow.name}: no Prefect server at {address(url)}: {error.strerror or error}; `make server` starts "
+                "one, and without PREFECT_API_URL none is needed"
+            )
+    else:
         os.environ[reaper.MARK] = uuid.uuid4().hex
         subprocess.Popen([sys.executable, "-m", reaper.__name__], start_new_session=True)
     try:
@@ -85,19 +89,9 @@ def assignments(texts: Iterable[str], parse: Callable[[str], Any] = value) -> di
     return values
 
 
-def table(header: Sequence[str], rows: Iterable[Sequence[str]], unbroken: str) -> None:
+def table(header: Sequence[str], *rows: Sequence[str], unbroken: str) -> None:
     """Print a table; the cells of the column `unbroken` are never broken into lines."""
     shown = Table(*(Column(title, overflow="fold", no_wrap=title == unbroken) for title in header))
     for row in rows:
         shown.add_row(*row)
     Console().print(shown)
-
-
-def _unreachable(url: str) -> str:
-    parts = urlsplit(url)
-    port = parts.port or (443 if parts.scheme == "https" else 80)
-    try:
-        socket.create_connection((parts.hostname or "", port), timeout=5.0).close()
-    except OSError as error:
-        return error.strerror or str(error)
-    return ""

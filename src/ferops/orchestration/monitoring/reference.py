@@ -10,7 +10,6 @@ from ferops.data.statistics import STATISTICS, measure
 from ferops.errors import FeropsError
 from ferops.labels import NAMES
 from ferops.machine.files import SCRATCH, replacing
-from ferops.machine.git import RepositoryError
 from ferops.machine.worktrees import dvc, worktree
 from ferops.tracking import versions
 from ferops.tracking.lineage import PREPARED, DvcLockHistory
@@ -33,7 +32,7 @@ def predicted(store: Store, reference: str) -> pd.Series:
     return pd.Series(np.take(NAMES, rows[list(NAMES)].to_numpy().argmax(axis=1)))
 
 
-def statistics(store: Store, reference: str, root: Path = Path()) -> pd.DataFrame:
+def statistics(store: Store, reference: str) -> pd.DataFrame:
     """Return the pixel statistics of the training images of a network: a row an image, the columns of `STATISTICS`.
 
     They are those of data/prepared, median filtered as the network sees them, without the augmented copies. Where the
@@ -43,43 +42,38 @@ def statistics(store: Store, reference: str, root: Path = Path()) -> pd.DataFram
     Args:
         store: the open store.
         reference: as `versions.resolve` takes it.
-        root: the clone.
 
     Raises:
         UnknownVersion: there is no such version.
         NoReference: the data are neither in the clone nor in DVC's cache nor in a remote.
+        RepositoryError: the network's commit cannot be checked out.
     """
     version = versions.resolve(store, reference)
     md5 = str(versions.facts(version.tags).get("data_md5"))
-    cached = root / SCRATCH / "statistics" / f"{md5}.parquet"
+    cached = SCRATCH / "statistics" / f"{md5}.parquet"
     if cached.is_file() and list(table := pd.read_parquet(cached)) == list(STATISTICS):
         return table
-    found = _measure(root, md5)
+    found = _measure(Path(), md5)
     if found is None:
-        name = f"{version.name} version {version.version}"
-        found = _from_dvc(name, str(version.tags.get(TRAINING)), md5, root)
+        found = _from_dvc(reference, str(version.tags.get(TRAINING)), md5)
     with replacing(cached) as scratch:
         found.to_parquet(scratch, index=False)
     return found
 
 
-def _from_dvc(version: str, training: str, md5: str, root: Path) -> pd.DataFrame:
-    data = f"the training data of {version} ({md5})"
-    source = DvcLockHistory(root).source(training)
+def _from_dvc(reference: str, training: str, md5: str) -> pd.DataFrame:
+    data = f"the training data of {reference} ({md5})"
+    source = DvcLockHistory(Path()).source(training)
     if source is None:
         raise NoReference(
-            f"{data} are not in {root / PREPARED}, and no commit holds its dvc.lock; check its data out, or commit the "
+            f"{data} are not in {PREPARED}, and no commit holds its dvc.lock; check its data out, or commit the "
             "dvc.lock of its training"
         )
-    try:
-        with worktree(source.commit, root) as folder:
-            for command in ("checkout", "pull"):
-                dvc(folder, command, PREPARED)
-                table = _measure(folder, md5)
-                if table is not None:
-                    return table
-    except RepositoryError as error:
-        raise NoReference(f"{data} cannot be restored: {error}") from None
+    with worktree(source.commit) as folder:
+        for command in ("checkout", "pull"):
+            dvc(folder, command, PREPARED)
+            if (table := _measure(folder, md5)) is not None:
+                return table
     raise NoReference(
         f"{data} are neither in DVC's cache nor in a remote; restore them with `dvc pull`, or promote a network whose "
         "training data are there"
@@ -90,9 +84,8 @@ def _measure(root: Path, md5: str) -> pd.DataFrame | None:
     """Compute the statistics of the training images of a clone; None where it has other data or none."""
     from dvc.repo import Repo
 
-    folder = root / PREPARED
     with Repo(str(root)) as repo:
-        (out,) = repo.find_outs_by_path(str(folder))
+        (out,) = repo.find_outs_by_path(str(root / PREPARED))
         if not out.exists or out.get_hash().value != md5:
             return None
-    return measure(prepared.load(folder).split("train")[0])
+    return measure(prepared.load(root / PREPARED).split("train")[0])

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Final, Literal, NamedTuple
 
 import psutil
+from dvc.lock import make_lock
 
 from ferops.errors import FeropsError
 from ferops.machine import git
@@ -78,22 +79,22 @@ def stages(folder: Path, targets: Sequence[str] = ()) -> dict[str, set[str]]:
     except DvcException as error:
         raise DvcFailed(f"{folder.resolve()}: {str(error).splitlines()[0]}") from None
     pipeline = [stage for stage in plan_repro(graph) if isinstance(stage, PipelineStage)]
-    names = {stage: {stage.name, stage.name.partition("@")[0]} for stage in pipeline}
+    chosen: list[PipelineStage] = []
     for target in targets:
-        if not any(target in both for both in names.values()):
+        found = [stage for stage in pipeline if target in (stage.name, stage.name.partition("@")[0])]
+        if not found:
             raise UnknownStage(f"there is no stage {target!r}; dvc.yaml has: {', '.join(one.name for one in pipeline)}")
-    chosen = [stage for stage in pipeline if not targets or names[stage] & {*targets}]
+        chosen += found
     return {
         stage.name: {other.name for other in graph.successors(stage) if isinstance(other, PipelineStage)}
-        for stage in plan_repro(graph, chosen)
+        for stage in plan_repro(graph, chosen or None)
         if isinstance(stage, PipelineStage)
     }
 
 
 def changed(folder: Folder) -> set[str]:
     """Return the stages that `dvc status` finds changed; only these and the stages that read their outputs can run."""
-    lines: list[str] = []
-    dvc(folder, lines.append, "status", "--json")
+    lines = dvc(folder, lambda line: None, "status", "--json")
     return set(next((json.loads(line) for line in lines if line.startswith("{")), {}))
 
 
@@ -103,13 +104,7 @@ def reproduce(folder: Folder, stage: str, on_line: OnLine) -> StageResult:
     Raises:
         DvcFailed: the stage or DVC ended with an error.
     """
-    lines: list[str] = []
-
-    def on_each(line: str) -> None:
-        lines.append(line)
-        on_line(line)
-
-    dvc(folder, on_each, "repro", "--single-item", stage)
+    lines = dvc(folder, on_line, "repro", "--single-item", stage)
     has_run = any(line.startswith("Running stage") for line in lines)
     urls = [url for line in lines for url in _URL.findall(line)]
     return StageResult(stage, "ran" if has_run else "cached", urls[-1] if urls else None)
@@ -172,21 +167,19 @@ def save_experiment(folder: Folder, name: str, on_line: OnLine) -> None:
     Raises:
         DvcFailed: results are missing.
     """
-    from dvc.lock import make_lock
-
     on_line(f"saving the experiment {name}")
     with make_lock(".dvc/tmp/lock", wait=True):
         dvc(folder, on_line, "exp", "save", "--force", "--name", name)
 
 
-def dvc(folder: Folder, on_line: OnLine, *arguments: str) -> None:
-    """Run a DVC command; while another process holds a lock of DVC, wait and report that process.
+def dvc(folder: Folder, on_line: OnLine, *arguments: str) -> list[str]:
+    """Run a DVC command and return its lines; while another process holds a lock of DVC, wait and report that process.
 
     DVC refuses to run where a killed process has left `.dvc/tmp/rwlock` half written: that file is deleted.
 
     Args:
         folder: where it runs.
-        on_line: called with each line that it prints, but for hints on what to do next.
+        on_line: called with each line, but for hints on what to do next.
         arguments: of `dvc`.
 
     Raises:
@@ -217,6 +210,7 @@ def dvc(folder: Folder, on_line: OnLine, *arguments: str) -> None:
             time.sleep(1.0)
         lines.clear()
         lock_error.clear()
+    return lines
 
 
 def _lock_holder(message: str, folder: Path) -> str:
@@ -230,15 +224,13 @@ def _lock_holder(message: str, folder: Path) -> str:
 
 def _delete_corrupted_rwlock(folder: Path) -> None:
     """Delete .dvc/tmp/rwlock where it is no JSON; another process may have been faster."""
-    from dvc.lock import make_lock
-
-    place = folder / ".dvc/tmp"
-    lock = make_lock(str(place / "rwlock.lock"), tmp_dir=str(place))  # DVC's own, around every change of the file
+    rwlock = folder / ".dvc/tmp/rwlock"
+    lock = make_lock(f"{rwlock}.lock", tmp_dir=str(rwlock.parent))  # DVC's own, around every change of the file
     with lock, suppress(FileNotFoundError):
         try:
-            json.loads((place / "rwlock").read_text(encoding="utf-8"))
+            json.loads(rwlock.read_text(encoding="utf-8"))
         except ValueError:
-            (place / "rwlock").unlink()
+            rwlock.unlink()
 
 
 def _reason(lines: Sequence[str]) -> str:

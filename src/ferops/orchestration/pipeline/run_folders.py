@@ -109,14 +109,19 @@ def isolated(values: Mapping[str, Any], name: str, *, is_experiment: bool = Fals
             scratch.rmdir()
 
 
-def experiment_name(prefix: str, values: Mapping[str, Any]) -> str:
+def experiment_name(prefix: str, values: Any) -> str:
     """Return a name that follows from HEAD and the parameters alone, so that the same run finds its results again.
 
     Raises:
         RepositoryError: this is no git repository.
     """
-    content = json.dumps([head(), values], sort_keys=True)
-    return f"{prefix}-{hashlib.sha256(content.encode()).hexdigest()[:10]}"
+    return f"{prefix}-{digest([head(), values])}"
+
+
+def digest(content: Any) -> str:
+    """Return eight hexadecimal digits of the hash of a JSON value, in which other objects stand as their `str`."""
+    text = json.dumps(content, sort_keys=True, default=str)
+    return hashlib.sha256(text.encode()).hexdigest()[:8]
 
 
 def named_by(*keys: str) -> Callable[[], str]:

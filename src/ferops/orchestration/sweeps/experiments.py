@@ -2,7 +2,7 @@
 
 import json
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final, NamedTuple
@@ -11,8 +11,8 @@ from ruamel.yaml import YAML
 
 from ferops import params
 from ferops.machine import git
+from ferops.machine.subprocesses import OnLine
 from ferops.orchestration.pipeline import run_folders
-from ferops.orchestration.sweeps.pruning import Pruning
 from ferops.params import Params
 from ferops.tracking import runs
 
@@ -27,13 +27,13 @@ class Trial(NamedTuple):
         name: of its DVC experiment.
         values: what tells it from the other trials; dotted keys.
         settings: all parameters to merge into params.yaml, nested.
-        pruning: where its epochs are reported, if it may be pruned.
+        watch: where it may be pruned: given folder and callback of its pipeline, the callback that reports its epochs.
     """
 
     name: str
     values: Mapping[str, Any]
     settings: dict[str, Any]
-    pruning: Pruning | None = None
+    watch: Callable[[Path, OnLine], OnLine] | None = None
 
 
 class TrialResult(NamedTuple):

@@ -3,7 +3,7 @@
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Final, NamedTuple
+from typing import Final
 
 import optuna
 from optuna.pruners import MedianPruner
@@ -30,52 +30,42 @@ class Pruned(FeropsError):
         self.history = history
 
 
-class Pruning(NamedTuple):
-    """Where a trial reports its epochs, and who decides that it is pruned.
+def watch(journal: Path, number: int, warmup: int, folder: Path, on_line: OnLine) -> OnLine:
+    """Return a callback for the lines of a pipeline that reports every epoch of its training to the study.
 
-    Fields:
+    The pruner is Optuna's median rule: a trial ends after an epoch up to which its best accuracy on validation is
+    below the median of the other trials; five have to be complete first.
+
+    Args:
         journal: absolute path of the study's journal file.
-        trial: number of the trial in the study.
+        number: of the trial in the study.
         warmup: the first epoch after which it may be pruned.
+        folder: in which the pipeline runs.
+        on_line: called with every line too.
+
+    Returns:
+        The callback; it raises `Pruned`, which ends the process that printed the line. Not after the last epoch:
+        only the evaluation is left then.
     """
+    storage = _storage(journal)
+    pruner = MedianPruner(n_startup_trials=5, n_warmup_steps=warmup)
+    study = optuna.load_study(study_name=_STUDY, storage=storage, pruner=pruner)
+    study_id = storage.get_study_id_from_name(_STUDY)
+    trial = optuna.Trial(study, storage.get_trial_id_from_study_id_trial_number(study_id, number))
+    epochs = params.load(folder / "params.yaml").train.epochs
+    reported = 0
 
-    journal: str
-    trial: int
-    warmup: int
+    def on_each(line: str) -> None:
+        nonlocal reported
+        on_line(line)
+        history = _epochs(folder)
+        for row in history[reported:]:
+            trial.report(row["val/accuracy"], int(row["epoch"]))
+        if reported < len(history) < epochs and trial.should_prune():
+            raise Pruned(history)
+        reported = len(history)
 
-    def watch(self, folder: Path, on_line: OnLine) -> OnLine:
-        """Return a callback for the lines of a pipeline that reports every epoch of its training to the study.
-
-        The pruner is Optuna's median rule: a trial ends after an epoch up to which its best accuracy on validation is
-        below the median of the other trials; five have to be complete first.
-
-        Args:
-            folder: in which the pipeline runs.
-            on_line: called with every line too.
-
-        Returns:
-            The callback; it raises `Pruned`, which ends the process that printed the line. Not after the last epoch:
-            only the evaluation is left then.
-        """
-        storage = _storage(Path(self.journal))
-        pruner = MedianPruner(n_startup_trials=5, n_warmup_steps=self.warmup)
-        study = optuna.load_study(study_name=_STUDY, storage=storage, pruner=pruner)
-        study_id = storage.get_study_id_from_name(_STUDY)
-        trial = optuna.Trial(study, storage.get_trial_id_from_study_id_trial_number(study_id, self.trial))
-        epochs = params.load(folder / "params.yaml").train.epochs
-        reported = 0
-
-        def on_each(line: str) -> None:
-            nonlocal reported
-            on_line(line)
-            history = _epochs(folder)
-            for row in history[reported:]:
-                trial.report(row["val/accuracy"], int(row["epoch"]))
-            if reported < len(history) < epochs and trial.should_prune():
-                raise Pruned(history)
-            reported = len(history)
-
-        return on_each
+    return on_each
 
 
 def load(journal: Path) -> optuna.Study:

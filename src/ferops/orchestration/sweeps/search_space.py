@@ -1,20 +1,19 @@
 """The search space of a sweep: parsed, checked against params.yaml before anything runs, and the names of trials."""
 
-import hashlib
 import itertools
-import json
 import math
 import re
 from collections.abc import Mapping
 from typing import Any, Final, Literal, NamedTuple
 
-from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution, distribution_to_json
+from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 from pydantic import BaseModel, FiniteFloat
 
 from ferops import params
 from ferops.errors import FeropsError
 from ferops.orchestration import terminal
 from ferops.orchestration.pipeline import run_folders
+from ferops.orchestration.sweeps import experiments
 from ferops.orchestration.sweeps.experiments import CLOSED, Trial
 from ferops.params import Params
 
@@ -52,7 +51,6 @@ class Search(NamedTuple):
         seed: of the sampler.
         base: the parameters that every trial starts from.
         common: the settings that all trials share, nested; they are in `base`.
-        commit: of the clone.
     """
 
     name: str
@@ -62,12 +60,11 @@ class Search(NamedTuple):
     seed: int
     base: Params
     common: Mapping[str, Any]
-    commit: str
 
     @property
     def key(self) -> str:
         """Tells it from other searches of the same name; the same one with more trials has the same key."""
-        return digest([self.name, self.space, self.method, self.seed, self.common, self.commit])
+        return run_folders.digest([self.name, self.space, self.method, self.seed, self.common, run_folders.head()])
 
     def trial(self, values: Mapping[str, Any]) -> Trial:
         """Return the trial of a combination; its name follows from commit, common settings and values.
@@ -79,7 +76,7 @@ class Search(NamedTuple):
         listed = ", ".join(f"{key}={value}" for key, value in values.items())
         checked = params.flatten(params.check(changed, f"trial {listed}"))
         typed = {key: checked[key] for key in sorted(values)}  # 1 and 1.0 are one learning rate
-        name = f"{self.name}-{digest([self.commit, self.common, typed])}"
+        name = run_folders.experiment_name(self.name, [self.common, typed])
         return Trial(name, typed, run_folders.with_values(self.common, typed))
 
     def combinations(self) -> list[dict[str, Any]]:
@@ -98,50 +95,40 @@ class Search(NamedTuple):
         return list({self.trial(one).name: one for one in itertools.islice(found, MAX_TRIALS)}.values())
 
 
-def common(space: Space, recipe: str | None, overrides: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the settings that all trials share, nested: recipe, overrides, and a test split that stays closed.
-
-    Raises:
-        BadSpace: the test split is searched or overridden, or another key is both.
-        BadParams: there is no such recipe or key.
-    """
-    if CLOSED in {*space, *overrides}:
-        raise BadSpace(f"{CLOSED} cannot be searched or set: it is false in every trial, a sweep chooses on validation")
-    for key in overrides:
-        if key in space:
-            raise BadSpace(f"{key} is in the space and among the overrides; it can only be one")
-    return run_folders.settings(recipe, {**overrides, CLOSED: False})
-
-
 def plan(
-    name: str | None,
     space: Space,
-    base: Params,
     *,
+    name: str | None = None,
     method: Method | None = None,
     trials: int | None = None,
     seed: int = 0,
-    common: Mapping[str, Any] = {},
-    commit: str = "",
+    recipe: str | None = None,
+    overrides: Mapping[str, Any] = {},
 ) -> Search:
     """Check a search. The values of lists and the ends of ranges are ones that params.yaml takes.
 
     Args:
-        name: of the sweep; by default it follows from the other arguments, without `trials` and `commit`.
         space: what to search.
-        base: the parameters that every trial starts from.
+        name: of the sweep; by default it follows from the other arguments, without `trials`.
         method: by default grid where the space has lists alone, else tpe.
         trials: number of different trials of random search and TPE; a grid has all combinations.
         seed: of the sampler.
-        common: the settings that all trials share, nested; they are in `base`.
-        commit: of the clone.
+        recipe: name of a file in recipes/, for all trials.
+        overrides: parameters of all trials, by their dotted keys. Their test split stays closed.
 
     Raises:
-        BadSpace: name, space or method is not valid.
-        BadParams: naming the key and the value that params.yaml would not take.
+        BadSpace: name, space or method is not valid, or a parameter cannot be searched or set.
+        BadParams: there is no such recipe or parameter, or params.yaml would not take a value.
+        RepositoryError: this is no git repository.
     """
     if not space:
         raise BadSpace('the space is empty; name a parameter and its values: {"train.learning_rate": [0.0001, 0.0003]}')
+    if CLOSED in {*space, *overrides}:
+        raise BadSpace(f"{CLOSED} cannot be searched or set: it is false in every trial, a sweep chooses on validation")
+    if both := space.keys() & overrides.keys():
+        raise BadSpace(f"{', '.join(both)}: in the space and among the overrides; it can only be one")
+    common = run_folders.settings(recipe, {**overrides, CLOSED: False})
+    base = experiments.base(common)
     known = params.flatten(base)
     run_folders.check_keys(space, known)
     # sorted, because a server may give the keys back in another order
@@ -150,7 +137,7 @@ def plan(
     has_ranges = len(sizes) < len(distributions)
     method = method or ("tpe" if has_ranges else "grid")
     if name is None:
-        name = f"sweep-{digest([distributions, method, seed, common])}"
+        name = f"sweep-{run_folders.digest([distributions, method, seed, common])}"
     if not _NAME.fullmatch(name):
         raise BadSpace(f"{name!r} cannot name a sweep: up to 48 small letters, digits and dashes, no dash at the ends")
     if method == "grid":
@@ -160,7 +147,7 @@ def plan(
             raise BadSpace(f"the grid has {size:,} trials; {MAX_TRIALS:,} at most")
     elif trials is None or not 1 <= trials <= MAX_TRIALS:
         raise BadSpace(f"method {method} needs `trials`, from 1 to {MAX_TRIALS:,}; found {trials}")
-    search = Search(name, distributions, method, trials or 0, seed, base, common, commit)
+    search = Search(name, distributions, method, trials or 0, seed, base, common)
     size = len(search.combinations())
     return search._replace(trials=trials or size)
 
@@ -171,12 +158,6 @@ def choices(text: str) -> Any:
         low, high, log = found.groups()
         return {"min": terminal.value(low), "max": terminal.value(high), "log": log is not None}
     return terminal.value(f"[{text}]")
-
-
-def digest(content: Any) -> str:
-    """Return eight hexadecimal digits of the hash of a JSON value, which may hold distributions."""
-    text = json.dumps(content, sort_keys=True, default=distribution_to_json)
-    return hashlib.sha256(text.encode()).hexdigest()[:8]
 
 
 def _distribution(key: str, choices: Any, current: Any) -> Distribution:

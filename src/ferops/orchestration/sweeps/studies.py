@@ -3,6 +3,7 @@
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -13,10 +14,10 @@ from optuna.storages.journal import JournalFileSymlinkLock
 from optuna.trial import FrozenTrial, TrialState
 
 from ferops.errors import FeropsError
+from ferops.orchestration.pipeline import run_folders
 from ferops.orchestration.sweeps import experiments, pruning
 from ferops.orchestration.sweeps.experiments import Trial, TrialResult
-from ferops.orchestration.sweeps.pruning import Pruning
-from ferops.orchestration.sweeps.search_space import Search, digest
+from ferops.orchestration.sweeps.search_space import Search
 from ferops.tracking import runs
 
 FOLDER: Final = Path("sweeps")
@@ -110,7 +111,7 @@ class SweepStudy:
         self._running[trial.name] = asked
         if self._warmup is None:
             return trial
-        return trial._replace(pruning=Pruning(str(self._journal), asked.number, self._warmup))
+        return trial._replace(watch=partial(pruning.watch, self._journal, asked.number, self._warmup))
 
     def _trials(self) -> Mapping[str, FrozenTrial]:
         """Return the last attempt at each trial, by its experiment's name."""
@@ -163,5 +164,5 @@ def _cut_torn_line(journal: Path) -> None:
 
 
 def _sampler(search: Search, trials: int, repeats: int) -> BaseSampler:
-    seed = int(digest([search.seed, trials, repeats]), 16)
+    seed = int(run_folders.digest([search.seed, trials, repeats]), 16)
     return TPESampler(seed=seed) if search.method == "tpe" else RandomSampler(seed=seed)

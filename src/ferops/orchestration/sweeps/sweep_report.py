@@ -63,7 +63,6 @@ def draw(folder: Path, study: SweepStudy) -> list[Path]:
     accuracies = {trial.value for trial in trials.get_trials(states=[TrialState.COMPLETE])}
     if not accuracies:
         return []
-    files = [folder / "sweep.png"]
     with matplotlib.rc_context(), warnings.catch_warnings():  # Optuna sets a style for all plots to come
         warnings.simplefilter("ignore")
         plt.switch_backend("agg")
@@ -75,23 +74,23 @@ def draw(folder: Path, study: SweepStudy) -> list[Path]:
         for axis in plt.gcf().axes:
             for label in axis.get_yticklabels(which="both"):
                 label.set_bbox({"boxstyle": "round,pad=0.1", "facecolor": "white", "alpha": 0.75, "linewidth": 0})
-        _save(files[0], width=3 + 1.5 * len(titles))
+        files = [_save(folder / "sweep.png", width=3 + 1.5 * len(titles))]
         if len(accuracies) > 1:
             evaluator = FanovaImportanceEvaluator(seed=search.seed)
             axes = plot_param_importances(trials, evaluator, target_name=_ACCURACY)
             axes.set_title(f"{search.name}: share of the accuracy's variance (fANOVA)", loc="left", fontsize="medium")
             axes.set(xlabel="", ylabel="")
             axes.legend().remove()
-            files.append(folder / "importance.png")
-            _save(files[1], width=7)
+            files.append(_save(folder / "importance.png", width=7))
     return files
 
 
-def _save(file: Path, width: float) -> None:
-    """Save the current figure, wide enough for its labels, and close it."""
+def _save(file: Path, width: float) -> Path:
+    """Save the current figure, wide enough for its labels, and close it; return the file."""
     import matplotlib.pyplot as plt
 
     figure = plt.gcf()
     figure.set_size_inches(width, 5)
     figure.savefig(file, dpi=110, bbox_inches="tight")
     plt.close(figure)
+    return file

@@ -53,7 +53,7 @@ def run_trial(trial: Trial, clone: str, sweep_run: str) -> State:
         with run_folders.isolated(trial.settings, trial.name, is_experiment=True) as worktree:
             folder = Folder(worktree.path, {**worktree.environment, record.SWEEP_RUN: sweep_run})
             dvc_stages.pull(folder, log)
-            on_line = trial.pruning.watch(folder.path, log) if trial.pruning else log
+            on_line = trial.watch(folder.path, log) if trial.watch else log
             try:
                 dvc_stages.dvc(folder, on_line, "repro", dvc_stages.PUBLISH)
             except Pruned as ended:
@@ -103,7 +103,9 @@ def run(trials: Iterable[Trial], sweep_run: SweepRun, runner: TaskRunner | None 
             yield _result(running.pop(future), future.state)
 
 
-def show(sweep_run: SweepRun, prefix: str, page: str, files: Sequence[Path], results: Sequence[TrialResult]) -> None:
+def conclude(
+    sweep_run: SweepRun, prefix: str, page: str, files: Sequence[Path], results: Sequence[TrialResult], best: str
+) -> State:
     """Publish the results as artifacts in Prefect and in the parent run in MLflow, and end that run.
 
     Args:
@@ -111,39 +113,27 @@ def show(sweep_run: SweepRun, prefix: str, page: str, files: Sequence[Path], res
         prefix: of the names of Prefect's artifacts.
         page: the table, in Markdown.
         files: artifacts of the run; a PNG is shown in Prefect too.
-        results: of all trials.
+        results: of all trials, ranked.
+        best: the name of the best one.
+
+    Returns:
+        The state in which a flow ends: failed where no trial succeeded, else with the best in its message.
     """
     accuracies = [result.accuracy for result in results if result.scores]
-    failed = sum(not result.scores and not result.is_pruned for result in results)
-    runs.end_sweep(sweep_run.run_id, files, page, max(accuracies, default=None), failed)
+    pruned = sum(result.is_pruned for result in results)
+    others = {"pruned": pruned, "failed": len(results) - len(accuracies) - pruned}
+    runs.end_sweep(sweep_run.run_id, files, page, max(accuracies, default=None), others["failed"])
     create_markdown_artifact(page, key=f"{prefix}-trials", description="The trials, the best on validation first")
     for file in files:
         if file.suffix == ".png":
-            create_markdown_artifact(
-                markdown.picture(file.read_bytes(), prefix),
-                key=f"{prefix}-picture" if file.stem == prefix else f"{prefix}-{file.stem}",
-                description="The trials as a picture",
-            )
-    create_link_artifact(
-        sweep_run.page, "the trials in MLflow", key=f"{prefix}-run", description="The trials in MLflow"
-    )
-
-
-def final_state(results: Sequence[TrialResult], unit: str, name: str) -> State:
-    """Return the state in which a flow ends: failed where no trial succeeded, else with the best in its message.
-
-    Args:
-        results: ranked.
-        unit: what the trials are called, as in `3 of 4 rows`.
-        name: of the best one.
-    """
-    done = sum(bool(result.scores) for result in results)
-    pruned = sum(result.is_pruned for result in results)
-    others = {"pruned": pruned, "failed": len(results) - done - pruned}
-    counts = "; ".join([f"{done} of {len(results)} {unit}", *(f"{n} {what}" for what, n in others.items() if n)])
-    if not done:
-        return Failed(message=f"{counts}: {results[0].reason}")
-    return Completed(message=f"{counts}; the best on validation: {name}")
+            key = f"{prefix}-{'picture' if file.stem == prefix else file.stem}"
+            picture = markdown.picture(file.read_bytes(), prefix)
+            create_markdown_artifact(picture, key=key, description="The trials as a picture")
+    create_link_artifact(sweep_run.page, "the trials in MLflow", key=f"{prefix}-run", description="The runs in MLflow")
+    shares = [f"{len(accuracies)} of {len(results)} trials", *(f"{n} {what}" for what, n in others.items() if n)]
+    if not accuracies:
+        return Failed(message=f"{'; '.join(shares)}: {results[0].reason}")
+    return Completed(message="; ".join([*shares, f"the best on validation: {best}"]))
 
 
 def side_by_side(dask: int | str | None, flow: str) -> TaskRunner | None:
