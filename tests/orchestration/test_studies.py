@@ -17,11 +17,10 @@ from support import ROOT, shell
 
 from ferops import params
 from ferops.machine.files import SCRATCH
-from ferops.orchestration.sweeps import pruning, search_space, studies, sweep_report
+from ferops.orchestration.sweeps import search_space, studies, sweep_report
 from ferops.orchestration.sweeps.experiments import Trial, TrialResult
-from ferops.orchestration.sweeps.pruning import Pruned
 from ferops.orchestration.sweeps.search_space import Method, Search
-from ferops.orchestration.sweeps.studies import SweepIsRunning
+from ferops.orchestration.sweeps.studies import Pruned, SweepIsRunning
 
 GRID = {"train.learning_rate": [0.0001, 0.0003], "model.dropout": [0.2, 0.4]}
 SPACE = {"train.learning_rate": {"min": 1e-5, "max": 1e-1, "log": True}, "train.schedule": ["constant", "cosine"]}
@@ -206,7 +205,7 @@ def test_a_trial_is_pruned_after_an_epoch_that_is_worse_than_the_median_of_five(
                 study.tell(scored(trial, 0.7))
     assert set(said) == {"epoch"}
     (journal,) = (clone / "sweeps").glob("*.journal")
-    states = [trial.state.name for trial in pruning.load(journal).trials]
+    states = [trial.state.name for trial in studies.load(journal).trials]
     assert states == [*["COMPLETE"] * 5, "PRUNED", *["COMPLETE"] * 2, "RUNNING"]
 
 

@@ -1,4 +1,4 @@
-"""Reports of a run in Markdown: stages, gates, figures beside the champion's and the paper's, plots."""
+"""Reports in Markdown: of a run its stages, gates, figures and plots; of a promotion the decision and its reasons."""
 
 import base64
 from collections.abc import Iterable, Mapping, Sequence
@@ -9,11 +9,14 @@ from jinja2 import Environment, PackageLoader, select_autoescape
 
 from ferops import paper, params
 from ferops.orchestration.pipeline.dvc_stages import StageResult
-from ferops.tracking import ledger
+from ferops.promotion import gate as promotion_gate
+from ferops.tracking import ledger, store
 from ferops.tracking.ledger import Event
 from ferops.tracking.record import dataset_description, read_json
-from ferops.tracking.store import registered_model
 from ferops.tracking.versions import CHAMPION
+
+CONFUSION: Final = "figures/evaluate/confusion_normalised.png"
+"""Path of the confusion matrix among a run's artifacts."""
 
 _FIGURES: Final = {"accuracy": "accuracy (of seven)", "binary_accuracy": "binary accuracy", "f1_macro": "F1, macro"}
 _SPLITS: Final = {"val": "validation", "test": "test"}
@@ -76,6 +79,26 @@ def pictures(folder: Path) -> str:
     return "\n\n".join(picture(path.read_bytes(), title) for path, title in found.items())
 
 
+def decision(opened: store.Store, verdict: promotion_gate.Verdict, headline: str, confusion: bytes | None) -> str:
+    """Return a decision of the promotion gate with the rules and figures that it follows from.
+
+    Args:
+        opened: the store with both versions.
+        verdict: the gate's.
+        headline: the outcome, or what the run waits for.
+        confusion: PNG of the challenger's confusion matrix, where MLflow has it.
+    """
+    versions = [version for version in (verdict.champion, verdict.challenger) if version]
+    title = "The challenger's confusion matrix, shares of the true class"
+    return render(
+        "promotion.md.jinja", headline=headline, verdict=verdict, gate=promotion_gate,
+        metrics=sorted({key for version in versions for key in version.metrics if key.startswith("val/")}),
+        picture=picture(confusion, title) if confusion else "",
+        addresses={version.version: store.page(opened, version.run_id) for version in versions},
+        command="" if opened.address.startswith("http") else store.how_to_see(opened.address),
+    )  # fmt: skip
+
+
 def picture(png: bytes, title: str) -> str:
     """Embed a PNG, so that it is shown without its file."""
     return f"### {title}\n\n![{title}](data:image/png;base64,{base64.b64encode(png).decode()})"
@@ -105,7 +128,7 @@ def render(template: str, **facts: Any) -> str:
 def _champion(folder: Path) -> Event | None:
     """Return the event that registered the champion, by reports/registry.jsonl."""
     events = ledger.lines(folder / ledger.REGISTRY)
-    model = registered_model(params.load(folder / "params.yaml").model.name)
+    model = store.registered_model(params.load(folder / "params.yaml").model.name)
     digest = ledger.aliases(events).get(model, {}).get(CHAMPION)
     return next((event for event in events if digest and event["weights_digest"] == digest), None)
 

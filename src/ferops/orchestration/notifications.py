@@ -74,10 +74,7 @@ def _load(name: str) -> NotificationBlock:
     try:
         block = Block.load(name)
     except ValueError:
-        raise UnknownBlock(
-            f"notify: Prefect has no block {name!r}; expected TYPE/NAME, as in slack-webhook/team: `prefect block ls` "
-            "lists them"
-        ) from None
+        raise UnknownBlock(f"notify: Prefect has no block {name!r}; expected TYPE/NAME of `prefect block ls`") from None
     if not isinstance(block, NotificationBlock):
         raise UnknownBlock(f"notify: the block {name} sends no messages; `prefect block ls` lists those that there are")
     return block

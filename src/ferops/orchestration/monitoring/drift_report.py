@@ -81,12 +81,10 @@ def examine(folder: Path, model: str, settings: params.Monitoring) -> Finding:
     with store.session() as opened:
         version = versions.resolve(opened, model)
         name = f"{version.name}/{version.version}"
-        latest = scored_table.latest(folder, str(version.tags.get(WEIGHTS)), settings.min_images)
-        if len(latest) < settings.min_images:
-            raise TooFew(
-                f"{len(latest)} images in {folder} were scored by {name}; "
-                f"monitoring.min_images is {settings.min_images}"
-            )
+        least = settings.min_images
+        latest = scored_table.latest(folder, str(version.tags.get(WEIGHTS)), least)
+        if len(latest) < least:
+            raise TooFew(f"{len(latest)} images in {folder} were scored by {name}; monitoring.min_images is {least}")
         predicted, training = reference.predicted(opened, name), reference.statistics(opened, name)
     shifts = drift.compare(training, predicted, latest, settings.max_psi)
     failures = tuple(result for result in check(latest, shifts, REPORTS / "docs") if not result.passed)
@@ -94,10 +92,8 @@ def examine(folder: Path, model: str, settings: params.Monitoring) -> Finding:
         model=name, images=len(latest), runs=latest["run"].nunique(), training=len(training),
         validation=len(predicted), shifts=shifts, failures=failures,
     )  # fmt: skip
-    report = {
-        "time": datetime.now(UTC).isoformat(timespec="seconds"), "passed": not failures, "verdict": finding.verdict,
-        **asdict(finding),
-    }  # fmt: skip
+    time = datetime.now(UTC).isoformat(timespec="seconds")
+    report = {"time": time, "passed": not failures, "verdict": finding.verdict, **asdict(finding)}
     text = json.dumps(report, indent=2, default=lambda bins: bins.to_dict("index"))
     (REPORTS / "report.json").write_text(f"{text}\n", encoding="utf-8")
     (REPORTS / "report.md").write_text(f"{page(finding)}\n", encoding="utf-8")

@@ -2,7 +2,6 @@
 
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 
 from ferops.data import prepared
@@ -29,7 +28,7 @@ def predicted(store: Store, reference: str) -> pd.Series:
     """
     table = versions.scored_version(store, reference).predictions
     rows = table[table["split"] == "validation"]
-    return pd.Series(np.take(NAMES, rows[list(NAMES)].to_numpy().argmax(axis=1)))
+    return rows[list(NAMES)].idxmax(axis=1)
 
 
 def statistics(store: Store, reference: str) -> pd.DataFrame:
@@ -65,19 +64,13 @@ def _from_dvc(reference: str, training: str, md5: str) -> pd.DataFrame:
     data = f"the training data of {reference} ({md5})"
     source = DvcLockHistory(Path()).source(training)
     if source is None:
-        raise NoReference(
-            f"{data} are not in {PREPARED}, and no commit holds its dvc.lock; check its data out, or commit the "
-            "dvc.lock of its training"
-        )
+        raise NoReference(f"{data} are not in {PREPARED}, and no commit holds its dvc.lock: check out or commit them")
     with worktree(source.commit) as folder:
         for command in ("checkout", "pull"):
             dvc(folder, command, PREPARED)
             if (table := _measure(folder, md5)) is not None:
                 return table
-    raise NoReference(
-        f"{data} are neither in DVC's cache nor in a remote; restore them with `dvc pull`, or promote a network whose "
-        "training data are there"
-    )
+    raise NoReference(f"{data} are neither in DVC's cache nor in a remote: `dvc pull` them, or promote another network")
 
 
 def _measure(root: Path, md5: str) -> pd.DataFrame | None:

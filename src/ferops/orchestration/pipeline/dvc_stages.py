@@ -76,20 +76,18 @@ def stages(folder: Path, targets: Sequence[str] = ()) -> dict[str, set[str]]:
     try:
         with Repo(str(folder)) as repo:
             graph = repo.index.graph
+            graph = graph.subgraph([stage for stage in graph if isinstance(stage, PipelineStage)])  # no .dvc files
     except DvcException as error:
         raise DvcFailed(f"{folder.resolve()}: {str(error).splitlines()[0]}") from None
-    pipeline = [stage for stage in plan_repro(graph) if isinstance(stage, PipelineStage)]
+    pipeline: list[PipelineStage] = plan_repro(graph)
     chosen: list[PipelineStage] = []
     for target in targets:
         found = [stage for stage in pipeline if target in (stage.name, stage.name.partition("@")[0])]
         if not found:
             raise UnknownStage(f"there is no stage {target!r}; dvc.yaml has: {', '.join(one.name for one in pipeline)}")
         chosen += found
-    return {
-        stage.name: {other.name for other in graph.successors(stage) if isinstance(other, PipelineStage)}
-        for stage in plan_repro(graph, chosen or None)
-        if isinstance(stage, PipelineStage)
-    }
+    order: list[PipelineStage] = plan_repro(graph, chosen or None)
+    return {stage.name: {other.name for other in graph.successors(stage)} for stage in order}
 
 
 def changed(folder: Folder) -> set[str]:

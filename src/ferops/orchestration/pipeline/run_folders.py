@@ -71,8 +71,7 @@ def workspace(values: Mapping[str, Any]) -> Iterator[Folder]:
     """
     if values:
         params.merge(dict(values))
-    here = Path.cwd()
-    yield Folder(here, environment(here))
+    yield Folder(Path.cwd(), environment(Path.cwd()))
 
 
 @contextmanager

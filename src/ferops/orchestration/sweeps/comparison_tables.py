@@ -91,10 +91,7 @@ def _data(subset: Subset | None) -> dict[str, Any]:
     if subset == "sample":
         return {"data.source": "data/sample/fer2013.csv", "data.dataset": "sample"}
     path = os.environ.get(MINI, "")
-    missing = (
-        f"subset mini: {MINI} names no file (found {path!r}); set it to a small copy of FER2013, as in "
-        f"export {MINI}=~/fer2013-mini.csv.xz"
-    )
+    missing = f"subset mini: {MINI} names no file (found {path!r}); set it to a small copy of FER2013"
     return {"data.source": _whole(path, missing), "data.dataset": "other"}
 
 

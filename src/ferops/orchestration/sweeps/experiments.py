@@ -102,9 +102,8 @@ def base(settings: Mapping[str, Any]) -> Params:
         BadParams: they are not valid.
         RepositoryError: this is no git repository.
     """
-    committed = git.query(Path(), "show", f"{run_folders.head()}:params.yaml") or b""
-    whole = YAML(typ="safe", pure=True).load(committed.decode()) or {}
-    return params.merged(whole, settings, "params.yaml with the changes asked for")
+    committed = YAML(typ="safe", pure=True).load(git.run(Path(), "show", "HEAD:params.yaml"))
+    return params.merged(committed, settings, "params.yaml with the changes asked for")
 
 
 def scores(name: str) -> Mapping[str, Any] | None:

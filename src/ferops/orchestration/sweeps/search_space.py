@@ -136,20 +136,18 @@ def plan(
     sizes = [len(one.choices) for one in distributions.values() if isinstance(one, CategoricalDistribution)]
     has_ranges = len(sizes) < len(distributions)
     method = method or ("tpe" if has_ranges else "grid")
-    if name is None:
-        name = f"sweep-{run_folders.digest([distributions, method, seed, common])}"
+    name = f"sweep-{run_folders.digest([distributions, method, seed, common])}" if name is None else name
     if not _NAME.fullmatch(name):
         raise BadSpace(f"{name!r} cannot name a sweep: up to 48 small letters, digits and dashes, no dash at the ends")
     if method == "grid":
         if has_ranges or trials is not None:
             raise BadSpace("a grid tries every combination: ranges and `trials` belong to the methods random and tpe")
-        if (size := math.prod(sizes)) > MAX_TRIALS:
-            raise BadSpace(f"the grid has {size:,} trials; {MAX_TRIALS:,} at most")
-    elif trials is None or not 1 <= trials <= MAX_TRIALS:
+        trials = math.prod(sizes)
+    if trials is None or not 1 <= trials <= MAX_TRIALS:
         raise BadSpace(f"method {method} needs `trials`, from 1 to {MAX_TRIALS:,}; found {trials}")
-    search = Search(name, distributions, method, trials or 0, seed, base, common)
-    size = len(search.combinations())
-    return search._replace(trials=trials or size)
+    search = Search(name, distributions, method, trials, seed, base, common)
+    combinations = search.combinations()  # which checks the values
+    return search._replace(trials=len(combinations)) if method == "grid" else search
 
 
 def choices(text: str) -> Any:

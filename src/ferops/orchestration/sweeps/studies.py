@@ -1,7 +1,8 @@
 """The Optuna study of a sweep: it samples and prunes the trials, and keeps their states in a journal file."""
 
+import json
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -9,13 +10,18 @@ from typing import Final
 
 import optuna
 from dvc.lock import LockError, make_lock
+from optuna.pruners import MedianPruner
 from optuna.samplers import BaseSampler, RandomSampler, TPESampler
-from optuna.storages.journal import JournalFileSymlinkLock
+from optuna.storages import JournalStorage
+from optuna.storages.journal import JournalFileBackend, JournalFileSymlinkLock
 from optuna.trial import FrozenTrial, TrialState
 
+from ferops import params
 from ferops.errors import FeropsError
+from ferops.machine.files import SCRATCH
+from ferops.machine.subprocesses import OnLine
 from ferops.orchestration.pipeline import run_folders
-from ferops.orchestration.sweeps import experiments, pruning
+from ferops.orchestration.sweeps import experiments
 from ferops.orchestration.sweeps.experiments import Trial, TrialResult
 from ferops.orchestration.sweeps.search_space import Search
 from ferops.tracking import runs
@@ -23,6 +29,7 @@ from ferops.tracking import runs
 FOLDER: Final = Path("sweeps")
 """Journal files, ignored by git: beside mlflow.db, because people delete .dvc/tmp to mend DVC."""
 
+_STUDY: Final = "sweep"  # the only one of its journal
 _EXPERIMENT: Final = "experiment"  # user attributes of Optuna's trials
 _REASON: Final = "reason"
 _REPEATS: Final = 100  # combinations in a row that are no new ones: the space has no more
@@ -30,6 +37,18 @@ _REPEATS: Final = 100  # combinations in a row that are no new ones: the space h
 
 class SweepIsRunning(FeropsError):
     """Another process runs the same sweep."""
+
+
+class Pruned(FeropsError):
+    """A training was ended by the pruner.
+
+    Attributes:
+        history: its epochs.
+    """
+
+    def __init__(self, history: Sequence[dict[str, float]]) -> None:
+        super().__init__(f"pruned after epoch {len(history)}")
+        self.history = history
 
 
 class SweepStudy:
@@ -46,7 +65,7 @@ class SweepStudy:
         self._journal = journal
         self._warmup = max(1, search.base.train.epochs // 4) if prune else None
         self._running: dict[str, optuna.Trial] = {}
-        self.study = pruning.load(journal)
+        self.study = load(journal)
 
     def ask(self) -> Iterator[Trial]:
         """Yield trials until the search has all of them: first those that failed or were interrupted, then new ones.
@@ -111,7 +130,7 @@ class SweepStudy:
         self._running[trial.name] = asked
         if self._warmup is None:
             return trial
-        return trial._replace(watch=partial(pruning.watch, self._journal, asked.number, self._warmup))
+        return trial._replace(watch=partial(watch, self._journal, asked.number, self._warmup))
 
     def _trials(self) -> Mapping[str, FrozenTrial]:
         """Return the last attempt at each trial, by its experiment's name."""
@@ -152,6 +171,54 @@ def opened(search: Search, *, prune: bool) -> Iterator[SweepStudy]:
         lock.unlock()
 
 
+def load(journal: Path) -> optuna.Study:
+    """Open the study of a journal file, or create both."""
+    return optuna.create_study(storage=_storage(journal), study_name=_STUDY, direction="maximize", load_if_exists=True)
+
+
+def watch(journal: Path, number: int, warmup: int, folder: Path, on_line: OnLine) -> OnLine:
+    """Return a callback for the lines of a pipeline that reports every epoch of its training to the study.
+
+    The pruner is Optuna's median rule: a trial ends after an epoch up to which its best accuracy on validation is
+    below the median of the other trials; five have to be complete first.
+
+    Args:
+        journal: absolute path of the study's journal file.
+        number: of the trial in the study.
+        warmup: the first epoch after which it may be pruned.
+        folder: in which the pipeline runs.
+        on_line: called with every line too.
+
+    Returns:
+        The callback; it raises `Pruned`, which ends the process that printed the line. Not after the last epoch:
+        only the evaluation is left then.
+    """
+    storage = _storage(journal)
+    pruner = MedianPruner(n_startup_trials=5, n_warmup_steps=warmup)
+    study = optuna.load_study(study_name=_STUDY, storage=storage, pruner=pruner)
+    study_id = storage.get_study_id_from_name(_STUDY)
+    trial = optuna.Trial(study, storage.get_trial_id_from_study_id_trial_number(study_id, number))
+    epochs = params.load(folder / "params.yaml").train.epochs
+    reported = 0
+
+    def on_each(line: str) -> None:
+        nonlocal reported
+        on_line(line)
+        history = _epochs(folder)
+        for row in history[reported:]:
+            trial.report(row["val/accuracy"], int(row["epoch"]))
+        if reported < len(history) < epochs and trial.should_prune():
+            raise Pruned(history)
+        reported = len(history)
+
+    return on_each
+
+
+def _storage(journal: Path) -> JournalStorage:
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    return JournalStorage(JournalFileBackend(str(journal)))
+
+
 def _cut_torn_line(journal: Path) -> None:
     """Cut off what a process that was killed while it wrote has left after the last line break."""
     journal.touch()
@@ -166,3 +233,9 @@ def _cut_torn_line(journal: Path) -> None:
 def _sampler(search: Search, trials: int, repeats: int) -> BaseSampler:
     seed = int(run_folders.digest([search.seed, trials, repeats]), 16)
     return TPESampler(seed=seed) if search.method == "tpe" else RandomSampler(seed=seed)
+
+
+def _epochs(folder: Path) -> list[dict[str, float]]:
+    """Return the epochs that a training has finished, of its checkpoint."""
+    states = sorted((folder / SCRATCH).glob("*/progress.json"))
+    return list(json.loads(states[0].read_text(encoding="utf-8"))["history"]) if states else []

@@ -18,34 +18,28 @@ _FIGURES: Final = {"accuracy": "{accuracy:.4f}", "95% interval": "{low:.3f}-{hig
 
 def table(results: Sequence[TrialResult]) -> pd.DataFrame:
     """Return a row for each trial: values, accuracy on validation with its 95% interval, macro F1, images, run."""
+    figures = ("accuracy", "low", "high", "f1_macro")
     return pd.DataFrame(
         {
-            **result.trial.values,
-            **{key: result.measured.get(key, math.nan) for key in ("accuracy", "low", "high", "f1_macro")},
+            **result.trial.values, **{key: result.measured.get(key, math.nan) for key in figures},
             "images": result.measured.get("n", 0),
-            "experiment": result.trial.name,
-            "run": result.run_id,
-            "reason": result.reason,
+            "experiment": result.trial.name, "run": result.run_id, "reason": result.reason,
         }
         for result in results
-    )
+    )  # fmt: skip
 
 
 def cells(results: Sequence[TrialResult]) -> list[list[str]]:
     """Return the same as text, narrow enough for a terminal; the first row has the names of the columns."""
-    last = [key.rpartition(".")[2] for key in results[0].trial.values]
-    return markdown.filled(
-        {
-            **{
-                short if last.count(short) == 1 else key: f"{value:g}" if isinstance(value, float) else str(value)
-                for short, (key, value) in zip(last, result.trial.values.items(), strict=True)
-            },
-            **result.figures(_FIGURES),
-            "experiment": result.trial.name,
-            "reason": result.reason,
-        }
-        for result in results
-    )
+    keys = list(results[0].trial.values)
+    last = [key.rpartition(".")[2] for key in keys]
+    names = [short if last.count(short) == 1 else key for key, short in zip(keys, last, strict=True)]
+    rows = []
+    for result in results:
+        values = [f"{value:g}" if isinstance(value, float) else str(value) for value in result.trial.values.values()]
+        row = dict(zip(names, values, strict=True)) | result.figures(_FIGURES)
+        rows.append({**row, "experiment": result.trial.name, "reason": result.reason})
+    return markdown.filled(rows)
 
 
 def draw(folder: Path, study: SweepStudy) -> list[Path]:

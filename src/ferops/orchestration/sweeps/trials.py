@@ -24,13 +24,11 @@ from ferops.errors import FeropsError
 from ferops.machine.files import SCRATCH
 from ferops.orchestration import markdown
 from ferops.orchestration.pipeline import dvc_stages, run_folders
-from ferops.orchestration.pipeline.run_folders import Folder
 from ferops.orchestration.sweeps import experiments
 from ferops.orchestration.sweeps.experiments import Trial, TrialResult
-from ferops.orchestration.sweeps.pruning import Pruned
+from ferops.orchestration.sweeps.studies import Pruned
 from ferops.tracking import record, runs
 from ferops.tracking.lineage import current_commit
-from ferops.tracking.runs import SweepRun
 
 PRUNED: Final = "Pruned"
 """Name of the state in which the task of a pruned trial ends."""
@@ -50,8 +48,8 @@ def run_trial(trial: Trial, clone: str, sweep_run: str) -> State:
     log(", ".join(f"{key}={value}" for key, value in trial.values.items()))
     os.chdir(clone)  # a Dask worker was started elsewhere
     try:
-        with run_folders.isolated(trial.settings, trial.name, is_experiment=True) as worktree:
-            folder = Folder(worktree.path, {**worktree.environment, record.SWEEP_RUN: sweep_run})
+        with run_folders.isolated(trial.settings, trial.name, is_experiment=True) as folder:
+            folder = folder._replace(environment={**folder.environment, record.SWEEP_RUN: sweep_run})
             dvc_stages.pull(folder, log)
             on_line = trial.watch(folder.path, log) if trial.watch else log
             try:
@@ -67,7 +65,7 @@ def run_trial(trial: Trial, clone: str, sweep_run: str) -> State:
     return Completed()
 
 
-def run(trials: Iterable[Trial], sweep_run: SweepRun, runner: TaskRunner | None = None) -> Iterator[TrialResult]:
+def run(trials: Iterable[Trial], sweep_run: runs.SweepRun, runner: TaskRunner | None = None) -> Iterator[TrialResult]:
     """Run trials as they are given, and yield the result of each as it ends; a finished one is not run again.
 
     Args:
@@ -104,7 +102,7 @@ def run(trials: Iterable[Trial], sweep_run: SweepRun, runner: TaskRunner | None 
 
 
 def conclude(
-    sweep_run: SweepRun, prefix: str, page: str, files: Sequence[Path], results: Sequence[TrialResult], best: str
+    sweep_run: runs.SweepRun, prefix: str, page: str, files: Sequence[Path], results: Sequence[TrialResult], best: str
 ) -> State:
     """Publish the results as artifacts in Prefect and in the parent run in MLflow, and end that run.
 
@@ -159,9 +157,7 @@ def side_by_side(dask: int | str | None, flow: str) -> TaskRunner | None:
     if "://" in str(dask):
         return DaskTaskRunner(address=str(dask))
     if not str(dask).isdigit() or int(dask) < 1:
-        raise NoDask(
-            f"dask: expected a number of worker processes or an address as tcp://127.0.0.1:8786, found {dask!r}"
-        )
+        raise NoDask(f"dask: expected a number of processes or an address as tcp://127.0.0.1:8786, found {dask!r}")
     # it listens on loopback alone; a trial is a process of its own, whose memory Dask does not see
     local = {
         "n_workers": int(dask), "threads_per_worker": 1, "processes": True, "host": "127.0.0.1",
