@@ -115,7 +115,7 @@ def draw(path: Path, rows: Rows, title: str) -> None:
         if row in TABLE_3:
             _, figures, of = TABLE_3[row]
             axes.plot(figures, [height] * len(figures), "D", color=_PAPER, fillstyle="none", label="the paper prints")
-            axes.annotate(of, (max(figures), height), **{**label, "xytext": (0, -13), "color": _PAPER})
+            axes.annotate(of, (max(figures), height), **{**label, "xytext": (5, -13), "ha": "right", "color": _PAPER})
     axes.set_yticks(range(len(rows)), list(rows))
     axes.set(xlim=(0, 1), ylim=(len(rows) - 0.5, -0.5), xlabel="accuracy on validation")
     axes.xaxis.set_major_formatter(PercentFormatter(1))
