@@ -72,7 +72,7 @@ def comparison(
 
 def _show(table: Name, request: ComparisonRequest, rows: Rows, sweep_run: SweepRun) -> State:
     """Publish page and plot in Prefect and in the run in MLflow, into reports/ from a terminal; return the state."""
-    results, (best, *_) = list(rows.values()), rows
+    results = list(rows.values())
     dataset = experiments.base(results[0].trial.settings).data.dataset
     page = comparison_report.page(table, request, dataset, rows)
     title = comparison_report.TITLES[table]
@@ -84,7 +84,7 @@ def _show(table: Name, request: ComparisonRequest, rows: Rows, sweep_run: SweepR
             comparison_report.draw(files[1], rows, f"{title}, on {comparison_report.where(request, dataset)}")
             link = f"\n![{title}]({files[1].name})\n"
         files[0].write_text(f"{page}\n{link}", encoding="utf-8")
-        best = f"{best}, {results[0].accuracy:.4f}"
+        best = f"{next(iter(rows))}, {results[0].accuracy:.4f}"
         state = trials.conclude(sweep_run, table, page, files, results, best)
         if not runtime.deployment.id:
             for file in files:
