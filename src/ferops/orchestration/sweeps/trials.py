@@ -117,7 +117,7 @@ def conclude(
     Returns:
         The state in which a flow ends: failed where no trial succeeded, else with the best in its message.
     """
-    accuracies = [result.accuracy for result in results if result.scores]
+    accuracies = [round(result.accuracy, 4) for result in results if result.scores]  # as in the trials' own runs
     pruned = sum(result.is_pruned for result in results)
     others = {"pruned": pruned, "failed": len(results) - len(accuracies) - pruned}
     runs.end_sweep(sweep_run.run_id, files, page, max(accuracies, default=None), others["failed"])
