@@ -44,8 +44,8 @@ def figures(folder: Path) -> str:
         columns[f"{name}, n = {scores['n']:,}" if scores else f"{name}: closed"] = scores
     if champion := _champion(folder):
         for split, name in _SPLITS.items():
-            figures = {key: champion["metrics"].get(f"{split}/{key}") for key in _FIGURES}
-            columns[f"champion (version {champion['version']}), {name}"] = figures
+            found = {key: champion["metrics"].get(f"{split}/{key}") for key in _FIGURES}
+            columns[f"champion (version {champion['version']}), {name}"] = found
     rows = (
         [label, *(_figure(column.get(key)) for column in columns.values()), paper.PRINTED[key]]
         for key, label in _FIGURES.items()
