@@ -19,7 +19,7 @@ from prefect.states import Failed
 from ferops.errors import FeropsError
 from ferops.orchestration import notifications, terminal
 from ferops.orchestration.pipeline import run_folders
-from ferops.orchestration.sweeps import comparison_report, comparison_tables, experiments, interval_plot, trials
+from ferops.orchestration.sweeps import comparison_report, comparison_tables, experiments, trials
 from ferops.orchestration.sweeps.comparison_report import Rows
 from ferops.orchestration.sweeps.comparison_tables import ComparisonRequest, Name, Subset
 from ferops.tracking import runs
@@ -65,15 +65,13 @@ def comparison(
             )
             for result in experiments.ranked(trials.run(planned.values(), sweep_run))
         }
-        _show(table, request, rows, sweep_run)
-        best, result = next(iter(rows.items()))
-        return trials.final_state(list(rows.values()), "rows", f"{best}, {result.accuracy:.4f}")
+        return _show(table, request, rows, sweep_run)
     except FeropsError as error:
         return Failed(message=str(error))
 
 
-def _show(table: Name, request: ComparisonRequest, rows: Rows, sweep_run: SweepRun) -> None:
-    """Publish page and plot in Prefect and in the parent run in MLflow; write them into reports/ from a terminal."""
+def _show(table: Name, request: ComparisonRequest, rows: Rows, sweep_run: SweepRun) -> State:
+    """Publish page and plot in Prefect and in the run in MLflow, into reports/ from a terminal; return the state."""
     results = list(rows.values())
     dataset = experiments.base(results[0].trial.settings).data.dataset
     page = comparison_report.page(table, request, dataset, rows)
@@ -83,16 +81,17 @@ def _show(table: Name, request: ComparisonRequest, rows: Rows, sweep_run: SweepR
         link = ""
         if results[0].scores:
             files.append(Path(scratch, f"{table}.png"))
-            interval_plot.draw(files[1], rows, f"{title}, on {comparison_report.where(request, dataset)}")
+            comparison_report.draw(files[1], rows, f"{title}, on {comparison_report.where(request, dataset)}")
             link = f"\n![{title}]({files[1].name})\n"
         files[0].write_text(f"{page}\n{link}", encoding="utf-8")
-        trials.show(sweep_run, table, page, files, results)
+        best = f"{next(iter(rows))}, {results[0].accuracy:.4f}"
+        state = trials.conclude(sweep_run, table, page, files, results, best)
         if not runtime.deployment.id:
             for file in files:
                 shutil.copy(file, REPORTS / file.name)
-            header, *lines = comparison_report.brief(rows)
-            terminal.table(header, lines, unbroken="")
+            terminal.table(*comparison_report.cells(rows, is_brief=True), unbroken="")
             print("written:", *(REPORTS / file.name for file in files))
+    return state
 
 
 def main(

@@ -54,9 +54,8 @@ def monitoring(scored: str = "data/scored", model: str | None = None, notify: st
     except OSError as error:
         return Failed(message=describe_os_error(error))
     picture = markdown.picture((REPORTS / PICTURE).read_bytes(), "Reference and latest")
-    create_markdown_artifact(
-        "\n".join([*drift_report.markdown(finding), "", picture]), key="monitoring-report", description=finding.verdict
-    )
+    page = f"{drift_report.page(finding)}\n\n{picture}"
+    create_markdown_artifact(page, key="monitoring-report", description=finding.verdict)
     if not finding.failures:
         return Completed(message=finding.verdict)
     get_run_logger().error("%s; see %s", finding.verdict, REPORTS / "docs/index.html")

@@ -23,7 +23,7 @@ from pydantic import PositiveFloat
 
 from ferops import params
 from ferops.errors import FeropsError
-from ferops.orchestration import notifications, promotion_report, terminal
+from ferops.orchestration import markdown, notifications, terminal
 from ferops.orchestration.pipeline import run_folders
 from ferops.promotion import gate
 from ferops.promotion.gate import Verdict
@@ -134,8 +134,8 @@ def _approval(verdict: Verdict, hours: float) -> State | None:
 
 def _show(verdict: Verdict, headline: str) -> None:
     with store.session() as opened:
-        confusion = read_artifact(opened, verdict.challenger.run_id, promotion_report.CONFUSION)
-        page = promotion_report.page(opened, verdict, headline, confusion)
+        confusion = read_artifact(opened, verdict.challenger.run_id, markdown.CONFUSION)
+        page = markdown.decision(opened, verdict, headline, confusion)
     create_markdown_artifact(page, key="promotion-decision", description="The gate's decision and its reasons")
 
 

@@ -109,10 +109,10 @@ def conclude(todo: Plan, model: str, done: ScoringResult) -> State:
         ("bad", f"{len(done.bad):,}"), ("model", model), ("table", str(todo.output)),
         ("run", todo.run),
     ]  # fmt: skip
-    create_markdown_artifact(markdown.table(["", ""], rows), key="scoring-summary", description=summary)
+    create_markdown_artifact(markdown.table(["", ""], *rows), key="scoring-summary", description=summary)
     if scored_now:
         shares = [(name, f"{count:,}", f"{count / scored_now:.1%}") for name, count in done.predicted.most_common()]
-        create_markdown_artifact(markdown.table(["predicted", "images", "share"], shares), key="scoring-shares")
+        create_markdown_artifact(markdown.table(["predicted", "images", "share"], *shares), key="scoring-shares")
     if done.bad:
         list_bad(todo, done.bad)
     if not scored_now and not todo.known:
@@ -125,7 +125,7 @@ def list_bad(todo: Plan, bad: list[UnreadableFile]) -> None:
     path = scored_table.add_bad(todo.output, todo.run, bad)
     left = len(bad) - SHOWN
     lines = [
-        markdown.table(["file", "reason"], bad[:SHOWN]),
+        markdown.table(["file", "reason"], *bad[:SHOWN]),
         f"{left:,} more are in {path}" if left > 0 else f"{path}",
     ]
     create_markdown_artifact("\n\n".join(lines), key="scoring-bad", description=f"{len(bad):,} files not read")

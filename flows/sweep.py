@@ -17,7 +17,7 @@ from prefect.states import Failed
 from ferops.errors import FeropsError
 from ferops.orchestration import markdown, notifications, terminal
 from ferops.orchestration.pipeline import run_folders
-from ferops.orchestration.sweeps import experiments, search_space, studies, sweep_report
+from ferops.orchestration.sweeps import search_space, studies, sweep_report
 from ferops.orchestration.sweeps import trials as trial_runs
 from ferops.orchestration.sweeps.search_space import Method
 from ferops.orchestration.sweeps.studies import SweepStudy
@@ -62,15 +62,13 @@ def sweep(
     try:
         notifications.check(notify)
         runner = trial_runs.side_by_side(dask, __name__)
-        common = search_space.common(space, recipe, overrides or {})
         search = search_space.plan(
-            name, space, experiments.base(common),
-            method=method, trials=trials, seed=seed, common=common, commit=run_folders.head(),
-        )  # fmt: skip
+            space, name=name, method=method, trials=trials, seed=seed, recipe=recipe, overrides=overrides or {}
+        )
         with studies.opened(search, prune=prune) as study:
             settings = {"method": search.method, "seed": seed, "prune": prune, "recipe": recipe, **space}
             sweep_run = runs.begin_sweep(search.name, search.key, settings, "flows/sweep.py")
-            get_run_logger().info(f"{search.trials} trials, of which {study.ended()} are there already")
+            get_run_logger().info(f"{search.trials} trials, of which {len(study.ended())} are there already")
             for result in trial_runs.run(study.ask(), sweep_run, runner):
                 study.tell(result)
             return _show(study, sweep_run)
@@ -81,18 +79,18 @@ def sweep(
 def _show(study: SweepStudy, sweep_run: SweepRun) -> State:
     """Publish table and plots in Prefect and in the sweep's run in MLflow, print the table; return the flow's state."""
     results = study.results()
-    header, *rows = sweep_report.cells(results)
-    page = markdown.table(header, rows)
+    cells = sweep_report.cells(results)
+    page = markdown.table(*cells)
     with tempfile.TemporaryDirectory() as scratch:
         files = [Path(scratch, f"sweep.{kind}") for kind in ("csv", "md")]
         sweep_report.table(results).to_csv(files[0], index=False)
         files[1].write_text(f"{page}\n", encoding="utf-8")
         files += sweep_report.draw(Path(scratch), study)
-        trial_runs.show(sweep_run, "sweep", page, files, results)
+        name = f"{results[0].accuracy:.4f}, `dvc exp apply {results[0].trial.name}`"
+        state = trial_runs.conclude(sweep_run, "sweep", page, files, results, name)
     if not runtime.deployment.id:
-        terminal.table(header, rows, unbroken="experiment")
-    best = results[0]
-    return trial_runs.final_state(results, "trials", f"{best.accuracy:.4f}, `dvc exp apply {best.trial.name}`")
+        terminal.table(*cells, unbroken="experiment")
+    return state
 
 
 def main(
@@ -122,7 +120,7 @@ def main(
     """Search parameters of the pipeline, as a Prefect flow. No server is needed; run it again to go on."""
     terminal.main(
         sweep,
-        space=dict(search_space.read(text) for text in over),
+        space=terminal.assignments(over, search_space.choices),
         method=method,
         trials=trials,
         seed=seed,

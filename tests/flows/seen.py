@@ -12,7 +12,7 @@ from prefect.client.orchestration import SyncPrefectClient
 from prefect.client.schemas.filters import ArtifactFilter, FlowRunFilter
 from support import shell
 
-from ferops.orchestration.sweeps import pruning
+from ferops.orchestration.sweeps import studies
 
 Load = Callable[[str], ModuleType]
 """The fixture `load`."""
@@ -42,7 +42,7 @@ def runs(clone: Path) -> dict[str, Any]:
 def add_perfect_trials(clone: Path) -> Any:
     """Add five trials that no training can equal to the sweep's study, so that all others are pruned; return it."""
     (journal,) = (clone / "sweeps").glob("*.journal")
-    study = pruning.load(journal)
+    study = studies.load(journal)
     known = next(trial for trial in study.trials if "experiment" in trial.user_attrs)
     epochs = dict.fromkeys(range(1, 9), 1.0)
     for _ in range(5):

@@ -13,7 +13,6 @@ from prefect.client.orchestration import SyncPrefectClient
 from support import shell
 
 from ferops.orchestration.sweeps import comparison_tables
-from ferops.orchestration.sweeps.comparison_tables import TableRow
 
 
 @pytest.fixture
@@ -29,15 +28,15 @@ def test_systems_are_trained_once_and_set_side_by_side_and_one_that_failed_is_tr
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     rows = {
-        "hog_linear": TableRow("hog_linear", {}),
-        "lean_cnn": TableRow("lean_cnn", {}),
-        "cnn": TableRow("cnn", {"validate.min_image_std": 100.0}),  # no face reaches it
+        "hog_linear": ("hog_linear", {}),
+        "lean_cnn": ("lean_cnn", {}),
+        "cnn": ("cnn", {"validate.min_image_std": 100.0}),  # no face reaches it
     }
     monkeypatch.setitem(comparison_tables.TABLES, "table3", rows)
     (baseline,) = runs(clone)
     first = comparison(table="table3", epochs=1, subset="sample")
     assert first.is_completed(), first.message
-    assert str(first.message).startswith("2 of 3 rows; 1 failed; the best on validation: ")
+    assert str(first.message).startswith("2 of 3 trials; 1 failed; the best on validation: ")
     done = experiments(clone)
     assert {name.rpartition("-")[0] for name in done} == {"table3-hog-linear", "table3-lean-cnn"}
     (bad,) = tasks(client, first).keys() - done

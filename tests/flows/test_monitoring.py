@@ -91,7 +91,7 @@ def test_changed_faces_fail_the_run_with_what_drifted(run, client: SyncPrefectCl
     assert "**drift**" in artifact(client, state)
     report = json.loads(Path("reports/monitoring/report.json").read_text())
     assert report["passed"] is False
-    assert names in {one["column"] for one in report["shifts"] if one["drifted"]}
+    assert names in {one["column"] for one in report["shifts"] if one["has_drifted"]}
     assert "# Drift" in Path("reports/monitoring/report.md").read_text()
 
 

@@ -25,7 +25,7 @@ def test_a_row_has_what_the_paper_prints_and_what_was_measured() -> None:
     shown = cells(ROWS)
     assert list(shown) == ["lean_cnn", "cnn_lbp_orb", "cnn"]
     assert shown["cnn_lbp_orb"] == {
-        "the paper prints": "98.13% and 92.05% (CK+ and JAFFE)", "accuracy (95%)": "51.2% (46.2-56.2)",
+        "the paper prints": "98.13% and 92.05% (CK+ and JAFFE)", "accuracy (95%)": "51.2% (46.2%-56.2%)",
         "without duplicates": "50.2%", "binary accuracy": "90.0%", "n": "350", "parameters": "1,234,567",
         "seconds": "95", "ms an image": "7.2", "failed": "",
     }  # fmt: skip
@@ -40,7 +40,7 @@ def test_a_row_that_failed_has_the_reason_and_what_the_paper_prints_and_nothing_
 
 
 def test_a_figure_that_is_not_there_is_a_dash() -> None:
-    lost = measured("lean_cnn", 0.6, training={})
+    lost = measured("lean_cnn", 0.6, training={}) | measured("cnn", 0.5)
     assert [cells(lost)["lean_cnn"][column] for column in ("parameters", "seconds", "ms an image")] == ["-"] * 3
 
 
@@ -49,9 +49,9 @@ def test_columns_that_no_row_fills_are_left_out() -> None:
 
 
 def test_a_terminal_shows_the_few_columns_that_it_has_room_for() -> None:
-    assert comparison_report.brief({title: ROWS[title] for title in ("cnn_lbp_orb", "cnn")}) == [
+    assert comparison_report.cells({title: ROWS[title] for title in ("cnn_lbp_orb", "cnn")}, is_brief=True) == [
         ["", "accuracy (95%)", "parameters", "ms an image", "failed"],
-        ["cnn_lbp_orb", "51.2% (46.2-56.2)", "1,234,567", "7.2", ""],
+        ["cnn_lbp_orb", "51.2% (46.2%-56.2%)", "1,234,567", "7.2", ""],
         ["cnn", "-", "-", "-", "its gate failed"],
     ]
 

@@ -14,7 +14,7 @@ from ferops.data.readers.image_files import ImageFile
 from ferops.data.statistics import STATISTICS, measure
 from ferops.data.synthetic import portraits
 from ferops.labels import NAMES, OFFICIAL_COUNTS
-from ferops.orchestration.monitoring import drift, drift_plots, drift_report
+from ferops.orchestration.monitoring import drift, drift_report
 
 BOUND = 0.2
 SHARES = np.array(OFFICIAL_COUNTS["train"]) / sum(OFFICIAL_COUNTS["train"])
@@ -178,7 +178,7 @@ def test_a_statistic_of_few_values_has_fewer_bins() -> None:
 def test_the_histograms_are_written(tmp_path: Path, reference: pd.DataFrame) -> None:
     rng = np.random.default_rng(0)
     latest = table(faces(2, 600)[:150], random_labels(rng, 150))
-    drift_plots.histograms(
+    drift_report.histograms(
         tmp_path / "below/histograms.png", drift.compare(reference, random_labels(rng, 350), latest, BOUND)
     )
     assert cv2.imread(str(tmp_path / "below/histograms.png")).shape[1] == 1210

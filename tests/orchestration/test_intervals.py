@@ -4,7 +4,7 @@ import cv2
 import numpy as np
 from orchestration.rows import failed, measured
 
-from ferops.orchestration.sweeps import interval_plot
+from ferops.orchestration.sweeps import comparison_report
 from ferops.orchestration.sweeps.comparison_report import Rows
 
 BLUE, RED = (42, 111, 151), (193, 18, 31)
@@ -12,7 +12,7 @@ BLUE, RED = (42, 111, 151), (193, 18, 31)
 
 def count(folder: Path, color: tuple[int, int, int], rows: Rows) -> int:
     """Pixels of a color in the plot of these rows."""
-    interval_plot.draw(folder / "table3.png", rows, "a title")
+    comparison_report.draw(folder / "table3.png", rows, "a title")
     picture = cv2.cvtColor(cv2.imread(str(folder / "table3.png")), cv2.COLOR_BGR2RGB)
     return int((np.abs(picture.astype(int) - color).max(axis=2) < 12).sum())
 

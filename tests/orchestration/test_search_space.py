@@ -5,17 +5,22 @@ import pytest
 from support import ROOT
 
 from ferops import params
+from ferops.orchestration import terminal
 from ferops.orchestration.sweeps import experiments, search_space, sweep_report
-from ferops.orchestration.sweeps.experiments import Trial, TrialResult
+from ferops.orchestration.sweeps.experiments import CLOSED, Trial, TrialResult
 from ferops.orchestration.sweeps.search_space import BadSpace, Search
 
-BASE = params.load(ROOT / "params.yaml")
 RANGE = {"train.learning_rate": {"min": 1e-5, "max": 1e-2, "log": True}}
 GRID = {"train.learning_rate": [0.0001, 0.0003], "model.dropout": [0.2, 0.4]}
 
 
+@pytest.fixture(autouse=True)
+def clone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(ROOT)
+
+
 def plan(space: Any, **given: Any) -> Search:
-    return search_space.plan("fine", space, BASE, **given)
+    return search_space.plan(space, **{"name": "fine", **given})
 
 
 def grid(space: Any, **given: Any) -> list[Trial]:
@@ -46,7 +51,7 @@ def test_a_value_that_is_written_in_two_ways_is_tried_once() -> None:
 def test_names_depend_on_the_values_and_on_what_is_common_but_not_on_the_order_of_the_keys() -> None:
     turned = dict(reversed(GRID.items()))
     assert grid(GRID) == grid(turned)
-    assert {t.name for t in grid(GRID)}.isdisjoint(t.name for t in grid(GRID, common={"train": {"epochs": 3}}))
+    assert {t.name for t in grid(GRID)}.isdisjoint(t.name for t in grid(GRID, overrides={"train.epochs": 3}))
     one, *_ = grid({"train.learning_rate": [0.0003], "model.dropout": [0.4]})
     assert one.name == grid(GRID)[-1].name, "a wider space finds the trials of the narrow one"
     assert one.name.startswith("fine-")
@@ -58,9 +63,9 @@ def test_lists_alone_make_a_grid_and_a_range_makes_it_tpe() -> None:
 
 
 def test_a_search_keeps_its_name_and_key_when_more_trials_are_asked_for() -> None:
-    ten, twenty = (search_space.plan(None, RANGE, BASE, trials=trials) for trials in (10, 20))
+    ten, twenty = (search_space.plan(RANGE, trials=trials) for trials in (10, 20))
     assert (ten.name, ten.key) == (twenty.name, twenty.key)
-    other = search_space.plan(None, RANGE, BASE, trials=10, seed=1)
+    other = search_space.plan(RANGE, trials=10, seed=1)
     assert ten.name != other.name
 
 
@@ -68,10 +73,9 @@ def test_a_search_keeps_its_name_and_key_when_more_trials_are_asked_for() -> Non
     ("space", "given", "said"),
     [
         ({}, {}, "the space is empty"),
-        ({"train.speed": [1]}, {}, "train.speed is no parameter; params.yaml has, by its dotted name: train.seed"),
-        ({"train": [1]}, {}, "train is no parameter"),
-        ({"evaluate.test": [True]}, {}, "evaluate.test cannot be searched"),
-        ({"train.epochs": 3}, {}, "train.epochs: expected a list of values, found 3"),
+        ({"train.sed": [1]}, {}, "there is no parameter 'train.sed'; expected train.seed"),
+        ({"train": [1]}, {}, "there is no parameter 'train'"),
+        ({"train.epochs": 3}, {}, "train.epochs: expected a list of values, or a range"),
         ({"train.epochs": []}, {}, "train.epochs: expected a list"),
         (
             {"train.epochs": [2, 0]},
@@ -80,17 +84,22 @@ def test_a_search_keeps_its_name_and_key_when_more_trials_are_asked_for() -> Non
         ),
         ({"train.epochs": ["two"]}, {}, "train.epochs: Input should be a valid integer (found 'two')"),
         ({"train.epochs": [1], "model.dropout": [1.5]}, {}, "model.dropout: Input should be less than 1 (found 1.5)"),
-        ({"train.epochs": {"min": 1, "max": 9}}, {"method": "grid"}, "train.epochs is a range, which has no grid"),
+        (
+            {"train.epochs": {"min": 1, "max": 9}},
+            {"method": "grid"},
+            "ranges and `trials` belong to the methods random and tpe",
+        ),
         ({"train.epochs": {"min": 1, "max": 9}}, {}, "method tpe needs `trials`, from 1 to 1,000; found None"),
-        (GRID, {"trials": 4}, "`trials` belongs to the methods random and tpe"),
+        (GRID, {"trials": 4}, "ranges and `trials` belong to the methods random and tpe"),
         (GRID, {"method": "random", "trials": 0}, "method random needs `trials`, from 1 to 1,000; found 0"),
         ({"model.dropout": {"min": 0.2, "max": 1}}, {"trials": 3}, "model.dropout: Input should be less than 1"),
-        ({"train.seed": list(range(2000))}, {}, "the grid has 2,000 trials; 1,000 at most"),
-        ({"train.epochs": {"min": 9, "max": 1}}, {}, "train.epochs: expected {"),
-        ({"train.epochs": {"low": 1, "max": 9}}, {}, "train.epochs: expected {"),
-        ({"train.epochs": {"min": 1.2, "max": 1.8}}, {}, "whole numbers, and none is from 1.2 to 1.8"),
-        ({"model.dropout": {"min": 0, "max": 0.5, "log": True}}, {}, "a log scale starts above 0"),
-        ({"train.schedule": {"min": 1, "max": 2}}, {}, "train.schedule is 'cosine', no number"),
+        ({"train.seed": list(range(2000))}, {}, "method grid needs `trials`, from 1 to 1,000; found 2000"),
+        ({"train.epochs": {"min": 9, "max": 1}}, {}, "found {'min': 9, 'max': 1}"),
+        ({"train.epochs": {"low": 1, "max": 9}}, {}, "train.epochs: expected a list of values, or a range"),
+        ({"train.epochs": {"min": 1, "max": math.inf}}, {}, "train.epochs: expected a list of values, or a range"),
+        ({"train.epochs": {"min": 1.2, "max": 1.8}}, {}, "that holds a number of the parameter's type"),
+        ({"model.dropout": {"min": 0, "max": 0.5, "log": True}}, {}, "those of a log scale above 0"),
+        ({"train.schedule": {"min": 1, "max": 2}}, {"trials": 3}, "train.schedule: Input should be 'constant'"),
     ],
 )
 def test_a_space_that_cannot_be_searched_is_one_line(space: Any, given: Any, said: str) -> None:
@@ -103,7 +112,7 @@ def test_a_space_that_cannot_be_searched_is_one_line(space: Any, given: Any, sai
 @pytest.mark.parametrize("name", ["", "-a", "a/b", "Ä", "a" * 49, "a b", "a..b"])
 def test_a_name_that_git_or_dvc_would_not_take_is_refused(name: str) -> None:
     with pytest.raises(BadSpace, match="cannot name a sweep"):
-        search_space.plan(name, GRID, BASE)
+        search_space.plan(GRID, name=name)
 
 
 @pytest.mark.parametrize(
@@ -112,18 +121,27 @@ def test_a_name_that_git_or_dvc_would_not_take_is_refused(name: str) -> None:
         ("train.learning_rate=1e-4,0.0003", ("train.learning_rate", [1e-4, 0.0003])),
         ("train.schedule=cosine, constant", ("train.schedule", ["cosine", "constant"])),
         ("train.online_augmentation=true,false", ("train.online_augmentation", [True, False])),
+        ("data.source=../a.csv,../b.csv", ("data.source", ["../a.csv", "../b.csv"])),
         ("model.dropout=0..0.5", ("model.dropout", {"min": 0, "max": 0.5, "log": False})),
         ("train.learning_rate=1e-5..1e-2 log", ("train.learning_rate", {"min": 1e-5, "max": 1e-2, "log": True})),
     ],
 )
 def test_the_command_line_names_lists_and_ranges(said: str, meant: tuple[str, Any]) -> None:
-    assert search_space.read(said) == meant
+    assert terminal.assignments([said], search_space.choices) == dict([meant])
 
 
-@pytest.mark.parametrize("said", ["train.epochs", "=1", "train.epochs="])
+@pytest.mark.parametrize("said", ["train.epochs", "=1", "train.epochs=", "train.epochs=[1"])
 def test_an_assignment_that_is_none_is_refused(said: str) -> None:
-    with pytest.raises(BadSpace, match="expected KEY=VALUE"):
-        search_space.read(said)
+    with pytest.raises(params.BadParams, match="expected KEY=VALUE"):
+        terminal.assignments([said], search_space.choices)
+
+
+def test_the_test_split_stays_closed_and_a_parameter_is_searched_or_set() -> None:
+    for space, overrides in (({CLOSED: [True]}, {}), (GRID, {CLOSED: True})):
+        with pytest.raises(BadSpace, match="cannot be searched or set"):
+            search_space.plan(space, overrides=overrides)
+    with pytest.raises(BadSpace, match="it can only be one"):
+        search_space.plan(GRID, overrides={"model.dropout": 0.1})
 
 
 def scored(trial: Trial, accuracy: float) -> TrialResult:

@@ -17,22 +17,18 @@ from support import ROOT, shell
 
 from ferops import params
 from ferops.machine.files import SCRATCH
-from ferops.orchestration.sweeps import pruning, search_space, studies, sweep_report
+from ferops.orchestration.sweeps import search_space, studies, sweep_report
 from ferops.orchestration.sweeps.experiments import Trial, TrialResult
-from ferops.orchestration.sweeps.pruning import Pruned, Pruning
 from ferops.orchestration.sweeps.search_space import Method, Search
-from ferops.orchestration.sweeps.studies import SweepIsRunning
+from ferops.orchestration.sweeps.studies import Pruned, SweepIsRunning
 
-BASE = params.load(ROOT / "params.yaml")
 GRID = {"train.learning_rate": [0.0001, 0.0003], "model.dropout": [0.2, 0.4]}
 SPACE = {"train.learning_rate": {"min": 1e-5, "max": 1e-1, "log": True}, "train.schedule": ["constant", "cosine"]}
 INTERRUPTED = """
 import os, signal
-from pathlib import Path
-from ferops import params
 from ferops.orchestration.sweeps import search_space, studies
 from ferops.orchestration.sweeps.experiments import TrialResult
-search = search_space.plan("fine", {space}, params.load(Path({base!r})), method={method!r}, trials=6)
+search = search_space.plan({space}, name="fine", method={method!r}, trials=6)
 with studies.opened(search, prune=False) as study:
     for number, trial in enumerate(study.ask()):
         print(trial.name, flush=True)
@@ -46,12 +42,14 @@ with studies.opened(search, prune=False) as study:
 def clone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
     shell(tmp_path, "git", "init", "-q")
-    shell(tmp_path, "git", "commit", "-q", "--allow-empty", "-m", "start")
+    shutil.copy(ROOT / "params.yaml", tmp_path)
+    shell(tmp_path, "git", "add", "params.yaml")
+    shell(tmp_path, "git", "commit", "-q", "-m", "start")
     return tmp_path
 
 
 def plan(space: Any, name: str = "fine", **given: Any) -> Search:
-    return search_space.plan(name, space, BASE, **given)
+    return search_space.plan(space, name=name, **given)
 
 
 def scored(trial: Trial, accuracy: float) -> TrialResult:
@@ -130,7 +128,7 @@ def test_a_killed_sweep_goes_on_with_the_trials_of_an_uninterrupted_one(method: 
     whole = run(search)
     (journal,) = (clone / "sweeps").glob("*.journal")
     journal.unlink()
-    code = INTERRUPTED.format(space=SPACE, base=str(ROOT / "params.yaml"), method=method)
+    code = INTERRUPTED.format(space=SPACE, method=method)
     killed = subprocess.run([sys.executable, "-c", code], cwd=clone, capture_output=True, text=True, check=False)
     assert killed.returncode == -signal.SIGKILL, killed.stderr
     assert killed.stdout.split() == [trial.name for trial in whole[:4]]
@@ -144,7 +142,7 @@ def test_a_failed_trial_is_asked_for_again_and_a_pruned_one_is_not() -> None:
     results = iter([pruned, lambda trial: TrialResult(trial, None, "checks failed"), pruned, pruned])
     asked = run(search, lambda trial: next(results)(trial))
     with studies.opened(search, prune=False) as study:
-        assert study.ended() == 3
+        assert len(study.ended()) == 3
         found = study.results()
         assert [one.reason for one in found] == [*["pruned after epoch 1"] * 3, "checks failed"]
         assert found[-1].trial == asked[1]
@@ -168,7 +166,6 @@ def test_two_processes_do_not_run_one_sweep_at_once() -> None:
 
 
 def test_a_trial_is_pruned_after_an_epoch_that_is_worse_than_the_median_of_five(clone: Path) -> None:
-    shutil.copy(ROOT / "params.yaml", clone)
     params.merge({"train": {"epochs": 8}}, clone / "params.yaml")
     history: list[dict[str, float]] = []
     checkpoint = clone / SCRATCH / "key/progress.json"
@@ -192,8 +189,8 @@ def test_a_trial_is_pruned_after_an_epoch_that_is_worse_than_the_median_of_five(
     with studies.opened(search, prune=True) as study:
         for number, trial in enumerate(study.ask()):
             checkpoint.unlink(missing_ok=True)
-            assert isinstance(trial.pruning, Pruning)
-            watch = trial.pruning.watch(clone, said.append)
+            assert trial.watch
+            watch = trial.watch(clone, said.append)
             if number < 5:
                 assert not epochs(watch, 0.5, 0.6, 0.7), "there is no median yet"
                 study.tell(scored(trial, 0.7))
@@ -208,7 +205,7 @@ def test_a_trial_is_pruned_after_an_epoch_that_is_worse_than_the_median_of_five(
                 study.tell(scored(trial, 0.7))
     assert set(said) == {"epoch"}
     (journal,) = (clone / "sweeps").glob("*.journal")
-    states = [trial.state.name for trial in pruning.load(journal).trials]
+    states = [trial.state.name for trial in studies.load(journal).trials]
     assert states == [*["COMPLETE"] * 5, "PRUNED", *["COMPLETE"] * 2, "RUNNING"]
 
 

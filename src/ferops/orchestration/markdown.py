@@ -1,17 +1,22 @@
-"""Reports of a run in Markdown: stages, gates, figures beside the champion's and the paper's, plots."""
+"""Reports in Markdown: of a run its stages, gates, figures and plots; of a promotion the decision and its reasons."""
 
 import base64
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
+from jinja2 import Environment, PackageLoader, select_autoescape
+
 from ferops import paper, params
 from ferops.orchestration.pipeline.dvc_stages import StageResult
-from ferops.tracking import ledger
+from ferops.promotion import gate as promotion_gate
+from ferops.tracking import ledger, store
 from ferops.tracking.ledger import Event
 from ferops.tracking.record import dataset_description, read_json
-from ferops.tracking.store import registered_model
 from ferops.tracking.versions import CHAMPION
+
+CONFUSION: Final = "figures/evaluate/confusion_normalised.png"
+"""Path of the confusion matrix among a run's artifacts."""
 
 _FIGURES: Final = {"accuracy": "accuracy (of seven)", "binary_accuracy": "binary accuracy", "f1_macro": "F1, macro"}
 _SPLITS: Final = {"val": "validation", "test": "test"}
@@ -23,8 +28,8 @@ _PICTURES: Final = {
 
 def stages(results: Iterable[StageResult]) -> str:
     """Return a table of the stages, a row each."""
-    rows = [[result.stage, result.state, f"{result.seconds:.1f}", result.message] for result in results]
-    return table(["stage", "state", "seconds", "why"], rows)
+    rows = ([result.stage, result.state, f"{result.seconds:.1f}", result.message] for result in results)
+    return table(["stage", "state", "seconds", "why"], *rows)
 
 
 def figures(folder: Path) -> str:
@@ -33,30 +38,23 @@ def figures(folder: Path) -> str:
     Raises:
         MissingOutput: metrics/ is missing or damaged.
     """
-    scores = {split: read_json(folder / f"metrics/{split}.json") for split in _SPLITS}
-    report = read_json(folder / "data/prepared/report.json")
-    columns = {
-        f"{name}, n = {scores[split]['n']:,}" if scores[split] else f"{name}: closed": scores[split]
-        for split, name in _SPLITS.items()
-    }
+    columns: dict[str, Mapping[str, Any]] = {}
+    for split, name in _SPLITS.items():
+        scores = read_json(folder / f"metrics/{split}.json")
+        columns[f"{name}, n = {scores['n']:,}" if scores else f"{name}: closed"] = scores
     if champion := _champion(folder):
-        columns |= {
-            f"champion (version {champion['version']}), {name}": {
-                key: champion["metrics"].get(f"{split}/{key}") for key in _FIGURES
-            }
-            for split, name in _SPLITS.items()
-        }
-    rows = [
+        for split, name in _SPLITS.items():
+            found = {key: champion["metrics"].get(f"{split}/{key}") for key in _FIGURES}
+            columns[f"champion (version {champion['version']}), {name}"] = found
+    rows = (
         [label, *(_figure(column.get(key)) for column in columns.values()), paper.PRINTED[key]]
         for key, label in _FIGURES.items()
-    ]
-    low, high = scores["val"]["accuracy_interval"]
-    return "\n\n".join(
-        [
-            table(["", *columns, "paper (FER2013)"], rows),
-            f"Measured on {dataset_description(str(report.get('dataset')))}. "
-            f"Accuracy on validation: {low:.1%} to {high:.1%} (95%). The paper's 90% is a binary accuracy.",
-        ]
+    )
+    low, high = read_json(folder / "metrics/val.json")["accuracy_interval"]
+    dataset = dataset_description(str(read_json(folder / "data/prepared/report.json").get("dataset")))
+    return (
+        f"{table(['', *columns, 'paper (FER2013)'], *rows)}\n\nMeasured on {dataset}. Accuracy on validation: "
+        f"{low:.1%} to {high:.1%} (95%). The paper's 90% is a binary accuracy."
     )
 
 
@@ -67,16 +65,12 @@ def gate(folder: Path, name: str) -> str:
         MissingOutput: the gate has not written its results.
     """
     record = read_json(folder / "reports/validate" / name / "validation.json")
-    failed = [check for check in record["checks"] if not check["passed"]]
+    checks, columns = record["checks"], ("name", "split", "expected", "observed")
+    failed = [[str(check[key] or "") for key in columns] for check in checks if not check["passed"]]
     if not failed:
-        return f"**{name}**: all {len(record['checks'])} checks passed"
-    rows = [[str(check[key] or "") for key in ("name", "split", "expected", "observed")] for check in failed]
-    return "\n\n".join(
-        [
-            f"**{name}**: {len(failed)} of {len(record['checks'])} checks failed",
-            table(["failed check", "split", "expected", "observed"], rows),
-        ]
-    )
+        return f"**{name}**: all {len(checks)} checks passed"
+    cells = table(["failed check", *columns[1:]], *failed)
+    return f"**{name}**: {len(failed)} of {len(checks)} checks failed\n\n{cells}"
 
 
 def pictures(folder: Path) -> str:
@@ -85,21 +79,56 @@ def pictures(folder: Path) -> str:
     return "\n\n".join(picture(path.read_bytes(), title) for path, title in found.items())
 
 
+def decision(opened: store.Store, verdict: promotion_gate.Verdict, headline: str, confusion: bytes | None) -> str:
+    """Return a decision of the promotion gate with the rules and figures that it follows from.
+
+    Args:
+        opened: the store with both versions.
+        verdict: the gate's.
+        headline: the outcome, or what the run waits for.
+        confusion: PNG of the challenger's confusion matrix, where MLflow has it.
+    """
+    versions = [version for version in (verdict.champion, verdict.challenger) if version]
+    title = "The challenger's confusion matrix, shares of the true class"
+    return render(
+        "promotion.md.jinja", headline=headline, verdict=verdict, gate=promotion_gate,
+        metrics=sorted({key for version in versions for key in version.metrics if key.startswith("val/")}),
+        picture=picture(confusion, title) if confusion else "",
+        addresses={version.version: store.page(opened, version.run_id) for version in versions},
+        command="" if opened.address.startswith("http") else store.how_to_see(opened.address),
+    )  # fmt: skip
+
+
 def picture(png: bytes, title: str) -> str:
     """Embed a PNG, so that it is shown without its file."""
     return f"### {title}\n\n![{title}](data:image/png;base64,{base64.b64encode(png).decode()})"
 
 
-def table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+def table(header: Sequence[str], *rows: Sequence[str]) -> str:
     """Return a Markdown table; bars in cells are escaped."""
-    lines = [list(header), ["---"] * len(header), *rows]
+    lines = [header, ["---"] * len(header), *rows]
     return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines)
+
+
+def filled(rows: Iterable[Mapping[str, str]]) -> list[list[str]]:
+    """Return the cells of a table, the names of its columns first, without columns that no row fills."""
+    lines = list(rows)
+    columns = [name for name in lines[0] if {line[name] for line in lines} - {"", "-"}]
+    return [columns, *([line[name] for name in columns] for line in lines)]
+
+
+def render(template: str, **facts: Any) -> str:
+    """Render a page of this package from its template."""
+    environment = Environment(
+        loader=PackageLoader(__package__, ""), autoescape=select_autoescape(["html.jinja"]), trim_blocks=True
+    )
+    return environment.get_template(template).render(facts)
 
 
 def _champion(folder: Path) -> Event | None:
     """Return the event that registered the champion, by reports/registry.jsonl."""
     events = ledger.lines(folder / ledger.REGISTRY)
-    model = registered_model(params.load(folder / "params.yaml").model.name)
+    model = store.registered_model(params.load(folder / "params.yaml").model.name)
     digest = ledger.aliases(events).get(model, {}).get(CHAMPION)
     return next((event for event in events if digest and event["weights_digest"] == digest), None)
 

@@ -63,8 +63,10 @@ def send(block: str, subject: str, body: str) -> State:
             sending: object = loaded.notify(body, subject)
             if asyncio.iscoroutine(sending):  # async in the base class; Prefect's own blocks have sent it by now
                 asyncio.run(sending)
-    except Exception as error:  # of the client of any service
-        return Failed(message=f"{block}: {_reason(error)}")
+    except Exception as error:  # of the client of any service; the URL in its message is a secret of many
+        answer = getattr(error, "response", None)
+        reason = type(error).__name__ if answer is None else f"answered {answer.status_code}"
+        return Failed(message=f"{block}: {reason}")
     return Completed(message=body)
 
 
@@ -72,18 +74,7 @@ def _load(name: str) -> NotificationBlock:
     try:
         block = Block.load(name)
     except ValueError:
-        raise UnknownBlock(
-            f"notify: Prefect has no block {name!r}; expected TYPE/NAME, as in slack-webhook/team: `prefect block ls` "
-            "lists them"
-        ) from None
+        raise UnknownBlock(f"notify: Prefect has no block {name!r}; expected TYPE/NAME of `prefect block ls`") from None
     if not isinstance(block, NotificationBlock):
         raise UnknownBlock(f"notify: the block {name} sends no messages; `prefect block ls` lists those that there are")
     return block
-
-
-def _reason(error: Exception) -> str:
-    """Return the cause without the URL, which is a secret of many services."""
-    if isinstance(error, UnknownBlock):
-        return str(error)
-    answer = getattr(error, "response", None)
-    return f"answered {answer.status_code}" if answer is not None else type(error).__name__

@@ -28,13 +28,17 @@ def main(flow: Flow[..., State], **parameters: Any) -> None:
 
     Exits with status 1 and one line where the flow does not complete or the server does not answer.
     """
-    url = PREFECT_API_URL.value()
-    if url and (why := _unreachable(url)):
-        sys.exit(
-            f"{flow.name}: no Prefect server at {address(url)}: {why}; `make server` starts one, and without "
-            "PREFECT_API_URL none is needed"
-        )
-    if not url:
+    if url := PREFECT_API_URL.value():
+        parts = urlsplit(url)
+        port = parts.port or (443 if parts.scheme == "https" else 80)
+        try:
+            socket.create_connection((parts.hostname or "", port), timeout=5.0).close()
+        except OSError as error:
+            sys.exit(
+                f"{flow.name}: no Prefect server at {address(url)}: {error.strerror or error}; `make server` starts "
+                "one, and without PREFECT_API_URL none is needed"
+            )
+    else:
         os.environ[reaper.MARK] = uuid.uuid4().hex
         subprocess.Popen([sys.executable, "-m", reaper.__name__], start_new_session=True)
     try:
@@ -58,37 +62,36 @@ def command(function: Callable[..., None], example: str) -> None:
         sys.exit(str(error))
 
 
-def assignments(texts: Iterable[str]) -> dict[str, Any]:
-    """Parse `KEY=VALUE` arguments, the values as YAML: `train.epochs=3` -> {"train.epochs": 3}.
+def value(text: str) -> Any:
+    """Parse the value of an argument, which is YAML."""
+    return YAML(typ="safe").load(text)
+
+
+def assignments(texts: Iterable[str], parse: Callable[[str], Any] = value) -> dict[str, Any]:
+    """Parse `KEY=VALUE` arguments: `train.epochs=3` -> {"train.epochs": 3}.
+
+    Args:
+        texts: the arguments.
+        parse: the parser of a value.
 
     Raises:
         BadParams: an argument has no `=`, or its value is no YAML.
     """
     values = {}
     for text in texts:
-        key, equals, value = text.partition("=")
+        key, _, given = text.partition("=")
         try:
-            values[key] = YAML(typ="safe").load(value)
+            values[key] = parse(given)
         except YAMLError:
-            equals = ""
-        if not equals:
-            raise BadParams(f"{text!r}: expected KEY=VALUE, as in train.epochs=3")
+            given = ""
+        if not (key and given):
+            raise BadParams(f"{text!r}: expected KEY=VALUE, as in the example that --help shows")
     return values
 
 
-def table(header: Sequence[str], rows: Iterable[Sequence[str]], unbroken: str) -> None:
+def table(header: Sequence[str], *rows: Sequence[str], unbroken: str) -> None:
     """Print a table; the cells of the column `unbroken` are never broken into lines."""
     shown = Table(*(Column(title, overflow="fold", no_wrap=title == unbroken) for title in header))
     for row in rows:
         shown.add_row(*row)
     Console().print(shown)
-
-
-def _unreachable(url: str) -> str:
-    parts = urlsplit(url)
-    port = parts.port or (443 if parts.scheme == "https" else 80)
-    try:
-        socket.create_connection((parts.hostname or "", port), timeout=5.0).close()
-    except OSError as error:
-        return error.strerror or str(error)
-    return ""

@@ -67,12 +67,8 @@ def score(batch: Sequence[Path], plan: Plan, network: Network) -> ScoringResult:
         return ScoringResult(Counter(), bad)
     probabilities = np.asarray(network.predict(np.stack([face.pixels for face in faces])))
     part = scored_table.make_part(
-        faces,
-        probabilities,
-        kernel=network.kernel,
-        version=network.version,
-        weights_digest=network.weights_digest,
-        run=plan.run,
-    )
+        faces, probabilities, kernel=network.kernel, version=network.version,
+        weights_digest=network.weights_digest, run=plan.run,
+    )  # fmt: skip
     scored_table.add(plan.output, part)
     return ScoringResult(Counter(part["label"]), bad)

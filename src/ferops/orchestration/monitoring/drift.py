@@ -29,17 +29,14 @@ class Shift:
         bins: share of the images in each bin, a row a bin by its name: float64 `reference` and `latest`.
         psi: population stability index of the two.
         limit: the largest index that is not drift; see `limit`.
+        has_drifted: whether the index exceeds its limit.
     """
 
     column: str
     bins: pd.DataFrame
     psi: float
     limit: float
-
-    @property
-    def has_drifted(self) -> bool:
-        """Whether the index exceeds its limit: the one place that decides on drift."""
-        return self.psi > self.limit
+    has_drifted: bool
 
 
 def psi(reference: ArrayLike, latest: ArrayLike) -> float:
@@ -86,12 +83,9 @@ def shift(column: str, reference: pd.Series, latest: pd.Series, bound: float) ->
         names = [f"[{low:.1f}, {high:.1f})" for low, high in pairwise(edges)]
         counts = [np.histogram(values, edges)[0] for values in (reference, latest)]
     known, new = counts
-    return Shift(
-        column=column,
-        bins=pd.DataFrame({"reference": known / len(reference), "latest": new / len(latest)}, index=names),
-        psi=psi(known, new),
-        limit=limit(bound, len(names), len(reference), len(latest)),
-    )
+    bins = pd.DataFrame({"reference": known / len(reference), "latest": new / len(latest)}, index=names)
+    index, largest = psi(known, new), limit(bound, len(names), len(reference), len(latest))
+    return Shift(column, bins, index, largest, has_drifted=index > largest)
 
 
 def compare(reference: pd.DataFrame, predicted: pd.Series, latest: pd.DataFrame, bound: float) -> tuple[Shift, ...]:

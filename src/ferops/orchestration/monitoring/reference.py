@@ -1,10 +1,7 @@
 """The reference that scored images are compared with: a network's training data, and its predictions on validation."""
 
-import hashlib
-import json
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 
 from ferops.data import prepared
@@ -12,7 +9,6 @@ from ferops.data.statistics import STATISTICS, measure
 from ferops.errors import FeropsError
 from ferops.labels import NAMES
 from ferops.machine.files import SCRATCH, replacing
-from ferops.machine.git import RepositoryError
 from ferops.machine.worktrees import dvc, worktree
 from ferops.tracking import versions
 from ferops.tracking.lineage import PREPARED, DvcLockHistory
@@ -32,10 +28,10 @@ def predicted(store: Store, reference: str) -> pd.Series:
     """
     table = versions.scored_version(store, reference).predictions
     rows = table[table["split"] == "validation"]
-    return pd.Series(np.take(NAMES, rows[list(NAMES)].to_numpy().argmax(axis=1)))
+    return rows[list(NAMES)].idxmax(axis=1)
 
 
-def statistics(store: Store, reference: str, root: Path = Path()) -> pd.DataFrame:
+def statistics(store: Store, reference: str) -> pd.DataFrame:
     """Return the pixel statistics of the training images of a network: a row an image, the columns of `STATISTICS`.
 
     They are those of data/prepared, median filtered as the network sees them, without the augmented copies. Where the
@@ -45,65 +41,44 @@ def statistics(store: Store, reference: str, root: Path = Path()) -> pd.DataFram
     Args:
         store: the open store.
         reference: as `versions.resolve` takes it.
-        root: the clone.
 
     Raises:
         UnknownVersion: there is no such version.
         NoReference: the data are neither in the clone nor in DVC's cache nor in a remote.
+        RepositoryError: the network's commit cannot be checked out.
     """
     version = versions.resolve(store, reference)
     md5 = str(versions.facts(version.tags).get("data_md5"))
-    cached = root / SCRATCH / "statistics" / f"{md5}.parquet"
-    if cached.is_file():
-        table = pd.read_parquet(cached)
-        if list(table) == list(STATISTICS):
-            return table
-    found = _measure(root, md5)
-    table = (
-        _from_dvc(f"{version.name} version {version.version}", str(version.tags.get(TRAINING)), md5, root)
-        if found is None
-        else found
-    )
+    cached = SCRATCH / "statistics" / f"{md5}.parquet"
+    if cached.is_file() and list(table := pd.read_parquet(cached)) == list(STATISTICS):
+        return table
+    found = _measure(Path(), md5)
+    if found is None:
+        found = _from_dvc(reference, str(version.tags.get(TRAINING)), md5)
     with replacing(cached) as scratch:
-        table.to_parquet(scratch, index=False)
-    return table
+        found.to_parquet(scratch, index=False)
+    return found
 
 
-def _from_dvc(version: str, training: str, md5: str, root: Path) -> pd.DataFrame:
-    data = f"the training data of {version} ({md5})"
-    source = DvcLockHistory(root).source(training)
+def _from_dvc(reference: str, training: str, md5: str) -> pd.DataFrame:
+    data = f"the training data of {reference} ({md5})"
+    source = DvcLockHistory(Path()).source(training)
     if source is None:
-        raise NoReference(
-            f"{data} are not in {root / PREPARED}, and no commit holds its dvc.lock; check its data out, or commit the "
-            "dvc.lock of its training"
-        )
-    try:
-        with worktree(source.commit, root) as folder:
-            for command in ("checkout", "pull"):
-                dvc(folder, command, PREPARED)
-                table = _measure(folder, md5)
-                if table is not None:
-                    return table
-    except RepositoryError as error:
-        raise NoReference(f"{data} cannot be restored: {error}") from None
-    raise NoReference(
-        f"{data} are neither in DVC's cache nor in a remote; restore them with `dvc pull`, or promote a network whose "
-        "training data are there"
-    )
+        raise NoReference(f"{data} are not in {PREPARED}, and no commit holds its dvc.lock: check out or commit them")
+    with worktree(source.commit) as folder:
+        for command in ("checkout", "pull"):
+            dvc(folder, command, PREPARED)
+            if (table := _measure(folder, md5)) is not None:
+                return table
+    raise NoReference(f"{data} are neither in DVC's cache nor in a remote: `dvc pull` them, or promote another network")
 
 
 def _measure(root: Path, md5: str) -> pd.DataFrame | None:
     """Compute the statistics of the training images of a clone; None where it has other data or none."""
-    if _md5(root / PREPARED) != md5:
-        return None
+    from dvc.repo import Repo
+
+    with Repo(str(root)) as repo:
+        (out,) = repo.find_outs_by_path(str(root / PREPARED))
+        if not out.exists or out.get_hash().value != md5:
+            return None
     return measure(prepared.load(root / PREPARED).split("train")[0])
-
-
-def _md5(folder: Path) -> str:
-    """Compute a folder's md5 as DVC writes it in dvc.lock: of the list of its files and their md5."""
-    files = []
-    for path in sorted(path for path in folder.rglob("*") if path.is_file()):
-        with path.open("rb") as stream:
-            digest = hashlib.file_digest(stream, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
-        files.append({"md5": digest, "relpath": path.relative_to(folder).as_posix()})
-    return hashlib.md5(json.dumps(files, sort_keys=True).encode(), usedforsecurity=False).hexdigest() + ".dir"

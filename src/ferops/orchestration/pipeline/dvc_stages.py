@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Final, Literal, NamedTuple
 
 import psutil
+from dvc.lock import make_lock
 
 from ferops.errors import FeropsError
 from ferops.machine import git
@@ -26,6 +27,7 @@ _URL: Final = re.compile(r"https?://\S+")
 _LOCKED: Final = re.compile(r"Unable to acquire lock|is busy, it is being blocked by")
 _CORRUPTED: Final = re.compile(r"Unable to read RWLock-file")
 _HOLDER: Final = re.compile(r"\(PID (\d+)\)")
+_OF_DVC: Final = re.compile(r"(ERROR|WARNING|Running stage|Stage '|Updating lock file|> |\s|Having any troubles)")
 _HINT: Final = re.compile(r"^(ERROR: failed to reproduce|Use `dvc push`|To track the changes|\tgit add )")
 
 
@@ -74,25 +76,23 @@ def stages(folder: Path, targets: Sequence[str] = ()) -> dict[str, set[str]]:
     try:
         with Repo(str(folder)) as repo:
             graph = repo.index.graph
+            graph = graph.subgraph([stage for stage in graph if isinstance(stage, PipelineStage)])  # no .dvc files
     except DvcException as error:
         raise DvcFailed(f"{folder.resolve()}: {str(error).splitlines()[0]}") from None
-    pipeline = [stage for stage in plan_repro(graph) if isinstance(stage, PipelineStage)]
-    names = {stage: {stage.name, stage.name.partition("@")[0]} for stage in pipeline}
+    pipeline: list[PipelineStage] = plan_repro(graph)
+    chosen: list[PipelineStage] = []
     for target in targets:
-        if not any(target in both for both in names.values()):
+        found = [stage for stage in pipeline if target in (stage.name, stage.name.partition("@")[0])]
+        if not found:
             raise UnknownStage(f"there is no stage {target!r}; dvc.yaml has: {', '.join(one.name for one in pipeline)}")
-    chosen = [stage for stage in pipeline if not targets or names[stage] & {*targets}]
-    return {
-        stage.name: {other.name for other in graph.successors(stage) if isinstance(other, PipelineStage)}
-        for stage in plan_repro(graph, chosen)
-        if isinstance(stage, PipelineStage)
-    }
+        chosen += found
+    order: list[PipelineStage] = plan_repro(graph, chosen or None)
+    return {stage.name: {other.name for other in graph.successors(stage)} for stage in order}
 
 
 def changed(folder: Folder) -> set[str]:
     """Return the stages that `dvc status` finds changed; only these and the stages that read their outputs can run."""
-    lines: list[str] = []
-    dvc(folder, lines.append, "status", "--json")
+    lines = dvc(folder, lambda line: None, "status", "--json")
     return set(next((json.loads(line) for line in lines if line.startswith("{")), {}))
 
 
@@ -102,14 +102,7 @@ def reproduce(folder: Folder, stage: str, on_line: OnLine) -> StageResult:
     Raises:
         DvcFailed: the stage or DVC ended with an error.
     """
-    lines: list[str] = []
-
-    def on_each(line: str) -> None:
-        lines.append(line)
-        if not _HINT.match(line):
-            on_line(line)
-
-    dvc(folder, on_each, "repro", "--single-item", stage)
+    lines = dvc(folder, on_line, "repro", "--single-item", stage)
     has_run = any(line.startswith("Running stage") for line in lines)
     urls = [url for line in lines for url in _URL.findall(line)]
     return StageResult(stage, "ran" if has_run else "cached", urls[-1] if urls else None)
@@ -172,21 +165,19 @@ def save_experiment(folder: Folder, name: str, on_line: OnLine) -> None:
     Raises:
         DvcFailed: results are missing.
     """
-    from dvc.lock import make_lock
-
     on_line(f"saving the experiment {name}")
     with make_lock(".dvc/tmp/lock", wait=True):
         dvc(folder, on_line, "exp", "save", "--force", "--name", name)
 
 
-def dvc(folder: Folder, on_line: OnLine, *arguments: str) -> None:
-    """Run a DVC command; while another process holds a lock of DVC, wait and report that process.
+def dvc(folder: Folder, on_line: OnLine, *arguments: str) -> list[str]:
+    """Run a DVC command and return its lines; while another process holds a lock of DVC, wait and report that process.
 
     DVC refuses to run where a killed process has left `.dvc/tmp/rwlock` half written: that file is deleted.
 
     Args:
         folder: where it runs.
-        on_line: called with each line that it prints.
+        on_line: called with each line, but for hints on what to do next.
         arguments: of `dvc`.
 
     Raises:
@@ -201,7 +192,8 @@ def dvc(folder: Folder, on_line: OnLine, *arguments: str) -> None:
             lock_error.append(line)
             return
         lines.append(line)
-        on_line(line)
+        if not _HINT.match(line):
+            on_line(line)
 
     while status := run("dvc", *arguments, folder=folder.path, environment=folder.environment, on_line=on_each):
         if any(_CORRUPTED.search(line) for line in lines):
@@ -216,6 +208,7 @@ def dvc(folder: Folder, on_line: OnLine, *arguments: str) -> None:
             time.sleep(1.0)
         lines.clear()
         lock_error.clear()
+    return lines
 
 
 def _lock_holder(message: str, folder: Path) -> str:
@@ -229,19 +222,17 @@ def _lock_holder(message: str, folder: Path) -> str:
 
 def _delete_corrupted_rwlock(folder: Path) -> None:
     """Delete .dvc/tmp/rwlock where it is no JSON; another process may have been faster."""
-    from dvc.lock import make_lock
-
-    place = folder / ".dvc/tmp"
-    lock = make_lock(str(place / "rwlock.lock"), tmp_dir=str(place))  # DVC's own, around every change of the file
+    rwlock = folder / ".dvc/tmp/rwlock"
+    lock = make_lock(f"{rwlock}.lock", tmp_dir=str(rwlock.parent))  # DVC's own, around every change of the file
     with lock, suppress(FileNotFoundError):
         try:
-            json.loads((place / "rwlock").read_text(encoding="utf-8"))
+            json.loads(rwlock.read_text(encoding="utf-8"))
         except ValueError:
-            (place / "rwlock").unlink()
+            rwlock.unlink()
 
 
 def _reason(lines: Sequence[str]) -> str:
     """Return the last line that the stage printed; where it printed none, the first error of DVC."""
-    own = [line for line in lines if not re.match(r"(ERROR|WARNING|Running stage|> |\s|Having any troubles)", line)]
+    own = [line for line in lines if not _OF_DVC.match(line)]
     errors = [line.removeprefix("ERROR: ") for line in lines if line.startswith("ERROR")]
     return next(iter([*own[-1:], *errors[:1]]), "")

@@ -5,7 +5,7 @@ import difflib
 import functools
 import hashlib
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -37,13 +37,20 @@ def settings(recipe: str | None, overrides: Mapping[str, Any]) -> dict[str, Any]
     Raises:
         BadParams: there is no such recipe or key.
     """
-    nested = params.load_recipe(recipe) if recipe else {}
-    known = params.flatten(params.load())
-    for key in overrides:
+    check_keys(overrides, params.flatten(params.load()))
+    return with_values(params.load_recipe(recipe) if recipe else {}, overrides)
+
+
+def check_keys(keys: Iterable[str], known: Collection[str]) -> None:
+    """Check that dotted keys are parameters.
+
+    Raises:
+        BadParams: naming the first that is none, and those that look like it.
+    """
+    for key in keys:
         if key not in known:
             near = ", ".join(difflib.get_close_matches(key, known)) or "one of params.yaml's, as train.epochs"
             raise BadParams(f"there is no parameter {key!r}; expected {near}")
-    return with_values(nested, overrides)
 
 
 def with_values(nested: Mapping[str, Any], dotted: Mapping[str, Any]) -> dict[str, Any]:
@@ -64,8 +71,7 @@ def workspace(values: Mapping[str, Any]) -> Iterator[Folder]:
     """
     if values:
         params.merge(dict(values))
-    here = Path.cwd()
-    yield Folder(here, environment(here))
+    yield Folder(Path.cwd(), environment(Path.cwd()))
 
 
 @contextmanager
@@ -102,14 +108,19 @@ def isolated(values: Mapping[str, Any], name: str, *, is_experiment: bool = Fals
             scratch.rmdir()
 
 
-def experiment_name(prefix: str, values: Mapping[str, Any]) -> str:
+def experiment_name(prefix: str, values: Any) -> str:
     """Return a name that follows from HEAD and the parameters alone, so that the same run finds its results again.
 
     Raises:
         RepositoryError: this is no git repository.
     """
-    content = json.dumps([head(), values], sort_keys=True)
-    return f"{prefix}-{hashlib.sha256(content.encode()).hexdigest()[:10]}"
+    return f"{prefix}-{digest([head(), values])}"
+
+
+def digest(content: Any) -> str:
+    """Return eight hexadecimal digits of the hash of a JSON value, in which other objects stand as their `str`."""
+    text = json.dumps(content, sort_keys=True, default=str)
+    return hashlib.sha256(text.encode()).hexdigest()[:8]
 
 
 def named_by(*keys: str) -> Callable[[], str]:

@@ -1,9 +1,15 @@
-"""The page of a table that compares networks, in Markdown, and its cells."""
+"""What a table that compares networks says: its cells, its page in Markdown, its plot."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any, Final
 
+import numpy as np
+from matplotlib.figure import Figure
+from matplotlib.ticker import EngFormatter, PercentFormatter
+
+from ferops.model.plots import GRAY
 from ferops.orchestration import markdown
 from ferops.orchestration.sweeps.comparison_tables import BASE, MINI, ComparisonRequest, Name
 from ferops.orchestration.sweeps.experiments import TrialResult
@@ -17,31 +23,38 @@ TITLES: Final[dict[Name, str]] = {
     "table3": "Table 3 of the paper, measured",
     "ablations": "The paper's choices, one by one",
 }
-_PRINTED: Final = (
-    "The paper's lines: "
-    + ", ".join(f"`{system}` {line.work}" for system, line in TABLE_3.items())
-    + "; a dash: what it prints is not known here, its full text was not at hand."
-)
-_NONE: Final = "-"
-_BRIEF: Final = ("", "accuracy (95%)", "parameters", "ms an image", "failed")
+_FIGURES: Final = {
+    "accuracy (95%)": "{accuracy:.1%} ({low:.1%}-{high:.1%})",
+    "without duplicates": "{accuracy_deduplicated:.1%}",
+    "binary accuracy": "{binary_accuracy:.1%}",
+    "n": "{n:,}",
+    "parameters": "{parameters[total]:,}",
+    "seconds": "{seconds:,.0f}",
+    "ms an image": "{milliseconds_an_image:.1f}",
+}
+_OURS: Final = "#2a6f97"
+_PAPER: Final = "#c1121f"
+_MEASURED: Final = "measured, 95% interval"
+_BRIEF: Final = ("accuracy (95%)", "parameters", "ms an image")
 
 
-def cells(rows: Rows) -> list[list[str]]:
-    """Return the table's cells, the names of its columns first; columns of the paper and of failures only if filled."""
-    lines = [
-        {"": title, "the paper prints": _printed(title), **_figures(result), "failed": result.reason}
+def cells(rows: Rows, *, is_brief: bool = False) -> list[list[str]]:
+    """Return the table's cells, the names of its columns first.
+
+    Args:
+        rows: of the table.
+        is_brief: only the columns that fit into a terminal.
+    """
+    templates = {name: _FIGURES[name] for name in _BRIEF} if is_brief else _FIGURES
+    return markdown.filled(
+        {
+            "": title,
+            "the paper prints": "" if is_brief else _printed(title),
+            **result.figures(templates),
+            "failed": result.reason,
+        }
         for title, result in rows.items()
-    ]
-    empty = {"the paper prints": {_NONE}, "failed": {""}}
-    columns = [name for name in lines[0] if {line[name] for line in lines} != empty.get(name)]
-    return [columns, *([line[name] for name in columns] for line in lines)]
-
-
-def brief(rows: Rows) -> list[list[str]]:
-    """Return the columns that fit into a terminal."""
-    header, *lines = cells(rows)
-    columns = [number for number, name in enumerate(header) if name in _BRIEF]
-    return [[line[number] for number in columns] for line in (header, *lines)]
+    )
 
 
 def page(table: Name, request: ComparisonRequest, dataset: str, rows: Rows) -> str:
@@ -53,11 +66,17 @@ def page(table: Name, request: ComparisonRequest, dataset: str, rows: Rows) -> s
         dataset: `data.dataset` of all.
         rows: of the table.
     """
-    warning = f"**Measured on {where(request, dataset)}. None of these figures may be taken for FER2013's.**"
-    header, *lines = cells(rows)
-    facts = "\n".join(f"- {fact}" for fact in _facts(table, request, dataset, rows))
-    parts = ["" if dataset == "fer2013" else warning, markdown.table(header, lines), facts]
-    return "\n\n".join(filter(None, [f"# {TITLES[table]}", *parts]))
+    limits = {"epoch": request.epochs, "minute": request.minutes}
+    trainings = [result.training for result in rows.values() if result.training]
+    days = sorted({f"{datetime.fromtimestamp(training['ended'], UTC):%Y-%m-%d}" for training in trainings})
+    return markdown.render(
+        "comparison.md.jinja", title=TITLES[table], name=table, request=request, dataset=dataset, base=BASE,
+        printed=TABLE_3, where=where(request, dataset), cells=markdown.table(*cells(rows)),
+        majority=majority(rows) if any(result.scores for result in rows.values()) else None,
+        budget=" and ".join(f"at most {most:g} {unit}{'s' * (most != 1)}" for unit, most in limits.items() if most),
+        days=dict.fromkeys([*days[:1], *days[-1:]]),
+        machines=sorted({training["hardware"] for training in trainings}),
+    )  # fmt: skip
 
 
 def where(request: ComparisonRequest, dataset: str) -> str:
@@ -73,54 +92,55 @@ def majority(rows: Rows) -> tuple[str, float]:
     return name, counts[name] / scores["n"]
 
 
-def _figures(result: TrialResult) -> dict[str, str]:
-    scores, training = result.scores or {}, result.training
-    low, high = scores.get("accuracy_interval", (0, 0))
-    return {
-        "accuracy (95%)": _cell(f"{{:.1%}} ({100 * low:.1f}-{100 * high:.1f})", scores.get("accuracy")),
-        "without duplicates": _cell("{:.1%}", scores.get("accuracy_deduplicated")),
-        "binary accuracy": _cell("{:.1%}", scores.get("binary_accuracy")),
-        "n": _cell("{:,}", scores.get("n")),
-        "parameters": _cell("{:,}", training.get("parameters", {}).get("total")),
-        "seconds": _cell("{:,.0f}", training.get("seconds")),
-        "ms an image": _cell("{:.1f}", training.get("milliseconds_an_image")),
-    }
+def draw(path: Path, rows: Rows, title: str) -> None:
+    """Write the plot as PNG, the first row on top; rows that failed are named, without a figure.
 
-
-def _cell(template: str, value: Any) -> str:
-    return _NONE if value is None else template.format(value)
+    Args:
+        path: of the PNG.
+        rows: of the table; at least one succeeded.
+        title: of the plot.
+    """
+    figure = Figure(figsize=(10, 1.9 + 0.42 * len(rows)), layout="constrained")
+    axes = figure.subplots()
+    name, share = majority(rows)
+    axes.axvline(share, color=GRAY, linestyle="--", linewidth=1, label=f'always "{name}"')
+    label: dict[str, Any] = {"xytext": (0, 6), "textcoords": "offset points", "ha": "center", "fontsize": 8}
+    for height, (row, result) in enumerate(rows.items()):
+        if result.scores:
+            errors = np.abs(np.array([result.scores["accuracy_interval"]]).T - result.accuracy)
+            axes.errorbar(result.accuracy, height, xerr=errors, fmt="o", color=_OURS, capsize=3, label=_MEASURED)
+            axes.annotate(f"{result.accuracy:.1%}", (result.accuracy, height), **label)
+        else:
+            axes.annotate("failed", (0.04, height), **label)
+        if row in TABLE_3:
+            _, figures, of = TABLE_3[row]
+            axes.plot(figures, [height] * len(figures), "D", color=_PAPER, fillstyle="none", label="the paper prints")
+            axes.annotate(of, (max(figures), height), **{**label, "xytext": (5, -13), "ha": "right", "color": _PAPER})
+    axes.set_yticks(range(len(rows)), list(rows))
+    axes.set(xlim=(0, 1), ylim=(len(rows) - 0.5, -0.5), xlabel="accuracy on validation")
+    axes.xaxis.set_major_formatter(PercentFormatter(1))
+    axes.grid(axis="x", alpha=0.25)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.set_title(title, loc="left")
+    costs = axes.secondary_yaxis("right")
+    costs.set_yticks(range(len(rows)), [_cost(result) for result in rows.values()])
+    costs.tick_params(axis="y", length=0, colors=GRAY)
+    costs.spines["right"].set_visible(False)
+    costs.set_ylabel("parameters, time an image", color=GRAY)
+    handles, labels = axes.get_legend_handles_labels()
+    once = dict(zip(labels, handles, strict=True))  # every row has its own
+    figure.legend(once.values(), once, loc="outside lower center", ncols=3, frameon=False)
+    figure.savefig(path, dpi=110)
 
 
 def _printed(title: str) -> str:
     if title not in TABLE_3:
-        return _NONE
+        return "-"
     _, figures, of = TABLE_3[title]
     return f"{' and '.join(f'{100 * figure:.4g}%' for figure in figures)} ({of})"
 
 
-def _facts(table: Name, request: ComparisonRequest, dataset: str, rows: Rows) -> Iterable[str]:
-    yield (
-        "Accuracy is the share of validation images (PublicTest, where the split is official) whose expression is "
-        "named right, with its 95% interval. A table that compares is a choice, so the test split stayed closed."
-    )
-    yield "Without duplicates: the same without the images that have a duplicate among the training images."
-    if table == "table3":
-        yield _PRINTED
-    else:
-        yield "Another split has other validation images: its accuracy is not comparable with those of the other rows."
-    if table == "ablations" and request.weights == BASE and dataset != "sample":
-        yield f"`{BASE}` was trained on FER2013's Training, from which other splits take validation images: too high."
-    if any(result.scores for result in rows.values()):
-        name, share = majority(rows)
-        yield f'Always "{name}": {share:.1%}.'
-    limits = {"epoch": request.epochs, "minute": request.minutes}
-    budget = " and ".join(f"at most {most:g} {unit}{'s' * (most != 1)}" for unit, most in limits.items() if most)
-    yield f"Budget of each training: {budget or 'what its recipe says'}."
-    yield f"Systems that start from VGG16's weights started from `{request.weights}`."
-    if trainings := [result.training for result in rows.values() if result.training]:
-        days = sorted({f"{datetime.fromtimestamp(training['ended'], UTC):%Y-%m-%d}" for training in trainings})
-        machines = sorted({training["hardware"] for training in trainings})
-        yield (
-            f"Measured {' to '.join(dict.fromkeys([days[0], days[-1]]))} on {'; '.join(machines)}: seconds of the "
-            "training, milliseconds of a prediction for one face (median)."
-        )
+def _cost(result: TrialResult) -> str:
+    if not (training := result.training):
+        return ""
+    return f"{EngFormatter(places=1)(training['parameters']['total'])}, {training['milliseconds_an_image']:.1f} ms"

@@ -28,13 +28,6 @@ class BadTable(FeropsError):
     """The data or weights that a table is to be measured on are missing."""
 
 
-class TableRow(NamedTuple):
-    """A row of a table: the recipe that it is trained by, and what is changed in it, by dotted keys."""
-
-    recipe: str
-    changes: Mapping[str, Any]
-
-
 class ComparisonRequest(NamedTuple):
     """The settings that all rows share; None leaves them to recipe and params.yaml.
 
@@ -51,22 +44,19 @@ class ComparisonRequest(NamedTuple):
 
 
 _RECIPES: Final = {"vgg16_transfer": "paper", "vgg16_best": "best"}  # of the other systems: their own name
-_CHOICES: Final[dict[str, dict[str, Any]]] = {
-    "as the paper": {},
-    "no median filter": {"preprocess.median_kernel": 1},
-    "no augmentation": {"train.online_augmentation": False, "augment.min_share": 0.0},
-    "no block frozen": {"model.frozen_blocks": 0},
-    "all five blocks frozen": {"model.frozen_blocks": 5},
-    "split random": {"data.split": "random"},
-    "split folders": {"data.split": "folders"},
-}
-TABLES: Final[dict[Name, dict[str, TableRow]]] = {
-    "table3": {
-        system: TableRow(_RECIPES.get(system, system), {"data.split": "official"}) for system in get_args(SystemName)
+TABLES: Final[dict[Name, dict[str, tuple[str, Mapping[str, Any]]]]] = {
+    "table3": {system: (_RECIPES.get(system, system), {"data.split": "official"}) for system in get_args(SystemName)},
+    "ablations": {
+        "as the paper": ("paper", {}),
+        "no median filter": ("paper", {"preprocess.median_kernel": 1}),
+        "no augmentation": ("paper", {"train.online_augmentation": False, "augment.min_share": 0.0}),
+        "no block frozen": ("paper", {"model.frozen_blocks": 0}),
+        "all five blocks frozen": ("paper", {"model.frozen_blocks": 5}),
+        "split random": ("paper", {"data.split": "random"}),
+        "split folders": ("paper", {"data.split": "folders"}),
     },
-    "ablations": {title: TableRow("paper", changes) for title, changes in _CHOICES.items()},
 }
-"""The rows of each table by their titles."""
+"""The rows of each table: title -> the recipe that it is trained by, and what is changed in it, by dotted keys."""
 
 
 def plan(table: Name, request: ComparisonRequest) -> dict[str, Trial]:
@@ -78,38 +68,35 @@ def plan(table: Name, request: ComparisonRequest) -> dict[str, Trial]:
         RepositoryError: this is no git repository.
     """
     budget = {"train.epochs": request.epochs, "train.minutes": request.minutes}
-    given = {key: value for key, value in budget.items() if value is not None}
-    common = {**given, **_data(request.subset), experiments.CLOSED: False}
-    weights = _weights(request.weights)
+    common = {key: most for key, most in budget.items() if most is not None}
+    common |= {**_data(request.subset), experiments.CLOSED: False}
+    weights = request.weights
+    if weights not in (BASE, _IMAGENET):  # which every trial has
+        missing = f"weights: there is no file {weights}; expected a file of VGG16 weights, or {_IMAGENET}"
+        weights = _whole(weights, missing)
     trials = {}
-    for title, row in TABLES[table].items():
-        changes = {**row.changes, **common}
-        settings = run_folders.settings(row.recipe, changes)
+    for title, (recipe, row) in TABLES[table].items():
+        changes = {**row, **common}
+        settings = run_folders.settings(recipe, changes)
         if experiments.base(settings).model.name in TRANSFERS:
             settings["model"]["weights"] = weights
         name = run_folders.experiment_name(f"{table}-{re.sub(r'[^a-z0-9]+', '-', title)}", settings)
-        trials[title] = Trial(name, {"recipe": row.recipe, **changes}, settings)
+        trials[title] = Trial(name, {"recipe": recipe, **changes}, settings)
     return trials
 
 
-def _data(subset: Subset | None) -> dict[str, str]:
+def _data(subset: Subset | None) -> dict[str, Any]:
     if subset is None:
         return {}
     if subset == "sample":
         return {"data.source": "data/sample/fer2013.csv", "data.dataset": "sample"}
     path = os.environ.get(MINI, "")
-    if not Path(path).is_file():
-        raise BadTable(
-            f"subset mini: {MINI} names no file (found {path!r}); set it to a small copy of FER2013, "
-            f"as in export {MINI}=~/fer2013-mini.csv.xz"
-        )
-    return {"data.source": str(Path(path).resolve()), "data.dataset": "other"}  # absolute: trials run elsewhere
+    missing = f"subset mini: {MINI} names no file (found {path!r}); set it to a small copy of FER2013"
+    return {"data.source": _whole(path, missing), "data.dataset": "other"}
 
 
-def _weights(path: str) -> str:
-    """Make the path absolute, because trials run elsewhere; what is in the repository is in their folder too."""
-    if path in (BASE, _IMAGENET):
-        return path
+def _whole(path: str, missing: str) -> str:
+    """Return the absolute path of a file, because trials run elsewhere."""
     if not Path(path).is_file():
-        raise BadTable(f"weights: there is no file {path}; expected a file of VGG16 weights, or {_IMAGENET}")
+        raise BadTable(missing)
     return str(Path(path).resolve())

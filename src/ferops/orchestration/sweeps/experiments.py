@@ -2,7 +2,8 @@
 
 import json
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
@@ -10,8 +11,8 @@ from ruamel.yaml import YAML
 
 from ferops import params
 from ferops.machine import git
+from ferops.machine.subprocesses import OnLine
 from ferops.orchestration.pipeline import run_folders
-from ferops.orchestration.sweeps.pruning import Pruning
 from ferops.params import Params
 from ferops.tracking import runs
 
@@ -26,13 +27,13 @@ class Trial(NamedTuple):
         name: of its DVC experiment.
         values: what tells it from the other trials; dotted keys.
         settings: all parameters to merge into params.yaml, nested.
-        pruning: where its epochs are reported, if it may be pruned.
+        watch: where it may be pruned: given folder and callback of its pipeline, the callback that reports its epochs.
     """
 
     name: str
     values: Mapping[str, Any]
     settings: dict[str, Any]
-    pruning: Pruning | None = None
+    watch: Callable[[Path, OnLine], OnLine] | None = None
 
 
 class TrialResult(NamedTuple):
@@ -59,6 +60,26 @@ class TrialResult(NamedTuple):
         """On validation; NaN without scores."""
         return float(self.scores["accuracy"]) if self.scores else math.nan
 
+    @property
+    def measured(self) -> Mapping[str, Any]:
+        """Its training and scores as one mapping, with the bounds of the accuracy's interval as `low` and `high`."""
+        if not self.scores:
+            return self.training
+        low, high = self.scores["accuracy_interval"]
+        return {**self.training, **self.scores, "low": low, "high": high}
+
+    def figures(self, templates: Mapping[str, str]) -> dict[str, str]:
+        """Return the cells of a row: format strings filled in with what was measured, a dash where something was not.
+
+        Args:
+            templates: column -> format string.
+        """
+        cells = dict.fromkeys(templates, "-")
+        for column, template in templates.items():
+            with suppress(KeyError, TypeError):  # it is not there, or null
+                cells[column] = template.format_map(self.measured)
+        return cells
+
 
 def ranked(results: Iterable[TrialResult]) -> list[TrialResult]:
     """Sort results: the best on validation first, then those that were pruned, failed ones last."""
@@ -81,9 +102,8 @@ def base(settings: Mapping[str, Any]) -> Params:
         BadParams: they are not valid.
         RepositoryError: this is no git repository.
     """
-    committed = git.query(Path(), "show", f"{run_folders.head()}:params.yaml") or b""
-    whole = YAML(typ="safe", pure=True).load(committed.decode()) or {}
-    return params.merged(whole, settings, "params.yaml with the changes asked for")
+    committed = YAML(typ="safe", pure=True).load(git.run(Path(), "show", "HEAD:params.yaml"))
+    return params.merged(committed, settings, "params.yaml with the changes asked for")
 
 
 def scores(name: str) -> Mapping[str, Any] | None:

@@ -1,30 +1,43 @@
 """The search space of a sweep: parsed, checked against params.yaml before anything runs, and the names of trials."""
 
-import hashlib
 import itertools
-import json
 import math
 import re
 from collections.abc import Mapping
 from typing import Any, Final, Literal, NamedTuple
 
+from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
+from pydantic import BaseModel, FiniteFloat
+
 from ferops import params
 from ferops.errors import FeropsError
+from ferops.orchestration import terminal
 from ferops.orchestration.pipeline import run_folders
+from ferops.orchestration.sweeps import experiments
 from ferops.orchestration.sweeps.experiments import CLOSED, Trial
 from ferops.params import Params
 
 Method = Literal["grid", "random", "tpe"]
+Distribution = CategoricalDistribution | IntDistribution | FloatDistribution
 Space = Mapping[str, Any]
 """Dotted key of params.yaml -> list of values, or a range to sample from: `{"min": a, "max": b, "log": bool}`."""
 
 MAX_TRIALS: Final = 1000
 
 _NAME: Final = re.compile(r"[a-z0-9]([a-z0-9-]{0,46}[a-z0-9])?")
+_RANGE: Final = re.compile(r"(?P<min>[^\s,]+)\.\.(?P<max>[^\s,]+)(?P<log>\s+log)?")
 
 
 class BadSpace(FeropsError):
     """The search space or its method is not valid; the message names the key."""
+
+
+class Range(BaseModel, extra="forbid", strict=True):
+    """An interval that Optuna samples a number from."""
+
+    min: FiniteFloat
+    max: FiniteFloat
+    log: bool = False
 
 
 class Search(NamedTuple):
@@ -32,28 +45,26 @@ class Search(NamedTuple):
 
     Fields:
         name: of the sweep; the names of its trials begin with it.
-        space: what to search, by sorted keys.
+        space: what Optuna samples each parameter from, by sorted keys.
         method: grid, every combination; random; or tpe, the tree-structured Parzen estimator.
         trials: how many different ones.
         seed: of the sampler.
         base: the parameters that every trial starts from.
         common: the settings that all trials share, nested; they are in `base`.
-        commit: of the clone.
     """
 
     name: str
-    space: Space
+    space: Mapping[str, Distribution]
     method: Method
     trials: int
     seed: int
     base: Params
     common: Mapping[str, Any]
-    commit: str
 
     @property
     def key(self) -> str:
         """Tells it from other searches of the same name; the same one with more trials has the same key."""
-        return digest([self.name, self.space, self.method, self.seed, self.common, self.commit])
+        return run_folders.digest([self.name, self.space, self.method, self.seed, self.common, run_folders.head()])
 
     def trial(self, values: Mapping[str, Any]) -> Trial:
         """Return the trial of a combination; its name follows from commit, common settings and values.
@@ -65,7 +76,7 @@ class Search(NamedTuple):
         listed = ", ".join(f"{key}={value}" for key, value in values.items())
         checked = params.flatten(params.check(changed, f"trial {listed}"))
         typed = {key: checked[key] for key in sorted(values)}  # 1 and 1.0 are one learning rate
-        name = f"{self.name}-{digest([self.commit, self.common, typed])}"
+        name = run_folders.experiment_name(self.name, [self.common, typed])
         return Trial(name, typed, run_folders.with_values(self.common, typed))
 
     def combinations(self) -> list[dict[str, Any]]:
@@ -76,146 +87,88 @@ class Search(NamedTuple):
         Raises:
             BadParams: naming the key and the value that params.yaml would not take.
         """
-        choices = [[one["min"], one["max"]] if isinstance(one, Mapping) else one for one in self.space.values()]
+        choices = [
+            one.choices if isinstance(one, CategoricalDistribution) else (one.low, one.high)
+            for one in self.space.values()
+        ]
         found = (dict(zip(self.space, chosen, strict=True)) for chosen in itertools.product(*choices))
         return list({self.trial(one).name: one for one in itertools.islice(found, MAX_TRIALS)}.values())
 
 
-def common(space: Space, recipe: str | None, overrides: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the settings that all trials share, nested: recipe, overrides, and a test split that stays closed.
-
-    Raises:
-        BadSpace: an override opens the test split, or is searched too.
-        BadParams: there is no such recipe or key.
-    """
-    for key in overrides:
-        if key == CLOSED:
-            raise BadSpace(f"{CLOSED} cannot be set: it is false in every trial, a sweep chooses on validation")
-        if key in space:
-            raise BadSpace(f"{key} is in the space and among the overrides; it can only be one")
-    return run_folders.settings(recipe, {**overrides, CLOSED: False})
-
-
 def plan(
-    name: str | None,
     space: Space,
-    base: Params,
     *,
+    name: str | None = None,
     method: Method | None = None,
     trials: int | None = None,
     seed: int = 0,
-    common: Mapping[str, Any] = {},
-    commit: str = "",
+    recipe: str | None = None,
+    overrides: Mapping[str, Any] = {},
 ) -> Search:
     """Check a search. The values of lists and the ends of ranges are ones that params.yaml takes.
 
     Args:
-        name: of the sweep; by default it follows from the other arguments, without `trials` and `commit`.
         space: what to search.
-        base: the parameters that every trial starts from.
+        name: of the sweep; by default it follows from the other arguments, without `trials`.
         method: by default grid where the space has lists alone, else tpe.
         trials: number of different trials of random search and TPE; a grid has all combinations.
         seed: of the sampler.
-        common: the settings that all trials share, nested; they are in `base`.
-        commit: of the clone.
+        recipe: name of a file in recipes/, for all trials.
+        overrides: parameters of all trials, by their dotted keys. Their test split stays closed.
 
     Raises:
-        BadSpace: name, space or method is not valid.
-        BadParams: naming the key and the value that params.yaml would not take.
+        BadSpace: name, space or method is not valid, or a parameter cannot be searched or set.
+        BadParams: there is no such recipe or parameter, or params.yaml would not take a value.
+        RepositoryError: this is no git repository.
     """
+    if not space:
+        raise BadSpace('the space is empty; name a parameter and its values: {"train.learning_rate": [0.0001, 0.0003]}')
+    if CLOSED in {*space, *overrides}:
+        raise BadSpace(f"{CLOSED} cannot be searched or set: it is false in every trial, a sweep chooses on validation")
+    if both := space.keys() & overrides.keys():
+        raise BadSpace(f"{', '.join(both)}: in the space and among the overrides; it can only be one")
+    common = run_folders.settings(recipe, {**overrides, CLOSED: False})
+    base = experiments.base(common)
     known = params.flatten(base)
-    _check(space, known)
-    ranges = {key: _range(choices, known[key]) for key, choices in space.items() if isinstance(choices, Mapping)}
-    method = method or ("tpe" if ranges else "grid")
-    space = dict(sorted({**space, **ranges}.items()))  # a server may give the keys back in another order
-    if name is None:
-        name = f"sweep-{digest([space, method, seed, common])}"
+    run_folders.check_keys(space, known)
+    # sorted, because a server may give the keys back in another order
+    distributions = {key: _distribution(key, space[key], known[key]) for key in sorted(space)}
+    sizes = [len(one.choices) for one in distributions.values() if isinstance(one, CategoricalDistribution)]
+    has_ranges = len(sizes) < len(distributions)
+    method = method or ("tpe" if has_ranges else "grid")
+    name = f"sweep-{run_folders.digest([distributions, method, seed, common])}" if name is None else name
     if not _NAME.fullmatch(name):
         raise BadSpace(f"{name!r} cannot name a sweep: up to 48 small letters, digits and dashes, no dash at the ends")
     if method == "grid":
-        if trials is not None:
-            raise BadSpace("a grid tries every combination: `trials` belongs to the methods random and tpe")
-        if ranges:
-            raise BadSpace(
-                f"{next(iter(ranges))} is a range, which has no grid: give a list of values, or take method tpe"
-            )
-        if (size := math.prod(len(choices) for choices in space.values())) > MAX_TRIALS:
-            raise BadSpace(f"the grid has {size:,} trials; {MAX_TRIALS:,} at most")
-    elif trials is None or not 1 <= trials <= MAX_TRIALS:
+        if has_ranges or trials is not None:
+            raise BadSpace("a grid tries every combination: ranges and `trials` belong to the methods random and tpe")
+        trials = math.prod(sizes)
+    if trials is None or not 1 <= trials <= MAX_TRIALS:
         raise BadSpace(f"method {method} needs `trials`, from 1 to {MAX_TRIALS:,}; found {trials}")
-    search = Search(name, space, method, trials or 0, seed, base, common, commit)
-    size = len(search.combinations())
-    return search._replace(trials=trials or size)
+    search = Search(name, distributions, method, trials, seed, base, common)
+    combinations = search.combinations()  # which checks the values
+    return search._replace(trials=len(combinations)) if method == "grid" else search
 
 
-def read(assignment: str) -> tuple[str, Any]:
-    """Parse an argument of `--over`: `KEY=VALUE,VALUE`, or a range as `train.learning_rate=0.0001..0.01 log`.
-
-    Raises:
-        BadSpace: it is neither.
-    """
-    key, equals, text = assignment.partition("=")
-    if not equals or not key or not text:
-        raise BadSpace(f"{assignment!r}: expected KEY=VALUE,VALUE or KEY=MIN..MAX, `log` after it for a log scale")
-    numbers, _, scale = text.strip().partition(" ")
-    if ".." in numbers and scale.strip() in ("", "log"):
-        low, _, high = numbers.partition("..")
-        return key, {"min": _value(low), "max": _value(high), "log": scale.strip() == "log"}
-    return key, [_value(part) for part in text.split(",")]
+def choices(text: str) -> Any:
+    """Parse the value of `--over`: `VALUE,VALUE`, or a range as `0.0001..0.01 log`."""
+    if found := _RANGE.fullmatch(text.strip()):
+        low, high, log = found.groups()
+        return {"min": terminal.value(low), "max": terminal.value(high), "log": log is not None}
+    return terminal.value(f"[{text}]")
 
 
-def digest(value: Any) -> str:
-    """Return eight hexadecimal digits of the hash of a JSON value."""
-    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()[:8]
-
-
-def _value(text: str) -> Any:
-    """Parse JSON (`0.3`, `true`); other text is a string."""
+def _distribution(key: str, choices: Any, current: Any) -> Distribution:
+    """Return what Optuna samples a parameter from: the values of a list, or a range in the parameter's own type."""
     try:
-        return json.loads(text)
-    except ValueError:
-        return text.strip()
-
-
-def _check(space: Space, known: Mapping[str, Any]) -> None:
-    if not space:
-        raise BadSpace('the space is empty; name a parameter and its values: {"train.learning_rate": [0.0001, 0.0003]}')
-    for key, choices in space.items():
-        if key == CLOSED:
-            raise BadSpace(f"{CLOSED} cannot be searched: it is false in every trial, a sweep chooses on validation")
-        if key not in known:
-            raise BadSpace(f"{key} is no parameter; params.yaml has, by its dotted name: {_siblings(key, known)}")
-        if isinstance(choices, Mapping):
-            _check_range(key, choices, known[key])
-        elif not isinstance(choices, list | tuple) or not choices:
-            raise BadSpace(f"{key}: expected a list of values, found {choices!r}")
-
-
-def _check_range(key: str, given: Mapping[str, Any], current: Any) -> None:
-    low: Any = given.get("min")
-    high: Any = given.get("max")
-    log = given.get("log", False)
-    if not given.keys() <= {"min", "max", "log"} or not _is_number(low) or not _is_number(high) or low >= high:
-        wanted = '{"min": number, "max": a greater one, "log": true or false}'
-        raise BadSpace(f"{key}: expected {wanted}, found {given!r}")
-    if not isinstance(log, bool) or (log and low <= 0):
-        raise BadSpace(f"{key}: `log` is true or false, and a log scale starts above 0, found {given!r}")
-    if not _is_number(current):
-        raise BadSpace(f"{key} is {current!r}, no number: give a list of values, not a range")
-    if isinstance(current, int) and math.ceil(low) > math.floor(high):
-        raise BadSpace(f"{key} takes whole numbers, and none is from {low:g} to {high:g}")
-
-
-def _range(given: Mapping[str, Any], current: Any) -> dict[str, Any]:
-    low, high = given["min"], given["max"]
-    whole = {"min": math.ceil(low), "max": math.floor(high)} if isinstance(current, int) else {"min": low, "max": high}
-    return {**whole, "log": given.get("log", False)}
-
-
-def _siblings(key: str, known: Mapping[str, Any]) -> str:
-    section = [name for name in known if name.partition(".")[0] == key.partition(".")[0]]
-    return ", ".join(section or sorted({name.partition(".")[0] + ".…" for name in known}))
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+        if isinstance(choices, list | tuple):
+            return CategoricalDistribution(list(dict.fromkeys(choices)))
+        given = Range.model_validate(choices)
+        if isinstance(current, int):
+            return IntDistribution(math.ceil(given.min), math.floor(given.max), given.log)
+        return FloatDistribution(given.min, given.max, given.log)
+    except (TypeError, ValueError):
+        raise BadSpace(
+            f'{key}: expected a list of values, or a range as {{"min": 1, "max": 9, "log": true}} that holds a number '
+            f"of the parameter's type, those of a log scale above 0; found {choices!r}"
+        ) from None

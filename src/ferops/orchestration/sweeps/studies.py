@@ -1,28 +1,35 @@
 """The Optuna study of a sweep: it samples and prunes the trials, and keeps their states in a journal file."""
 
+import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import Final
+
+import optuna
+from dvc.lock import LockError, make_lock
+from optuna.pruners import MedianPruner
+from optuna.samplers import BaseSampler, RandomSampler, TPESampler
+from optuna.storages import JournalStorage
+from optuna.storages.journal import JournalFileBackend, JournalFileSymlinkLock
+from optuna.trial import FrozenTrial, TrialState
 
 from ferops import params
 from ferops.errors import FeropsError
-from ferops.orchestration.sweeps import experiments, pruning
+from ferops.machine.files import SCRATCH
+from ferops.machine.subprocesses import OnLine
+from ferops.orchestration.pipeline import run_folders
+from ferops.orchestration.sweeps import experiments
 from ferops.orchestration.sweeps.experiments import Trial, TrialResult
-from ferops.orchestration.sweeps.pruning import Pruning
-from ferops.orchestration.sweeps.search_space import Search, digest
+from ferops.orchestration.sweeps.search_space import Search
 from ferops.tracking import runs
-
-if TYPE_CHECKING:
-    import optuna
-    from optuna.distributions import BaseDistribution
-    from optuna.samplers import BaseSampler
-    from optuna.trial import FrozenTrial
 
 FOLDER: Final = Path("sweeps")
 """Journal files, ignored by git: beside mlflow.db, because people delete .dvc/tmp to mend DVC."""
 
+_STUDY: Final = "sweep"  # the only one of its journal
 _EXPERIMENT: Final = "experiment"  # user attributes of Optuna's trials
 _REASON: Final = "reason"
 _REPEATS: Final = 100  # combinations in a row that are no new ones: the space has no more
@@ -30,6 +37,18 @@ _REPEATS: Final = 100  # combinations in a row that are no new ones: the space h
 
 class SweepIsRunning(FeropsError):
     """Another process runs the same sweep."""
+
+
+class Pruned(FeropsError):
+    """A training was ended by the pruner.
+
+    Attributes:
+        history: its epochs.
+    """
+
+    def __init__(self, history: Sequence[dict[str, float]]) -> None:
+        super().__init__(f"pruned after epoch {len(history)}")
+        self.history = history
 
 
 class SweepStudy:
@@ -46,7 +65,7 @@ class SweepStudy:
         self._journal = journal
         self._warmup = max(1, search.base.train.epochs // 4) if prune else None
         self._running: dict[str, optuna.Trial] = {}
-        self.study = pruning.load(journal)
+        self.study = load(journal)
 
     def ask(self) -> Iterator[Trial]:
         """Yield trials until the search has all of them: first those that failed or were interrupted, then new ones.
@@ -54,38 +73,29 @@ class SweepStudy:
         A sampler gets its seed from the number of trials before, so that a sweep that was interrupted goes on with the
         trials of an uninterrupted one. Side by side TPE's also depend on which results were there.
         """
-        from optuna.trial import TrialState
-
-        search, known = self.search, self._trials()
-        ended = self._ended(known)
+        search, known, ended = self.search, self._trials(), self.ended()
         is_grid = search.method == "grid"
         combinations = search.combinations() if is_grid else [trial.params for trial in known.values()]
-        queue = [values for values in combinations if search.trial(values).name not in ended]
-        names, limit = set(known), 0 if is_grid else search.trials
+        names = [search.trial(values).name for values in combinations]
+        for name, values in zip(names, combinations, strict=True):
+            if name not in ended:
+                self.study.enqueue_trial(values)
+                yield self._begin(self.study.ask({**search.space}))
         repeats = 0
-        while queue or (len(names) < limit and repeats < _REPEATS):
-            is_new = not queue
-            if queue:
-                self.study.enqueue_trial(queue.pop(0))
+        while len(names) < search.trials and repeats < _REPEATS:
             self.study.sampler = _sampler(search, len(names), repeats)
-            asked = self.study.ask(_distributions(search))
-            trial = search.trial(asked.params)
-            if is_new and trial.name in names:
+            asked = self.study.ask({**search.space})
+            name = search.trial(asked.params).name
+            if name in names:
                 self.study.tell(asked, state=TrialState.FAIL)
                 repeats += 1
-                continue
-            repeats = 0
-            names.add(trial.name)
-            asked.set_user_attr(_EXPERIMENT, trial.name)
-            self._running[trial.name] = asked
-            if self._warmup:
-                trial = trial._replace(pruning=Pruning(str(self._journal), asked._trial_id, self._warmup))
-            yield trial
+            else:
+                repeats = 0
+                names.append(name)
+                yield self._begin(asked)
 
     def tell(self, result: TrialResult) -> None:
         """Record the result of a trial: its accuracy on validation, or that it failed or was pruned."""
-        from optuna.trial import TrialState
-
         trial = self._running.pop(result.trial.name)
         if result.scores:
             self.study.tell(trial, result.accuracy)
@@ -93,41 +103,39 @@ class SweepStudy:
             trial.set_user_attr(_REASON, result.reason)
             self.study.tell(trial, state=TrialState.PRUNED if result.is_pruned else TrialState.FAIL)
 
-    def ended(self) -> int:
-        """Return how many trials are complete or pruned, and will not be run again."""
-        return len(self._ended(self._trials()))
-
-    def results(self) -> list[TrialResult]:
-        """Return the results of all trials, the best on validation first."""
-        from optuna.trial import TrialState
-
+    def ended(self) -> set[str]:
+        """Return the names of the trials that will not run again: pruned, or complete with experiment and run."""
         known = self._trials()
-        run_ids = runs.of_experiments(known)
-        found = []
-        for name, trial in known.items():
-            scores = experiments.scores(name) if trial.state == TrialState.COMPLETE else None
-            reason = "" if scores else trial.user_attrs.get(_REASON, "interrupted")
-            is_pruned = trial.state == TrialState.PRUNED
-            found.append(
-                TrialResult(self.search.trial(trial.params), scores, reason, run_ids.get(name, ""), is_pruned=is_pruned)
-            )
-        return experiments.ranked(found)
-
-    def _trials(self) -> "dict[str, FrozenTrial]":
-        """Return the last attempt at each trial, by its experiment's name."""
-        return {
-            trial.user_attrs[_EXPERIMENT]: trial
-            for trial in self.study.get_trials(deepcopy=False)
-            if _EXPERIMENT in trial.user_attrs
-        }
-
-    def _ended(self, known: "dict[str, FrozenTrial]") -> set[str]:
-        """Return the names of those that are pruned, or complete and still have their experiment and run."""
-        from optuna.trial import TrialState
-
         complete = [name for name, trial in known.items() if trial.state == TrialState.COMPLETE]
         pruned = {name for name, trial in known.items() if trial.state == TrialState.PRUNED}
         return pruned | experiments.finished(complete)
+
+    def results(self) -> list[TrialResult]:
+        """Return the results of all trials, the best on validation first."""
+        known = self._trials()
+        run_ids = runs.of_experiments(known)
+        found = []
+        for name, one in known.items():
+            scores = experiments.scores(name) if one.state == TrialState.COMPLETE else None
+            reason = "" if scores else one.user_attrs.get(_REASON, "interrupted")
+            is_pruned = one.state == TrialState.PRUNED
+            trial = self.search.trial(one.params)
+            found.append(TrialResult(trial, scores, reason, run_ids.get(name, ""), is_pruned=is_pruned))
+        return experiments.ranked(found)
+
+    def _begin(self, asked: optuna.Trial) -> Trial:
+        """Return the trial that Optuna asks for, known by the name of its experiment from here on."""
+        trial = self.search.trial(asked.params)
+        asked.set_user_attr(_EXPERIMENT, trial.name)
+        self._running[trial.name] = asked
+        if self._warmup is None:
+            return trial
+        return trial._replace(watch=partial(watch, self._journal, asked.number, self._warmup))
+
+    def _trials(self) -> Mapping[str, FrozenTrial]:
+        """Return the last attempt at each trial, by its experiment's name."""
+        trials = self.study.get_trials(deepcopy=False)
+        return {one.user_attrs[_EXPERIMENT]: one for one in trials if _EXPERIMENT in one.user_attrs}
 
 
 @contextmanager
@@ -144,9 +152,6 @@ def opened(search: Search, *, prune: bool) -> Iterator[SweepStudy]:
     Raises:
         SweepIsRunning: another process has it open.
     """
-    from dvc.lock import LockError, make_lock
-    from optuna.trial import TrialState
-
     journal = (FOLDER / f"{search.name}-{search.key}.journal").absolute()  # Optuna waits for ever for a relative lock
     journal.parent.mkdir(exist_ok=True)
     lock = make_lock(str(journal.with_suffix(".running")))
@@ -166,37 +171,71 @@ def opened(search: Search, *, prune: bool) -> Iterator[SweepStudy]:
         lock.unlock()
 
 
+def load(journal: Path) -> optuna.Study:
+    """Open the study of a journal file, or create both."""
+    return optuna.create_study(storage=_storage(journal), study_name=_STUDY, direction="maximize", load_if_exists=True)
+
+
+def watch(journal: Path, number: int, warmup: int, folder: Path, on_line: OnLine) -> OnLine:
+    """Return a callback for the lines of a pipeline that reports every epoch of its training to the study.
+
+    The pruner is Optuna's median rule: a trial ends after an epoch up to which its best accuracy on validation is
+    below the median of the other trials; five have to be complete first.
+
+    Args:
+        journal: absolute path of the study's journal file.
+        number: of the trial in the study.
+        warmup: the first epoch after which it may be pruned.
+        folder: in which the pipeline runs.
+        on_line: called with every line too.
+
+    Returns:
+        The callback; it raises `Pruned`, which ends the process that printed the line. Not after the last epoch:
+        only the evaluation is left then.
+    """
+    storage = _storage(journal)
+    pruner = MedianPruner(n_startup_trials=5, n_warmup_steps=warmup)
+    study = optuna.load_study(study_name=_STUDY, storage=storage, pruner=pruner)
+    study_id = storage.get_study_id_from_name(_STUDY)
+    trial = optuna.Trial(study, storage.get_trial_id_from_study_id_trial_number(study_id, number))
+    epochs = params.load(folder / "params.yaml").train.epochs
+    reported = 0
+
+    def on_each(line: str) -> None:
+        nonlocal reported
+        on_line(line)
+        history = _epochs(folder)
+        for row in history[reported:]:
+            trial.report(row["val/accuracy"], int(row["epoch"]))
+        if reported < len(history) < epochs and trial.should_prune():
+            raise Pruned(history)
+        reported = len(history)
+
+    return on_each
+
+
+def _storage(journal: Path) -> JournalStorage:
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    return JournalStorage(JournalFileBackend(str(journal)))
+
+
 def _cut_torn_line(journal: Path) -> None:
     """Cut off what a process that was killed while it wrote has left after the last line break."""
-    from optuna.storages.journal import JournalFileSymlinkLock
-
-    if not journal.exists():
-        return
+    journal.touch()
     lock = JournalFileSymlinkLock(str(journal))  # a worker of another cluster may still write
     lock.acquire()
     try:
-        content = journal.read_bytes()
-        os.truncate(journal, content.rfind(b"\n") + 1)
+        os.truncate(journal, journal.read_bytes().rfind(b"\n") + 1)
     finally:
         lock.release()
 
 
-def _sampler(search: Search, trials: int, repeats: int) -> "BaseSampler":
-    from optuna.samplers import RandomSampler, TPESampler
-
-    seed = int(digest([search.seed, trials, repeats]), 16)
+def _sampler(search: Search, trials: int, repeats: int) -> BaseSampler:
+    seed = int(run_folders.digest([search.seed, trials, repeats]), 16)
     return TPESampler(seed=seed) if search.method == "tpe" else RandomSampler(seed=seed)
 
 
-def _distributions(search: Search) -> "dict[str, BaseDistribution]":
-    from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
-
-    known = params.flatten(search.base)
-    found: dict[str, BaseDistribution] = {}
-    for key, choices in search.space.items():
-        if isinstance(choices, list | tuple):
-            found[key] = CategoricalDistribution(list(dict.fromkeys(choices)))
-        else:
-            kind = IntDistribution if isinstance(known[key], int) else FloatDistribution
-            found[key] = kind(choices["min"], choices["max"], log=choices["log"])
-    return found
+def _epochs(folder: Path) -> list[dict[str, float]]:
+    """Return the epochs that a training has finished, of its checkpoint."""
+    states = sorted((folder / SCRATCH).glob("*/progress.json"))
+    return list(json.loads(states[0].read_text(encoding="utf-8"))["history"]) if states else []

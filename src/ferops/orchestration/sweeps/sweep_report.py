@@ -8,43 +8,38 @@ from typing import Final
 
 import pandas as pd
 
+from ferops.orchestration import markdown
 from ferops.orchestration.sweeps.experiments import TrialResult
 from ferops.orchestration.sweeps.studies import SweepStudy
 
 _ACCURACY: Final = "accuracy\n(validation)"
+_FIGURES: Final = {"accuracy": "{accuracy:.4f}", "95% interval": "{low:.3f}-{high:.3f}", "F1 macro": "{f1_macro:.4f}"}
 
 
 def table(results: Sequence[TrialResult]) -> pd.DataFrame:
     """Return a row for each trial: values, accuracy on validation with its 95% interval, macro F1, images, run."""
-    rows = []
-    for result in results:
-        scores = result.scores or {}
-        low, high = scores.get("accuracy_interval", (math.nan, math.nan))
-        rows.append(
-            {
-                **result.trial.values, "accuracy": result.accuracy, "low": low, "high": high,
-                "f1_macro": scores.get("f1_macro", math.nan), "images": scores.get("n", 0),
-                "experiment": result.trial.name, "run": result.run_id, "reason": result.reason,
-            }
-        )  # fmt: skip
-    return pd.DataFrame(rows)
+    figures = ("accuracy", "low", "high", "f1_macro")
+    return pd.DataFrame(
+        {
+            **result.trial.values, **{key: result.measured.get(key, math.nan) for key in figures},
+            "images": result.measured.get("n", 0),
+            "experiment": result.trial.name, "run": result.run_id, "reason": result.reason,
+        }
+        for result in results
+    )  # fmt: skip
 
 
 def cells(results: Sequence[TrialResult]) -> list[list[str]]:
     """Return the same as text, narrow enough for a terminal; the first row has the names of the columns."""
     keys = list(results[0].trial.values)
     last = [key.rpartition(".")[2] for key in keys]
-    has_reasons = any(result.reason for result in results)
     names = [short if last.count(short) == 1 else key for key, short in zip(keys, last, strict=True)]
-    rows = [[*names, "accuracy", "95% interval", "F1 macro", "experiment", *(["reason"] if has_reasons else [])]]
-    for trial, scores, reason, *_ in results:
-        figures = ["-"] * 3
-        if scores:
-            low, high = scores["accuracy_interval"]
-            figures = [f"{scores['accuracy']:.4f}", f"{low:.3f}-{high:.3f}", f"{scores['f1_macro']:.4f}"]
-        values = [f"{value:g}" if isinstance(value, float) else str(value) for value in trial.values.values()]
-        rows.append([*values, *figures, trial.name, *([reason] if has_reasons else [])])
-    return rows
+    rows = []
+    for result in results:
+        values = [f"{value:g}" if isinstance(value, float) else str(value) for value in result.trial.values.values()]
+        row = dict(zip(names, values, strict=True)) | result.figures(_FIGURES)
+        rows.append({**row, "experiment": result.trial.name, "reason": result.reason})
+    return markdown.filled(rows)
 
 
 def draw(folder: Path, study: SweepStudy) -> list[Path]:
@@ -62,7 +57,6 @@ def draw(folder: Path, study: SweepStudy) -> list[Path]:
     accuracies = {trial.value for trial in trials.get_trials(states=[TrialState.COMPLETE])}
     if not accuracies:
         return []
-    files = [folder / "sweep.png"]
     with matplotlib.rc_context(), warnings.catch_warnings():  # Optuna sets a style for all plots to come
         warnings.simplefilter("ignore")
         plt.switch_backend("agg")
@@ -74,23 +68,23 @@ def draw(folder: Path, study: SweepStudy) -> list[Path]:
         for axis in plt.gcf().axes:
             for label in axis.get_yticklabels(which="both"):
                 label.set_bbox({"boxstyle": "round,pad=0.1", "facecolor": "white", "alpha": 0.75, "linewidth": 0})
-        _save(files[0], width=3 + 1.5 * len(titles))
+        files = [_save(folder / "sweep.png", width=3 + 1.5 * len(titles))]
         if len(accuracies) > 1:
             evaluator = FanovaImportanceEvaluator(seed=search.seed)
             axes = plot_param_importances(trials, evaluator, target_name=_ACCURACY)
             axes.set_title(f"{search.name}: share of the accuracy's variance (fANOVA)", loc="left", fontsize="medium")
             axes.set(xlabel="", ylabel="")
             axes.legend().remove()
-            files.append(folder / "importance.png")
-            _save(files[1], width=7)
+            files.append(_save(folder / "importance.png", width=7))
     return files
 
 
-def _save(file: Path, width: float) -> None:
-    """Save the current figure, wide enough for its labels, and close it."""
+def _save(file: Path, width: float) -> Path:
+    """Save the current figure, wide enough for its labels, and close it; return the file."""
     import matplotlib.pyplot as plt
 
     figure = plt.gcf()
     figure.set_size_inches(width, 5)
     figure.savefig(file, dpi=110, bbox_inches="tight")
     plt.close(figure)
+    return file

@@ -22,16 +22,13 @@ from prefect.task_runners import TaskRunner
 
 from ferops.errors import FeropsError
 from ferops.machine.files import SCRATCH
-from ferops.machine.subprocesses import OnLine
 from ferops.orchestration import markdown
 from ferops.orchestration.pipeline import dvc_stages, run_folders
-from ferops.orchestration.pipeline.run_folders import Folder
 from ferops.orchestration.sweeps import experiments
 from ferops.orchestration.sweeps.experiments import Trial, TrialResult
-from ferops.orchestration.sweeps.pruning import Pruned, Pruning
+from ferops.orchestration.sweeps.studies import Pruned
 from ferops.tracking import record, runs
 from ferops.tracking.lineage import current_commit
-from ferops.tracking.runs import SweepRun
 
 PRUNED: Final = "Pruned"
 """Name of the state in which the task of a pruned trial ends."""
@@ -41,34 +38,34 @@ class NoDask(FeropsError):
     """Trials cannot run side by side: prefect-dask is not installed, or no cluster is named."""
 
 
-@task(task_run_name="{name}", cache_policy=NO_CACHE)
-def run_trial(
-    name: str, values: dict[str, Any], settings: dict[str, Any], pruning: Pruning | None, clone: str, sweep_run: str
-) -> State:
-    """Run the pipeline with these parameters in a git worktree, and save the results as a DVC experiment.
+@task(task_run_name="{trial.name}", cache_policy=NO_CACHE)
+def run_trial(trial: Trial, clone: str, sweep_run: str) -> State:
+    """Run the pipeline with a trial's parameters in a git worktree, and save the results as a DVC experiment.
 
     A trial that is pruned leaves its epochs in MLflow, and neither an experiment nor an entry in DVC's run cache.
     """
     log = get_run_logger().info
-    log(", ".join(f"{key}={value}" for key, value in values.items()))
+    log(", ".join(f"{key}={value}" for key, value in trial.values.items()))
     os.chdir(clone)  # a Dask worker was started elsewhere
     try:
-        with run_folders.isolated(settings, name, is_experiment=True) as worktree:
-            folder = Folder(worktree.path, {**worktree.environment, record.SWEEP_RUN: sweep_run})
+        with run_folders.isolated(trial.settings, trial.name, is_experiment=True) as folder:
+            folder = folder._replace(environment={**folder.environment, record.SWEEP_RUN: sweep_run})
+            dvc_stages.pull(folder, log)
+            on_line = trial.watch(folder.path, log) if trial.watch else log
             try:
-                _run_stages(folder, log, pruning.watch(folder.path, log) if pruning else log)
-                dvc_stages.save_experiment(folder, name, log)
+                dvc_stages.dvc(folder, on_line, "repro", dvc_stages.PUBLISH)
             except Pruned as ended:
-                runs.end_pruned(name, ended.history)
+                runs.end_pruned(trial.name, ended.history)
                 for checkpoints in (folder.path / SCRATCH).iterdir():
                     shutil.rmtree(checkpoints)
                 return Cancelled(name=PRUNED, message=str(ended))
+            dvc_stages.save_experiment(folder, trial.name, log)
     except FeropsError as error:
         return Failed(message=str(error))
     return Completed()
 
 
-def run(trials: Iterable[Trial], sweep_run: SweepRun, runner: TaskRunner | None = None) -> Iterator[TrialResult]:
+def run(trials: Iterable[Trial], sweep_run: runs.SweepRun, runner: TaskRunner | None = None) -> Iterator[TrialResult]:
     """Run trials as they are given, and yield the result of each as it ends; a finished one is not run again.
 
     Args:
@@ -77,14 +74,12 @@ def run(trials: Iterable[Trial], sweep_run: SweepRun, runner: TaskRunner | None 
         runner: runs as many at a time as its cluster has workers; in turn by default.
     """
     if (commit := current_commit()) and commit.is_dirty:
-        get_run_logger().info(
-            "there are changes that are not committed; the trials start from the commit, without them"
-        )
+        get_run_logger().info("the trials start from the commit, without the changes that are not committed")
     common = {"clone": str(Path.cwd()), "sweep_run": sweep_run.run_id}
     if runner is None:
         for trial in trials:
-            is_done = bool(experiments.finished([trial.name]))
-            yield _result(trial, None if is_done else run_trial(**trial._asdict(), **common, return_state=True))
+            is_done = experiments.finished([trial.name])
+            yield _result(trial, None if is_done else run_trial(trial, **common, return_state=True))
         return
     # the temporary server of this process is unknown to other processes, and each would start its own
     with get_client(sync_client=True) as client:
@@ -98,7 +93,7 @@ def run(trials: Iterable[Trial], sweep_run: SweepRun, runner: TaskRunner | None 
                 if experiments.finished([chosen.name]):
                     yield _result(chosen, None)
                 else:
-                    running[runner.submit(run_trial, {**chosen._asdict(), **common})] = chosen
+                    running[runner.submit(run_trial, {"trial": chosen, **common})] = chosen
             if not running:
                 return
             future = next(as_completed(list(running)))
@@ -106,7 +101,9 @@ def run(trials: Iterable[Trial], sweep_run: SweepRun, runner: TaskRunner | None 
             yield _result(running.pop(future), future.state)
 
 
-def show(sweep_run: SweepRun, prefix: str, page: str, files: Sequence[Path], results: Sequence[TrialResult]) -> None:
+def conclude(
+    sweep_run: runs.SweepRun, prefix: str, page: str, files: Sequence[Path], results: Sequence[TrialResult], best: str
+) -> State:
     """Publish the results as artifacts in Prefect and in the parent run in MLflow, and end that run.
 
     Args:
@@ -114,39 +111,27 @@ def show(sweep_run: SweepRun, prefix: str, page: str, files: Sequence[Path], res
         prefix: of the names of Prefect's artifacts.
         page: the table, in Markdown.
         files: artifacts of the run; a PNG is shown in Prefect too.
-        results: of all trials.
+        results: of all trials, ranked.
+        best: the name of the best one.
+
+    Returns:
+        The state in which a flow ends: failed where no trial succeeded, else with the best in its message.
     """
-    accuracies = [result.accuracy for result in results if result.scores]
-    failed = sum(not result.scores and not result.is_pruned for result in results)
-    runs.end_sweep(sweep_run.run_id, files, page, max(accuracies, default=None), failed)
+    accuracies = [round(result.accuracy, 4) for result in results if result.scores]  # as in the trials' own runs
+    pruned = sum(result.is_pruned for result in results)
+    others = {"pruned": pruned, "failed": len(results) - len(accuracies) - pruned}
+    runs.end_sweep(sweep_run.run_id, files, page, max(accuracies, default=None), others["failed"])
     create_markdown_artifact(page, key=f"{prefix}-trials", description="The trials, the best on validation first")
     for file in files:
         if file.suffix == ".png":
-            create_markdown_artifact(
-                markdown.picture(file.read_bytes(), prefix),
-                key=f"{prefix}-picture" if file.stem == prefix else f"{prefix}-{file.stem}",
-                description="The trials as a picture",
-            )
-    create_link_artifact(
-        sweep_run.page, "the trials in MLflow", key=f"{prefix}-run", description="The trials in MLflow"
-    )
-
-
-def final_state(results: Sequence[TrialResult], unit: str, name: str) -> State:
-    """Return the state in which a flow ends: failed where no trial succeeded, else with the best in its message.
-
-    Args:
-        results: ranked.
-        unit: what the trials are called, as in `3 of 4 rows`.
-        name: of the best one.
-    """
-    best, done = results[0], sum(bool(result.scores) for result in results)
-    pruned = sum(result.is_pruned for result in results)
-    others = {"pruned": pruned, "failed": len(results) - done - pruned}
-    counts = "; ".join([f"{done} of {len(results)} {unit}", *(f"{n} {what}" for what, n in others.items() if n)])
-    if not done:
-        return Failed(message=f"{counts}: {best.reason}")
-    return Completed(message=f"{counts}; the best on validation: {name}")
+            key = f"{prefix}-{'picture' if file.stem == prefix else file.stem}"
+            picture = markdown.picture(file.read_bytes(), prefix)
+            create_markdown_artifact(picture, key=key, description="The trials as a picture")
+    create_link_artifact(sweep_run.page, "the trials in MLflow", key=f"{prefix}-run", description="The runs in MLflow")
+    shares = [f"{len(accuracies)} of {len(results)} trials", *(f"{n} {what}" for what, n in others.items() if n)]
+    if not accuracies:
+        return Failed(message=f"{'; '.join(shares)}: {results[0].reason}")
+    return Completed(message="; ".join([*shares, f"the best on validation: {best}"]))
 
 
 def side_by_side(dask: int | str | None, flow: str) -> TaskRunner | None:
@@ -172,25 +157,13 @@ def side_by_side(dask: int | str | None, flow: str) -> TaskRunner | None:
     if "://" in str(dask):
         return DaskTaskRunner(address=str(dask))
     if not str(dask).isdigit() or int(dask) < 1:
-        raise NoDask(
-            f"dask: expected a number of worker processes or an address as tcp://127.0.0.1:8786, found {dask!r}"
-        )
+        raise NoDask(f"dask: expected a number of processes or an address as tcp://127.0.0.1:8786, found {dask!r}")
     # it listens on loopback alone; a trial is a process of its own, whose memory Dask does not see
     local = {
         "n_workers": int(dask), "threads_per_worker": 1, "processes": True, "host": "127.0.0.1",
         "dashboard_address": "127.0.0.1:0", "memory_limit": 0,
     }  # fmt: skip
     return DaskTaskRunner(cluster_kwargs=local)
-
-
-def _run_stages(folder: Folder, log: OnLine, on_line: OnLine) -> None:
-    """Run the stages of dvc.yaml that have to run; what they print goes to `on_line`."""
-    dvc_stages.pull(folder, log)
-    changed = dvc_stages.changed(folder)
-    ran: set[str] = set()
-    for stage, reads in dvc_stages.stages(folder.path).items():
-        if (stage in changed or reads & ran) and dvc_stages.reproduce(folder, stage, on_line).state == "ran":
-            ran.add(stage)
 
 
 def _result(trial: Trial, state: State | None) -> TrialResult:
