@@ -50,7 +50,7 @@ class Clone:
             values = params.load()
             core, kernel = self.root / "models/core.keras", values.preprocess.median_kernel
             published = publish(params.flatten(values), lambda: load_model(core, kernel))
-            return published.version or 0
+            return int(published.version.version) if published.version else 0
 
     def commit(self, message: str) -> str:
         """`git add`, `git commit`; the sha."""

@@ -100,9 +100,9 @@ def nominate(opened: Store, name: str, root: Path) -> str:
         )
     facts = versions.facts(run.data.tags)
     source = DvcLockHistory(root).source(str(facts.get("training")), facts.get("dvc_lock"))
-    published, events = republish(source, root, experiment=next(iter(runs.experiments(run)), None))
+    version, events = republish(source, root, experiment=next(iter(runs.experiments(run)), None))
     ledger.append(root / REGISTRY, events)
-    return f"{published.model}/{published.version}"
+    return f"{version.name}/{version.version}"
 
 
 def _print_decision(console: Console, verdict: Verdict, decision: Decision) -> None:

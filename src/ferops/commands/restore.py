@@ -19,7 +19,7 @@ from ferops.params import BadParams
 from ferops.tracking import ledger, lineage, store, versions
 from ferops.tracking.ledger import Event
 from ferops.tracking.lineage import DVC_LOCK, DvcLockHistory, Source
-from ferops.tracking.publishing import Publication, publish
+from ferops.tracking.publishing import publish
 from ferops.tracking.record import FILES
 from ferops.tracking.store import Store, TrackingUnreachable
 
@@ -80,7 +80,7 @@ def restore(console: Console, root: Path = Path()) -> bool:
 
 def republish(
     source: Source | None, root: Path, *, events: Sequence[Event] = (), experiment: str | None = None
-) -> tuple[Publication, list[Event]]:
+) -> tuple[Any, list[Event]]:
     """Publish a training as a run and a version, in a worktree of its commit.
 
     Args:
@@ -90,7 +90,7 @@ def republish(
         experiment: name of the DVC experiment that it belongs to.
 
     Returns:
-        The publication, and the events of the version.
+        MLflow's version, and its events.
 
     Raises:
         CannotRestore: naming the files that are missing, or that are not those of its dvc.lock.
@@ -111,7 +111,7 @@ def republish(
             published = publish(values, load_model, folder, path=path, is_registered=True, set_challenger=not events)
         if published.version is None:
             raise CannotRestore("its network is not a Keras graph")
-        return published, ledger.lines(path)
+        return published.version, ledger.lines(path)
 
 
 def _restore_version(
@@ -125,23 +125,23 @@ def _restore_version(
     found = versions.find(opened, model, digest)
     run = versions.run_of(opened, found) if found else None
     if found and run and FILES in run.data.tags and all(event in ledger.history(found) for event in events):
-        return "exists already" + _if_renumbered(int(found.version), events)
+        return "exists already" + _if_renumbered(found, events)
     # several trainings may have led to the same weights: the first is the one that they were registered from
     trainings = [event for event in events if event["event"] in ("registered", "reproduced")]
     failed = []
     for training in (*trainings[:1], *reversed(trainings[1:])):
         source = dvc_locks.source(str(training["training"]), training.get("dvc_lock"))
         try:
-            published, _ = republish(source, root, events=events, experiment=trainings[0].get("experiment"))
+            version, _ = republish(source, root, events=events, experiment=trainings[0].get("experiment"))
         except (CannotRestore, RepositoryError) as error:
             failed.append(str(error))
         else:
-            return f"restored from {source_name(source)}{_if_renumbered(published.version, events)}"
+            return f"restored from {source_name(source)}{_if_renumbered(version, events)}"
     raise CannotRestore("; ".join(dict.fromkeys(failed)) or f"{ledger.REGISTRY} does not say what registered it")
 
 
-def _if_renumbered(number: int | None, events: Sequence[Event]) -> str:
-    return "" if number == events[0]["version"] else f", as version {number}"
+def _if_renumbered(version: Any, events: Sequence[Event]) -> str:
+    return "" if int(version.version) == events[0]["version"] else f", as version {version.version}"
 
 
 def _set_aliases(opened: Store, wanted: Mapping[str, Mapping[str, str]]) -> Iterator[str]:

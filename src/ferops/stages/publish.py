@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Final
 from ferops import params
 from ferops.machine.files import SCRATCH
 from ferops.machine.tensorflow import quiet_imports
+from ferops.tracking import store
 from ferops.tracking.publishing import Publication, publish
 from ferops.tracking.record import MissingOutput
-from ferops.tracking.store import TrackingUnreachable, how_to_see
+from ferops.tracking.store import TrackingUnreachable
 
 if TYPE_CHECKING:
     import keras
@@ -56,16 +57,18 @@ def load_model(core: Path, median_kernel: int) -> "keras.Model":
 
 def summary(published: Publication) -> list[str]:
     """Return lines for the terminal: run, version, how to see them."""
-    done = {"found": "up to date", "adopted": "logged live", "created": "rebuilt from the files"}[published.run_state]
-    if published.run_state == "found" and published.is_changed:
+    outputs, training, run = published.outputs, published.training, published.evaluation.run
+    done = {"found": "up to date", "adopted": "logged live", "created": "rebuilt from the files"}[training.state]
+    if training.state == "found" and (training.is_changed or published.evaluation.is_changed):
         done = "evaluation updated"
-    lines = [f"run    {published.run_name} ({published.run_id[:8]}), {done}"]
-    if published.version is not None:
+    lines = [f"run    {run.info.run_name} ({run.info.run_id[:8]}), {done}"]
+    if version := published.version:
         figures = ", ".join(
-            f"{name} {value:.3f}" for name, value in published.headline.items() if name.endswith("/accuracy")
+            f"{key} {value:.3f}" for key, value in outputs.headline.items() if key.endswith("/accuracy")
         )
         aliases = " ".join(f"@{alias}" for alias in published.aliases) or "no alias"
-        name = f"{published.model} version {published.version} ({aliases}{', new' if published.is_new else ''})"
-        lines.append(f"model  {name}: {figures} on {published.dataset}")
-    started = "" if published.page.startswith(published.address) else f"{how_to_see(published.address)}, then "
-    return [*lines, f"see    {started}{published.page}"]
+        name = f"{version.name} version {version.version} ({aliases}{', new' if published.is_new else ''})"
+        lines.append(f"model  {name}: {figures} on {outputs.dataset_description}")
+    address, page = published.store.address, store.page(published.store, run.info.run_id)
+    started = "" if page.startswith(address) else f"{store.how_to_see(address)}, then "
+    return [*lines, f"see    {started}{page}"]

@@ -9,13 +9,14 @@ import io
 import json
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import numpy as np
 
 from ferops.labels import NAMES, SIDE
 from ferops.tracking import ledger, mutex, record, report, runs, store, versions
 from ferops.tracking.record import EXPERIMENTS, FACTS, FILES, REBUILT, TRAINING, WEIGHTS, Outputs
+from ferops.tracking.runs import Synced
 from ferops.tracking.store import Store, no_retries
 from ferops.tracking.versions import CHALLENGER
 
@@ -31,27 +32,19 @@ class Publication(NamedTuple):
     """The result of a publish.
 
     Fields:
-        run_id, run_name: of the run that has the evaluation.
-        run_state: found, where it was published before; adopted, where it was logged live; created from the files.
-        is_changed: something of it was missing or outdated.
-        model, version: registered model and number; `version` is None where the network was not registered.
+        outputs: what was published. store: where.
+        training: its run. evaluation: the run that has the evaluation, the same or a child run.
+        version: of the registered model; None where the network was not registered.
         is_new: whether the version was created here. aliases: of the version.
-        headline: the metrics shown first. dataset: its description.
-        address: of the store, without credentials. page: of the run, in the UI.
     """
 
-    run_id: str
-    run_name: str
-    run_state: Literal["found", "adopted", "created"]
-    is_changed: bool
-    model: str
-    version: int | None
+    outputs: Outputs
+    store: Store
+    training: Synced
+    evaluation: Synced
+    version: "ModelVersion | None"
     is_new: bool
     aliases: tuple[str, ...]
-    headline: Mapping[str, float]
-    dataset: str
-    address: str
-    page: str
 
 
 def publish(
@@ -111,20 +104,8 @@ def publish(
             opened.client.set_tag(run_id, EXPERIMENTS, ",".join([*names, experiment]))
         if experiment is None:
             ledger.sync(opened, path)
-        return Publication(
-            run_id=run_id,
-            run_name=str(evaluation.run.info.run_name),
-            run_state=training.state,
-            is_changed=training.is_changed or evaluation.is_changed,
-            model=outputs.model,
-            version=int(version.version) if version else None,
-            is_new=is_new,
-            aliases=versions.aliases_of(opened, version) if version else (),
-            headline=outputs.headline,
-            dataset=outputs.dataset_description,
-            address=opened.address,
-            page=store.page(opened, run_id),
-        )
+        aliases = versions.aliases_of(opened, version) if version else ()
+        return Publication(outputs, opened, training, evaluation, version, is_new, aliases)
 
 
 def _register(
