@@ -164,7 +164,7 @@ def summary() -> None:
         from ferops.model.networks import systems
     model = systems.build(settings)
     model.summary(line_length=100, expand_nested=True, show_trainable=True)
-    total, trainable, fixed = systems.counts(model)
+    total, trainable, fixed = systems.counts(model).values()
     print(f"ours         {total:,} parameters, {trainable:,} trainable, {fixed:,} not")
     if settings.name != "vgg16_transfer":
         return
