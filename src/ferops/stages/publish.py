@@ -26,8 +26,7 @@ def main() -> None:
     try:
         published = publish(params.flatten(values), lambda: load_model(CORE, values.preprocess.median_kernel))
     except TrackingUnreachable as error:
-        experiment = os.environ.get("DVC_EXP_NAME")
-        if not experiment:
+        if not (experiment := os.environ.get("DVC_EXP_NAME")):
             raise
         print(f"{error}; experiment {experiment} is not in MLflow yet: the next `dvc repro` on it will publish it")
         return
@@ -61,9 +60,8 @@ def summary(published: Publication) -> list[str]:
         done = "evaluation updated"
     lines = [f"run    {published.run_name} ({published.run_id[:8]}), {done}"]
     if published.version is not None:
-        figures = ", ".join(
-            f"{name} {value:.3f}" for name, value in published.headline.items() if name.endswith("/accuracy")
-        )
+        accuracies = {key: value for key, value in published.headline.items() if key.endswith("/accuracy")}
+        figures = ", ".join(f"{key} {value:.3f}" for key, value in accuracies.items())
         aliases = " ".join(f"@{alias}" for alias in published.aliases) or "no alias"
         name = f"{published.model} version {published.version} ({aliases}{', new' if published.is_new else ''})"
         lines.append(f"model  {name}: {figures} on {published.dataset}")
