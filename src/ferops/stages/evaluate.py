@@ -8,6 +8,7 @@ import keras
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
+from rich.console import Console
 from rich.progress import track
 
 from ferops import params as parameters
@@ -50,7 +51,7 @@ def main() -> None:
 
 def predict(core: keras.Model, images: NDArray[np.uint8], name: str) -> NDArray[np.float32]:
     """Predict probabilities (N, 7) of filtered faces (N, 48, 48), with a progress bar."""
-    starts = track(range(0, len(images), BATCH), f"scoring {name}", transient=True)
+    starts = track(range(0, len(images), BATCH), f"scoring {name}", transient=True, disable=not Console().is_terminal)
     faces = (np.ascontiguousarray(images[at : at + BATCH]) for at in starts)
     return np.concatenate([core.predict_on_batch(descriptors.inputs(core, batch)) for batch in faces])
 

@@ -1,5 +1,6 @@
 """Progress of a training: a bar and a line for each epoch on the terminal, the epochs' metrics in MLflow."""
 
+from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from ferops import params as parameters
@@ -17,7 +18,7 @@ class TrainingProgress(Progress):
         finished = fitting.load_progress(SCRATCH / scratch_key).history
         self._live = LiveRun.open(scratch_key, parameters.flatten(params), [_logged(epoch) for epoch in finished])
         columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-        super().__init__(*columns, transient=True)
+        super().__init__(*columns, transient=True, disable=not Console().is_terminal)
         self._bar = self.add_task("training", total=None)
         if finished:
             self.console.print(f"going on after epoch {len(finished)} of {self._epochs}")
