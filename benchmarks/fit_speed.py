@@ -77,7 +77,7 @@ def work(system: str, way: str, gradients: Path) -> None:
     with tempfile.TemporaryDirectory() as scratch:
         fitting.fit(
             network, (faces, labels), (faces[:7], np.arange(7)), settings, Path(scratch),
-            transform=lambda batch, _epoch, rng: augmentation.warp(batch, given.augment.warp, rng),
+            transform=lambda batch, _settings, rng: augmentation.warp(batch, given.augment.warp, rng),
             on_batch=lambda *_: times.append(time.perf_counter()),
         )  # fmt: skip
     speed = settings.batch_size * (BATCHES[system] - WARMUP) / (times[-1] - times[WARMUP - 1])

@@ -74,7 +74,7 @@ def test_the_counts_are_those_of_the_network_that_keras_builds(frozen_blocks: in
     from ferops.model.networks import systems, vgg16_transfer
 
     settings = params.load(ROOT / "params.yaml").model.model_copy(update={"frozen_blocks": frozen_blocks})
-    assert paper.parameters(frozen_blocks) == systems.counts(vgg16_transfer.build(settings))
+    assert paper.parameters(frozen_blocks)._asdict() == systems.counts(vgg16_transfer.build(settings))
 
 
 # precision, recall and what follows from them

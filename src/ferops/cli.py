@@ -149,7 +149,7 @@ def summary() -> None:
         from ferops.model.networks import systems
     model = systems.build(settings)
     model.summary(line_length=100, expand_nested=True, show_trainable=True)
-    counted: dict[str, tuple[int, int, int]] = {"ours": systems.counts(model)}
+    counted = {"ours": tuple(systems.counts(model).values())}
     if settings.name == "vgg16_transfer":
         counted["the paper"] = paper.TABLE_2
     for whose, (total, trainable, fixed) in counted.items():

@@ -22,7 +22,7 @@ import cv2, keras, numpy as np
 from keras import layers
 from ferops.model.networks import building_blocks
 keras.utils.set_random_seed(0)
-x = building_blocks.gray(faces := building_blocks.faces_input())
+faces, x = building_blocks.faces_input()
 for _ in range(2):
     x = layers.Conv2D(16, 3, 2, padding="same", use_bias=False)(x)
     x = layers.ReLU()(layers.BatchNormalization()(x))

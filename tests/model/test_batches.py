@@ -1,29 +1,58 @@
+import keras
 import numpy as np
+from support import ROOT
 
+from ferops import params
 from ferops.model import batches
+from ferops.model.networks import descriptors
 
 FACES = np.random.default_rng(0).integers(0, 256, (40, 48, 48), dtype=np.uint8)
 LABELS = np.arange(40) % 7
+PLAIN = params.load(ROOT / "params.yaml").train.model_copy(
+    update={"seed": 0, "epochs": 4, "batch_size": 8, "label_smoothing": 0.0, "mixup": 0.0, "clean_epochs": 0}
+)
+
+
+def network(name: str) -> keras.Model:
+    """A network with one input."""
+    taken = keras.Input((3,), name=name)
+    return keras.Model([taken], [keras.ops.copy(taken)])
+
+
+def seen(epoch: int, **changes: object) -> np.ndarray:
+    """Images of an epoch, in its order."""
+    settings = PLAIN.model_copy(update=changes)
+    some = batches.Batches(network("faces"), (FACES, LABELS), settings, epoch, lambda faces, _settings, _rng: faces)
+    return np.concatenate([some[index][0] for index in range(len(some))])
 
 
 def test_an_epoch_sees_every_image_once_in_an_order_of_its_own() -> None:
-    order = np.random.default_rng([0, 1]).permutation(40)
-    some = batches.Batches(
-        FACES, LABELS, 8, lambda faces: faces, order=order, change=lambda faces, targets, _: (faces, targets)
-    )
-    seen = np.concatenate([some[index][0] for index in range(len(some))])
-    np.testing.assert_array_equal(seen, FACES[order])
-    assert not np.array_equal(order, np.random.default_rng([0, 2]).permutation(40))
+    np.testing.assert_array_equal(seen(1), FACES[np.random.default_rng([0, 1]).permutation(40)])
+    np.testing.assert_array_equal(seen(2), FACES[np.random.default_rng([0, 2]).permutation(40)])
+    assert not np.array_equal(seen(1), seen(2))
+
+
+def test_the_last_epochs_are_clean() -> None:
+    changes = {"mixup": 1.0, "brightness": 0.5, "erasing": 0.5, "clean_epochs": 1}
+    assert not np.array_equal(seen(3, **changes), seen(3))
+    np.testing.assert_array_equal(seen(4, **changes), seen(4))
+    given = []
+
+    def transform(faces: np.ndarray, settings: params.Train, _rng: np.random.Generator) -> np.ndarray:
+        given.append((settings.brightness, settings.erasing))
+        return faces
+
+    for epoch in (3, 4):
+        batches.Batches(network("faces"), (FACES, LABELS), PLAIN.model_copy(update=changes), epoch, transform)[0]
+    assert given == [(0.5, 0.5), (0.0, 0.0)]
 
 
 def test_a_network_gets_its_inputs_of_the_faces_as_they_were_changed() -> None:
-    some = batches.Batches(
-        FACES, LABELS, 8, lambda faces: {"means": faces.mean(axis=(1, 2))},
-        order=np.arange(40), change=lambda faces, targets, _batch: (255 - faces, targets),
-    )  # fmt: skip
+    some = batches.Batches(network("hog"), (FACES, LABELS), PLAIN, 1, lambda faces, _settings, _rng: 255 - faces)
+    rows = np.random.default_rng([0, 1]).permutation(40)[:8]
     inputs, targets = some[0]
-    np.testing.assert_allclose(inputs["means"], 255 - FACES[:8].mean(axis=(1, 2)))
-    np.testing.assert_array_equal(targets.argmax(axis=1), LABELS[:8])
+    np.testing.assert_array_equal(inputs["hog"], descriptors.hog(255 - FACES[rows]))
+    np.testing.assert_array_equal(targets.argmax(axis=1), LABELS[rows])
 
 
 def test_smoothed_targets_still_sum_to_one_and_name_their_class() -> None:

@@ -61,7 +61,7 @@ def test_the_papers_network_starts_from_the_folded_one(core: keras.Model, tmp_pa
 
     weights.initialize(model, str(tmp_path / "folded.weights.h5"), seed=0)
 
-    assert systems.counts(model).total == 14_883_399
+    assert systems.counts(model)["total"] == 14_883_399
     for found, expected in zip(model.get_layer("vgg16").get_weights(), plain.get_weights(), strict=True):
         np.testing.assert_array_equal(found, expected)
 

@@ -29,7 +29,7 @@ def settings(**changes: object) -> params.Train:
     )
 
 
-def flip(faces: np.ndarray, _epoch: int, rng: np.random.Generator) -> np.ndarray:
+def flip(faces: np.ndarray, _settings: params.Train, rng: np.random.Generator) -> np.ndarray:
     return np.where(rng.random(len(faces))[:, None, None] < 0.5, faces, faces[:, :, ::-1])
 
 

@@ -18,17 +18,20 @@ class MovingAverage(keras.callbacks.Callback):  # type: ignore[misc]
     Keras' optimizers average too, but only what is trained, and write it over the weights at the end of every `fit`.
     """
 
-    def __init__(self, model: keras.Model, decay: float) -> None:
-        """Start at the current weights; `decay` is that of one batch, in (0, 1)."""
-        super().__init__()
-        self._network, self._decay = model, decay
-        self.start(epochs=0, steps=0)
+    def __init__(self, model: keras.Model, decay: float, *, epochs: int, steps: int) -> None:
+        """Take the current weights for the average after `epochs` epochs of `steps` batches.
 
-    def start(self, *, epochs: int, steps: int) -> None:
-        """Take the current weights for the average after `epochs` epochs of `steps` batches."""
-        self._updates = epochs * math.ceil(steps / _EVERY)
-        self._batches = 0
-        self._values = [np.array(value) for value in self._network.get_weights()]
+        Args:
+            model: the network that is trained.
+            decay: of one batch, in (0, 1).
+            epochs: 0 for a training from its start.
+            steps: batches in an epoch.
+        """
+        super().__init__()
+        self.set_model(model)
+        self._decay = decay
+        self._updates, self._batches = epochs * math.ceil(steps / _EVERY), 0
+        self._values = [np.array(value) for value in model.get_weights()]
 
     def on_train_batch_end(self, batch: int, logs: Any = None) -> None:  # noqa: ARG002  # Keras' names
         """Update after every 16th batch."""
@@ -44,19 +47,17 @@ class MovingAverage(keras.callbacks.Callback):  # type: ignore[misc]
     @contextmanager
     def applied(self) -> Iterator[None]:
         """Give the network the average as its weights, for the block."""
-        weights = [np.array(value) for value in self._network.get_weights()]
-        self._network.set_weights(self._values)
+        weights = [np.array(value) for value in self.model.get_weights()]
+        self.model.set_weights(self._values)
         try:
             yield
         finally:
-            self._network.set_weights(weights)
+            self.model.set_weights(weights)
 
     def _update(self) -> None:
-        if keras.backend.backend() == "jax":
-            self._network.jax_state_sync()  # its compiled step holds the weights until they are requested
         self._updates += 1
         # after a random start the average is short at first
         decay = min(self._decay**self._batches, (1 + self._updates) / (10 + self._updates))
         self._batches = 0
-        for average, value in zip(self._values, self._network.get_weights(), strict=True):
+        for average, value in zip(self._values, self.model.get_weights(), strict=True):
             average += (value - average) * np.float32(1 - decay)  # in place

@@ -1,4 +1,4 @@
-"""Mini-batches of one epoch, and what mixup and label smoothing change in them: all decided by a seed."""
+"""Mini-batches of one epoch, augmented, mixed and smoothed: all decided by seed and epoch."""
 
 import math
 import os
@@ -10,12 +10,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ferops.labels import NAMES
+from ferops.model.networks import descriptors
+from ferops.params import Train
 
 Faces = NDArray[np.uint8]
 Labels = NDArray[np.int64]
 Targets = NDArray[np.float32]
-Change = Callable[[Faces, Targets, int], tuple[Faces, Targets]]
-"""Faces, targets and number of a batch -> its changed faces and targets."""
+Transform = Callable[[Faces, Train, np.random.Generator], Faces]
+"""Faces of a batch, settings of its epoch, random numbers -> the changed faces."""
 
 _ALPHA: Final = 0.4
 """Of mixup's Beta(alpha, alpha): most mixed images stay close to one of the two."""
@@ -25,39 +27,39 @@ class Batches(keras.utils.PyDataset):  # type: ignore[misc]
     """Mini-batches of one epoch."""
 
     def __init__(
-        self,
-        faces: Faces,
-        labels: Labels,
-        batch_size: int,
-        inputs: Callable[[Faces], Any],
-        *,
-        order: NDArray[np.int64],
-        change: Change,
+        self, model: keras.Model, data: tuple[Faces, Labels], settings: Train, epoch: int, transform: Transform
     ) -> None:
-        """Cut faces and labels into batches.
+        """Shuffle the images of an epoch; in one of the last `clean_epochs` they are not mixed, brightened or erased.
 
         Args:
-            faces: uint8 (N, 48, 48).
-            labels: codes, int64 (N,).
-            batch_size: of all batches but the last.
-            inputs: computes the network's inputs from faces.
-            order: of the epoch, positions (N,).
-            change: applied to a batch before `inputs`.
+            model: the network that is trained.
+            data: faces uint8 (N, 48, 48) and labels int64 (N,).
+            settings: the `train` section of params.yaml.
+            epoch: from 1.
+            transform: changes the faces of every batch, before they are mixed.
         """
         # TensorFlow uses the other half of the cores
         super().__init__(workers=max(1, (os.cpu_count() or 1) // 2))
-        self._faces, self._labels, self._batch_size, self._inputs = faces, labels, batch_size, inputs
-        self._order, self._change = order, change
+        if epoch > settings.epochs - settings.clean_epochs:
+            settings = settings.model_copy(update={"mixup": 0.0, "brightness": 0.0, "erasing": 0.0})
+        self._model, self._data, self._transform = model, data, transform
+        self._settings, self._epoch = settings, epoch
+        self._order = np.random.default_rng([settings.seed, epoch]).permutation(len(data[1]))
 
     def __len__(self) -> int:
         """Return the number of batches in the epoch."""
-        return math.ceil(len(self._order) / self._batch_size)
+        return math.ceil(len(self._order) / self._settings.batch_size)
 
     def __getitem__(self, index: int) -> tuple[Any, Targets]:
         """Return batch `index`: the network's inputs for n faces, and their targets, float32 (n, 7)."""
-        rows = self._order[index * self._batch_size : (index + 1) * self._batch_size]
-        faces, targets = self._change(np.asarray(self._faces[rows]), one_hot(self._labels[rows]), index)
-        return self._inputs(faces), targets
+        size = self._settings.batch_size
+        rows = self._order[index * size : (index + 1) * size]
+        rng = np.random.default_rng([self._settings.seed, self._epoch, index])
+        faces = self._transform(np.asarray(self._data[0][rows]), self._settings, rng)
+        targets = smooth(one_hot(self._data[1][rows]), self._settings.label_smoothing)
+        if rng.random() < self._settings.mixup:
+            faces, targets = mixup(faces, targets, rng)
+        return descriptors.inputs(self._model, faces), targets
 
 
 def one_hot(labels: Labels) -> Targets:

@@ -3,7 +3,6 @@
 import io
 import zipfile
 from pathlib import Path
-from typing import Any
 
 import h5py  # type: ignore[import-untyped]
 import keras
@@ -34,7 +33,11 @@ def fold(core: keras.Model) -> keras.Model:
     try:
         for layer in plain.layers:
             if layer.weights:
-                layer.set_weights(_folded(core, layer.name))
+                (kernel,) = core.get_layer(layer.name).get_weights()
+                norm = core.get_layer(f"{layer.name}_norm")
+                gamma, beta, mean, variance = norm.get_weights()
+                gain = gamma / np.sqrt(variance + norm.epsilon)
+                layer.set_weights([kernel * gain, beta - mean * gain])
     except ValueError:  # no such layer, or of another shape
         raise NotFoldable(f"the network is {core.name}; only vgg16_best has batch norms to fold") from None
     return plain
@@ -59,15 +62,6 @@ def greatest_change(before: keras.Model, after: keras.Model) -> float:
     """Return the greatest change of a weight, as a fraction of the greatest magnitude in its variable."""
     pairs = zip(before.get_weights(), after.get_weights(), strict=True)
     return max(float(np.abs(one - other).max() / (np.abs(one).max() or 1.0)) for one, other in pairs)
-
-
-def _folded(core: keras.Model, name: str) -> list[Any]:
-    """Return kernel (3, 3, I, O) and bias (O,) that equal a convolution followed by its batch norm."""
-    (kernel,) = core.get_layer(name).get_weights()
-    norm = core.get_layer(f"{name}_norm")
-    gamma, beta, mean, variance = norm.get_weights()
-    gain = gamma / np.sqrt(variance + norm.epsilon)
-    return [kernel * gain, beta - mean * gain]
 
 
 def _halved(content: bytes) -> bytes:

@@ -6,7 +6,7 @@ import math
 import time
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any, Final
@@ -20,12 +20,9 @@ from ferops.errors import FeropsError
 from ferops.labels import NAMES
 from ferops.machine.files import replacing
 from ferops.model.averaging import MovingAverage
-from ferops.model.batches import Batches, Change, Faces, Labels, Targets, mixup, one_hot, smooth
+from ferops.model.batches import Batches, Faces, Labels, Transform, one_hot
 from ferops.model.networks import descriptors
 from ferops.params import Train
-
-Transform = Callable[[Faces, int, np.random.Generator], Faces]
-"""Faces of a batch, epoch (from 1), random numbers -> the changed faces."""
 
 EpochMetrics = dict[str, float]
 """One epoch: `epoch` (from 1), `time` (Unix s), `train/<metric>` and `val/<metric>`."""
@@ -47,8 +44,8 @@ class Progress:
         started: Unix time in seconds. seconds: spent in epochs.
     """
 
-    history: list[EpochMetrics]
-    started: float
+    history: list[EpochMetrics] = field(default_factory=list)
+    started: float = field(default_factory=time.time)
     seconds: float = 0.0
 
     @property
@@ -65,7 +62,7 @@ def fit(
     settings: Train,
     scratch: Path,
     *,
-    transform: Transform | None = None,
+    transform: Transform = lambda faces, _settings, _rng: faces,
     on_batch: Callable[[int, int, int], None] = lambda _epoch, _batch, _batches: None,
     on_epoch: Callable[[EpochMetrics], None] = lambda _row: None,
 ) -> Progress:
@@ -87,35 +84,23 @@ def fit(
     Raises:
         Diverged: the loss of an epoch is not finite; no checkpoint is saved of it.
     """
-    faces, labels = train
-    steps = math.ceil(len(labels) / settings.batch_size)
+    steps = math.ceil(len(train[1]) / settings.batch_size)
     _compile(model, settings, steps)
-    inputs = partial(descriptors.inputs, model)
-    validation_inputs, validation_targets = inputs(validation[0]), one_hot(validation[1])
+    held_out = descriptors.inputs(model, validation[0]), one_hot(validation[1])
     progress = load_progress(scratch)
-    average = MovingAverage(model, settings.average) if settings.average else None
-    _resume(model, average, progress, scratch, steps)
+    average = _resume(model, settings, scratch, len(progress.history), steps)
+    ticker = keras.callbacks.LambdaCallback(
+        on_train_batch_end=lambda batch, logs: on_batch(len(progress.history) + 1, batch + 1, steps)
+    )
     while not _is_over(progress, settings):
         epoch = len(progress.history) + 1
         started = time.time()
         _reseed(model, settings.seed, epoch)
-        batches = Batches(
-            faces,
-            labels,
-            settings.batch_size,
-            inputs,
-            order=np.random.default_rng([settings.seed, epoch]).permutation(len(labels)),
-            change=_change(settings, epoch, transform),
-        )
-        ticker = keras.callbacks.LambdaCallback(
-            on_train_batch_end=lambda batch, logs, epoch=epoch: on_batch(epoch, batch + 1, steps)
-        )
+        batches = Batches(model, train, settings, epoch, transform)
         callbacks = [ticker, average] if average else [ticker]
         fitted = model.fit(batches, epochs=1, verbose=0, shuffle=False, callbacks=callbacks).history
         with average.applied() if average else nullcontext():
-            validated = model.evaluate(
-                validation_inputs, validation_targets, batch_size=256, verbose=0, return_dict=True
-            )
+            validated = model.evaluate(*held_out, batch_size=256, verbose=0, return_dict=True)
         if not math.isfinite(fitted["loss"][0] + validated["loss"]):
             raise Diverged(
                 f"the loss of epoch {epoch} is not a finite number: the training diverged; "
@@ -132,11 +117,6 @@ def fit(
     return progress
 
 
-def is_clean(settings: Train, epoch: int) -> bool:
-    """Tell whether an epoch, from 1, is one of the last `clean_epochs`, without mixup, brightness and erasing."""
-    return epoch > settings.epochs - settings.clean_epochs
-
-
 def scratch_key(settings: Mapping[str, Any], arrays: Iterable[NDArray[Any]], base_sha256: str | None) -> str:
     """Return the name of a training's scratch folder: a hash of everything that its checkpoints depend on.
 
@@ -145,23 +125,16 @@ def scratch_key(settings: Mapping[str, Any], arrays: Iterable[NDArray[Any]], bas
         arrays: images and labels.
         base_sha256: of the file of the initial weights.
     """
-    code = sorted(Path(__file__).parent.rglob("*.py"))
-    parts = {
-        "params": settings,
-        "data": [hashlib.sha256(array.data).hexdigest() for array in arrays],
-        "base": base_sha256,
-        "code": [hashlib.sha256(path.read_bytes()).hexdigest() for path in code],
-        "backend": keras.config.backend(),
-    }
+    code = [hashlib.sha256(path.read_bytes()).hexdigest() for path in sorted(Path(__file__).parent.rglob("*.py"))]
+    data = [hashlib.sha256(array.data).hexdigest() for array in arrays]
+    parts = [settings, base_sha256, keras.config.backend(), code, data]
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:20]
 
 
 def load_progress(scratch: Path) -> Progress:
     """Read how far an interrupted training came; `fit` resumes there."""
     state = scratch / "progress.json"
-    if not state.is_file():
-        return Progress(history=[], started=time.time())
-    return Progress(**json.loads(state.read_text(encoding="utf-8")))
+    return Progress(**json.loads(state.read_text(encoding="utf-8"))) if state.is_file() else Progress()
 
 
 def optimizer(settings: Train, steps: int) -> keras.optimizers.Optimizer:
@@ -216,14 +189,14 @@ def _compile(model: keras.Model, settings: Train, steps: int) -> None:
     model.optimizer.build(model.trainable_variables)
 
 
-def _resume(model: keras.Model, average: MovingAverage | None, progress: Progress, scratch: Path, steps: int) -> None:
-    """Load the last checkpoint, where there is one, into the model and its average."""
-    if not (done := len(progress.history)):
-        return
-    if average:
+def _resume(model: keras.Model, settings: Train, scratch: Path, done: int, steps: int) -> MovingAverage | None:
+    """Load the checkpoint after `done` epochs, where there is one, and return the average, if any, as it was then."""
+    if done and settings.average:
         model.load_weights(_weights_file(scratch, done, is_average=True))
-        average.start(epochs=done, steps=steps)
-    model.load_weights(_weights_file(scratch, done))
+    average = MovingAverage(model, settings.average, epochs=done, steps=steps) if settings.average else None
+    if done:
+        model.load_weights(_weights_file(scratch, done))
+    return average
 
 
 def _is_over(progress: Progress, settings: Train) -> bool:
@@ -232,20 +205,6 @@ def _is_over(progress: Progress, settings: Train) -> bool:
         return True
     # an epoch that would end late is not started
     return bool(done and settings.minutes and progress.seconds * (1 + 1 / done) > 60 * settings.minutes)
-
-
-def _change(settings: Train, epoch: int, transform: Transform | None) -> Change:
-    """Return the function that transforms the batches of an epoch, smooths their targets and mixes their images."""
-    mixed = 0.0 if is_clean(settings, epoch) else settings.mixup
-
-    def change(faces: Faces, targets: Targets, batch: int) -> tuple[Faces, Targets]:
-        rng = np.random.default_rng([settings.seed, epoch, batch])
-        if transform is not None:
-            faces = transform(faces, epoch, rng)
-        targets = smooth(targets, settings.label_smoothing)
-        return mixup(faces, targets, rng) if mixed and rng.random() < mixed else (faces, targets)
-
-    return change
 
 
 def _reseed(model: keras.Model, seed: int, epoch: int) -> None:
@@ -257,19 +216,17 @@ def _reseed(model: keras.Model, seed: int, epoch: int) -> None:
 
 def _save_checkpoint(model: keras.Model, average: MovingAverage | None, progress: Progress, scratch: Path) -> None:
     """Save weights and optimizer, then progress.json: killed in between, the former checkpoint is still the last."""
-    epoch, has_average = len(progress.history), average is not None
-    last = _weights_file(scratch, epoch)
-    kept = {last, _weights_file(scratch, progress.best_epoch, is_average=has_average)}
+    last = _weights_file(scratch, len(progress.history))
     with replacing(last) as file:
         model.save_weights(file)
+    averaged = _weights_file(scratch, len(progress.history), is_average=True)
     if average:
-        averaged = _weights_file(scratch, epoch, is_average=True)
-        kept.add(averaged)
         with average.applied(), replacing(averaged) as file:
             model.save_weights(file)
     with replacing(scratch / "progress.json") as file:
         file.write_text(json.dumps(vars(progress)), encoding="utf-8")
-    for file in set(scratch.glob("epoch-*.weights.h5")) - kept:
+    best = _weights_file(scratch, progress.best_epoch, is_average=average is not None)
+    for file in set(scratch.glob("epoch-*.weights.h5")) - {last, averaged, best}:
         file.unlink()
 
 

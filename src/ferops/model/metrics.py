@@ -41,7 +41,8 @@ def evaluate(
     Returns:
         The keys of metrics/val.json and metrics/test.json; fractions in [0, 1] but for `loss` (nats) and counts.
         `accuracy` is categorical. `binary_accuracy`, `precision_micro` and `recall_micro` threshold the seven outputs
-        at 0.5 each, as Keras' metrics of those names do: the paper's "accuracy" is the first of them.
+        at 0.5 each, as Keras' metrics of those names do: the paper's "accuracy" is the first of them. A class without
+        an image is left out of the macro averages; predicting it is an error.
     """
     predicted = probabilities.argmax(axis=1)
     correct = predicted == labels
@@ -49,13 +50,14 @@ def evaluate(
     positive = probabilities > 0.5
     true_positives = int((positive & one_hot).sum())
     per_class = by_class(labels, predicted)
+    macro = per_class[per_class["support"] > 0].drop(columns="support").mean()
     unique = ~duplicate_in_train
     return {
         "accuracy": float(correct.mean()),
         "accuracy_interval": list(wilson(int(correct.sum()), len(correct))),
         "binary_accuracy": float((positive == one_hot).mean()),
         "loss": float(-np.log(np.maximum(probabilities[one_hot].astype(np.float64), 1e-7)).mean()),
-        **{f"{name}_macro": float(per_class[name].mean()) for name in ("precision", "recall", "f1", "specificity")},
+        **{f"{name}_macro": float(value) for name, value in macro.items()},
         "precision_micro": true_positives / max(int(positive.sum()), 1),
         "recall_micro": true_positives / len(labels),
         "n": len(labels),

@@ -23,8 +23,7 @@ def curves(path: Path, history: Sequence[dict[str, float]], best_epoch: int) -> 
         for split, colour in (("train", BLUE), ("val", ORANGE)):
             axes.plot(epochs, [row[f"{split}/{name}"] for row in history], color=colour, marker=".", label=split)
         axes.axvline(best_epoch, color=GRAY, linewidth=1, linestyle=":")
-        axes.set_title(name.replace("_", " "))
-        axes.set_xlabel("epoch")
+        axes.set(title=name.replace("_", " "), xlabel="epoch")
         axes.xaxis.get_major_locator().set_params(integer=True)
         axes.grid(alpha=0.3)
     figure.axes[0].legend(["training", "validation", f"best epoch ({best_epoch})"])
@@ -49,8 +48,7 @@ def confusion_axes(axes: Axes, counts: NDArray[np.int64], *, normalised: bool) -
         axes.text(column, row, text, ha="center", va="center", color="white" if share > 0.5 else "black")
     axes.set_xticks(range(len(NAMES)), NAMES, rotation=45, ha="right")
     axes.set_yticks(range(len(NAMES)), NAMES)
-    axes.set_xlabel("predicted")
-    axes.set_ylabel("true")
+    axes.set(xlabel="predicted", ylabel="true")
 
 
 def reliability(path: Path, curve: pd.DataFrame, ece: float) -> None:
@@ -59,13 +57,10 @@ def reliability(path: Path, curve: pd.DataFrame, ece: float) -> None:
     upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=(3, 1))
     upper.plot([0, 1], [0, 1], color=GRAY, linestyle=":", label="calibrated")
     upper.plot(curve["confidence"], curve["accuracy"], color=BLUE, marker="o", label=f"model, ECE {ece:.3f}")
-    upper.set_ylabel("accuracy")
-    upper.set_ylim(0, 1)
+    upper.set(ylabel="accuracy", ylim=(0, 1))
     upper.legend()
     lower.bar(curve["confidence"], curve["n"], width=0.04, color=BLUE)
-    lower.set_ylabel("images")
-    lower.set_xlabel("confidence (highest probability)")
-    lower.set_xlim(0, 1)
+    lower.set(ylabel="images", xlabel="confidence (highest probability)", xlim=(0, 1))
     for axes in (upper, lower):
         axes.grid(alpha=0.3)
     figure.savefig(path, dpi=110)

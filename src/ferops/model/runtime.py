@@ -3,6 +3,7 @@
 import importlib.metadata
 import os
 import platform
+import re
 import statistics
 import timeit
 from pathlib import Path
@@ -33,12 +34,9 @@ def milliseconds(network: keras.Model, face: NDArray[np.uint8]) -> float:
 
 
 def _processor() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-    except OSError:
-        return platform.processor() or platform.machine()
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.machine()
+    cpuinfo = Path("/proc/cpuinfo")  # Linux alone has it
+    named = re.search(r"^model name\s*: (.*)", cpuinfo.read_text(encoding="utf-8"), re.M) if cpuinfo.is_file() else None
+    return named[1].strip() if named else platform.processor() or platform.machine()
 
 
 def _accelerator(backend: str) -> str | None:
@@ -50,5 +48,4 @@ def _accelerator(backend: str) -> str | None:
         import jax
 
         return str(jax.devices()[0].device_kind) if jax.default_backend() != "cpu" else None
-    devices = keras.distribution.list_devices("gpu")
-    return ", ".join(devices) or None
+    return ", ".join(keras.distribution.list_devices("gpu")) or None

@@ -4,6 +4,7 @@ import hashlib
 import os
 import socket
 import tempfile
+from contextlib import suppress
 from pathlib import Path
 
 import keras
@@ -41,14 +42,18 @@ def initialize(model: keras.Model, weights: str, seed: int) -> str | None:
         WeightsUnfit: the file is not VGG16 without top.
     """
     base = next((layer for layer in model.layers if layer.name == "vgg16"), None)
-    if base is None or weights == "none":
-        if base is not None:
-            _he_normal(base, seed)
+    if base is None:
+        return None
+    if weights == "none":
+        # He et al. (2015): Keras' default (Glorot) halves the variance at every ReLU, thirteen times
+        for offset, layer in enumerate(layer for layer in base.layers if layer.weights):
+            layer.kernel.assign(keras.initializers.HeNormal(seed=seed + offset)(layer.kernel.shape))
         return None
     path = _imagenet() if weights == "imagenet" else Path(weights)
     if not path.is_file():
         raise WeightsMissing(f"model.weights: {path} does not exist; set a file, imagenet, or none")
-    _load(base, path)
+    load = _load_convolutions if path.suffix == ".keras" else _load_weights
+    load(base, path)
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
@@ -65,61 +70,46 @@ def digest(model: keras.Model) -> str:
     return total.hexdigest()
 
 
-def _he_normal(base: keras.Model, seed: int) -> None:
-    """Initialize the convolutions of VGG16 by He et al. (2015)."""
-    # Keras' default (Glorot) halves the variance at every ReLU, thirteen times
-    for offset, layer in enumerate(layer for layer in base.layers if layer.weights):
-        layer.kernel.assign(keras.initializers.HeNormal(seed=seed + offset)(layer.kernel.shape))
-
-
 def _imagenet() -> Path:
     """Return Keras Applications' file of ImageNet weights, downloaded into Keras' cache where it is not there."""
     path = Path(os.environ.get("KERAS_HOME", Path.home() / ".keras")) / "models" / IMAGENET_FILE
-    if path.is_file():
-        # Keras would delete it and download another
-        if hashlib.md5(path.read_bytes(), usedforsecurity=False).hexdigest() != IMAGENET_MD5:
-            raise WeightsUnfit(f"model.weights: {path} is not Keras' file (another md5); move it away")
-        return path
-    timeout = socket.getdefaulttimeout()
-    socket.setdefaulttimeout(10)  # seconds without an answer
-    try:
-        keras.applications.VGG16(include_top=False, weights="imagenet", input_shape=(SIDE, SIDE, 3))
-    except Exception as error:  # Keras raises a bare Exception where the download fails
-        raise WeightsMissing(
-            f"model.weights: imagenet: {IMAGENET_FILE} could not be fetched ({error}); put it at {path}, "
-            "or set model.weights to a file, or to none with frozen_blocks 0"
-        ) from None
-    finally:
-        socket.setdefaulttimeout(timeout)
+    if not path.is_file():
+        timeout = socket.getdefaulttimeout()
+        socket.setdefaulttimeout(10)  # seconds without an answer
+        try:
+            keras.applications.VGG16(include_top=False, weights="imagenet", input_shape=(SIDE, SIDE, 3))
+        except Exception as error:  # Keras raises a bare Exception where the download fails
+            raise WeightsMissing(
+                f"model.weights: imagenet: {IMAGENET_FILE} could not be fetched ({error}); put it at {path}, "
+                "or set model.weights to a file, or to none with frozen_blocks 0"
+            ) from None
+        finally:
+            socket.setdefaulttimeout(timeout)
+    # Keras would delete another file of this name and download its own
+    if path.is_file() and hashlib.md5(path.read_bytes(), usedforsecurity=False).hexdigest() != IMAGENET_MD5:
+        raise WeightsUnfit(f"model.weights: {path} is not Keras' file (another md5); move it away")
     return path
 
 
-def _load(base: keras.Model, path: Path) -> None:
-    """Load a file in any of the formats of `initialize` into VGG16."""
-    if path.suffix == ".keras":
-        _copy_convolutions(base, path)
-        return
+def _load_weights(base: keras.Model, path: Path) -> None:
+    """Load VGG16's weights from a file of Keras Applications' layout, or of Keras 3's."""
     # Keras infers the layout from the file's name, which people change
     for suffix in (".weights.h5", ".h5"):
-        with tempfile.TemporaryDirectory() as folder:
+        with tempfile.TemporaryDirectory() as folder, suppress(ValueError, KeyError, OSError):
             alias = Path(folder) / f"base{suffix}"
             alias.symlink_to(path.resolve())
-            try:
-                base.load_weights(alias)
-            except (ValueError, KeyError, OSError):
-                continue
+            base.load_weights(alias)
             return
     raise WeightsUnfit(f"model.weights: {path} is not VGG16 without top, neither as .h5 nor as .weights.h5")
 
 
-def _copy_convolutions(base: keras.Model, path: Path) -> None:
+def _load_convolutions(base: keras.Model, path: Path) -> None:
     """Copy VGG16's convolutions out of a .keras model that is VGG16 or contains it."""
     try:
         source = keras.models.load_model(path, compile=False, safe_mode=True)
         if source.name == "vgg16_best":
             raise WeightsUnfit(f"model.weights: {path} has batch norms; `ferops weights fold` removes them")
-        if "vgg16" in {layer.name for layer in source.layers}:
-            source = source.get_layer("vgg16")
+        source = next((layer for layer in source.layers if layer.name == "vgg16"), source)
         for layer in base.layers:
             if layer.weights:
                 layer.set_weights(source.get_layer(layer.name).get_weights())

@@ -32,13 +32,11 @@ def main() -> None:
 
     METRICS.mkdir(exist_ok=True)
     REPORTS.mkdir(parents=True, exist_ok=True)
-    scored = ["validation", "test"] if params.evaluate.test else ["validation"]
     predictions, scores = [], {}
-    for split in scored:
-        images, labels = data.split(split)
+    for split in ("validation", "test") if params.evaluate.test else ("validation",):
         manifest = data.manifest[data.rows(split)]
         is_duplicate = manifest["duplicate_of"].isin(trained_on).to_numpy(bool)
-        probabilities, scores[split] = _score(core, (images, labels), is_duplicate, split, params.evaluate)
+        probabilities, scores[split] = _score(core, data.split(split), is_duplicate, split, params.evaluate)
         columns = {name: probabilities[:, code] for code, name in enumerate(NAMES)}
         # the hashes tell whether two networks were scored on the same raw images
         rows = manifest[["id", "split", "label", "hash"]].assign(**columns, duplicate_in_train=is_duplicate)
@@ -48,15 +46,13 @@ def main() -> None:
     for file, figures in {"val": scores["validation"], "test": scores.get("test", {}), "extra": extra}.items():
         (METRICS / f"{file}.json").write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")
     pd.concat(predictions, ignore_index=True).to_parquet("predictions.parquet", index=False)
-    _report(labels, probabilities, scores[scored[-1]]["ece"], params.evaluate.calibration_bins)
+    _report(data.split(split)[1], probabilities, scores[split]["ece"], params.evaluate.calibration_bins)
 
 
 def predict(core: keras.Model, images: NDArray[np.uint8], name: str) -> NDArray[np.float32]:
     """Predict probabilities (N, 7) of filtered faces (N, 48, 48), with a progress bar."""
-    console = Console()
-    batches = range(0, len(images), BATCH)
-    bar = track(batches, f"scoring {name}", console=console, transient=True, disable=not console.is_terminal)
-    faces = (np.ascontiguousarray(images[at : at + BATCH]) for at in bar)
+    starts = track(range(0, len(images), BATCH), f"scoring {name}", transient=True, disable=not Console().is_terminal)
+    faces = (np.ascontiguousarray(images[at : at + BATCH]) for at in starts)
     return np.concatenate([core.predict_on_batch(descriptors.inputs(core, batch)) for batch in faces])
 
 
@@ -64,27 +60,21 @@ def _score(
     core: keras.Model, faces: prepared.Split, is_duplicate: NDArray[np.bool_], name: str, settings: parameters.Evaluate
 ) -> tuple[NDArray[np.float32], dict[str, Any]]:
     """Predict probabilities (N, 7) of filtered faces (N, 48, 48), and compute their metrics."""
-    images, labels = faces
-    by_view = [predict(core, view, name) for view in views(images, settings.tta)]
+    by_view = [predict(core, view, name) for view in views(faces[0], settings.tta)]
     tta, bins = np.mean(by_view, axis=0), settings.calibration_bins
-    return by_view[0], metrics.evaluate(labels, by_view[0], duplicate_in_train=is_duplicate, tta=tta, bins=bins)
+    return by_view[0], metrics.evaluate(faces[1], by_view[0], duplicate_in_train=is_duplicate, tta=tta, bins=bins)
 
 
 def _extra(core: keras.Model, kernel: int, settings: parameters.Evaluate) -> dict[str, Any]:
     """Score each set in data/extra, its faces filtered like the training images.
 
-    The sets are independent of FER2013: no image has a duplicate in training. A class that a set lacks is left out of
-    its macro averages; predicting it is an error.
+    The sets are independent of FER2013: no image has a duplicate in training.
     """
     scores = {}
     for folder in sorted(path for path in Path("data/extra").glob("[!.]*") if path.is_dir()):
         images, labels = prepared.load(folder).split("test")
-        no_duplicates = np.zeros(len(labels), np.bool_)
-        filtered = filters.median(images, kernel)
-        _, figures = _score(core, (filtered, labels), no_duplicates, folder.name, settings)
-        per_class = pd.DataFrame(figures["per_class"]).T
-        macro = per_class[per_class["support"] > 0].drop(columns="support").mean()
-        scores[folder.name] = figures | macro.add_suffix("_macro").to_dict()
+        faces = filters.median(images, kernel), labels
+        _, scores[folder.name] = _score(core, faces, np.zeros(len(labels), np.bool_), folder.name, settings)
     return scores
 
 

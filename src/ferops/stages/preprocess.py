@@ -5,13 +5,12 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 from rich.console import Console
 
 from ferops import params as parameters
 from ferops.data import cleaning, filters, prepared, splits
 from ferops.data.readers import layouts
-from ferops.data.readers.faces import FaceDataset, digests
+from ferops.data.readers.faces import digests
 from ferops.labels import SPLITS
 from ferops.machine.progress import byte_progress
 
@@ -42,25 +41,10 @@ def main() -> None:
         "dropped": {"blank": int(blank.sum()), "duplicates": int((~keep & ~blank).sum())},
         "duplicated": int((groups >= 0).sum()),
     }
-    manifest = _manifest(faces, split, groups, keep)
-    images = filters.median(faces.images[manifest["id"].to_numpy()], params.preprocess.median_kernel)
-    prepared.save(Path("data/prepared"), images, manifest, report)
-    _print_summary(report)
-
-
-def _manifest(
-    faces: FaceDataset, split: NDArray[np.str_], groups: NDArray[np.int64], keep: NDArray[np.bool_]
-) -> pd.DataFrame:
-    """Describe each raw image that is kept, ordered by split, then id.
-
-    `duplicate_of` is a fact of the source: it is kept where the policy dropped the other members of the group.
-    """
-    rank = np.select([split == name for name in SPLITS], range(len(SPLITS)))
-    rows = np.flatnonzero(keep)
-    rows = rows[np.argsort(rank[rows], kind="stable")]
+    rows = np.concatenate([np.flatnonzero(keep & (split == name)) for name in SPLITS])
     raw = faces.images[rows]
     mean, std = cleaning.statistics(raw)
-    return pd.DataFrame(
+    manifest = pd.DataFrame(
         {
             "id": rows.astype(np.int64),
             "split": split[rows],
@@ -68,9 +52,13 @@ def _manifest(
             "mean": mean,
             "std": std,
             "hash": [digest[:16] for digest in digests(raw).tolist()],
+            # a fact of the source: it is kept where the policy dropped the other members of the group
             "duplicate_of": pd.arrays.IntegerArray(groups[rows], mask=groups[rows] < 0),
         }
     )
+    images = filters.median(raw, params.preprocess.median_kernel)
+    prepared.save(Path("data/prepared"), images, manifest, report)
+    _print_summary(report)
 
 
 def _print_summary(report: dict[str, Any]) -> None:

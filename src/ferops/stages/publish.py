@@ -27,8 +27,7 @@ def main() -> None:
     try:
         published = publish(params.flatten(values), lambda: load_model(CORE, values.preprocess.median_kernel))
     except TrackingUnreachable as error:
-        experiment = os.environ.get("DVC_EXP_NAME")
-        if not experiment:
+        if not (experiment := os.environ.get("DVC_EXP_NAME")):
             raise
         print(f"{error}; experiment {experiment} is not in MLflow yet: the next `dvc repro` on it will publish it")
         return
@@ -63,9 +62,8 @@ def summary(published: Publication) -> list[str]:
         done = "evaluation updated"
     lines = [f"run    {run.info.run_name} ({run.info.run_id[:8]}), {done}"]
     if version := published.version:
-        figures = ", ".join(
-            f"{key} {value:.3f}" for key, value in outputs.headline.items() if key.endswith("/accuracy")
-        )
+        accuracies = {key: value for key, value in outputs.headline.items() if key.endswith("/accuracy")}
+        figures = ", ".join(f"{key} {value:.3f}" for key, value in accuracies.items())
         aliases = " ".join(f"@{alias}" for alias in published.aliases) or "no alias"
         name = f"{version.name} version {version.version} ({aliases}{', new' if published.is_new else ''})"
         lines.append(f"model  {name}: {figures} on {outputs.dataset_description}")

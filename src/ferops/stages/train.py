@@ -38,18 +38,33 @@ def main() -> None:
             validation,
             params.train,
             SCRATCH / scratch_key,
-            transform=partial(transform, params),
+            transform=partial(transform, params.augment.warp),
             on_batch=report.on_batch,
             on_epoch=report.on_epoch,
         )
     core.set_weights(trainable.get_weights())
-    record = {
+    record: dict[str, Any] = {
+        "system": core.name,
+        "served": descriptors.is_served(core),
+        "weights_digest": weights.digest(core),
+        "best_epoch": progress.best_epoch,
+        "epochs": len(progress.history),
+        "started": progress.started,
+        "ended": time.time(),
+        "seconds": progress.seconds,
+        "parameters": systems.counts(core),
         "base_weights": {"name": params.model.weights, "sha256": base_sha256},
         "scratch_key": scratch_key,
         "milliseconds_an_image": runtime.milliseconds(core, train[0][:1]),
+        **runtime.describe(),
     }
-    digest, ended = save(core, progress, record)
-    report.finish(progress, digest, ended)
+    MODELS.mkdir(exist_ok=True)
+    core.save(MODELS / "core.keras")
+    (MODELS / "training.json").write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
+    REPORTS.mkdir(parents=True, exist_ok=True)
+    pd.DataFrame(progress.history).to_csv(REPORTS / "history.csv", index=False)
+    plots.curves(REPORTS / "curves.png", progress.history, progress.best_epoch)
+    report.finish(progress, record["weights_digest"], record["ended"])
 
 
 def load_images() -> tuple[Split, Split]:
@@ -77,48 +92,13 @@ def build_networks(model: parameters.Model, settings: parameters.Train) -> tuple
 
 
 def transform(
-    params: parameters.Params, faces: NDArray[np.uint8], epoch: int, rng: np.random.Generator
+    warp: parameters.Warp, faces: NDArray[np.uint8], settings: parameters.Train, rng: np.random.Generator
 ) -> NDArray[np.uint8]:
     """Augment a batch of faces (n, 48, 48) while training: warp, brightness, erasing."""
-    is_clean = fitting.is_clean(params.train, epoch)
-    if params.train.online_augmentation:
-        faces = augmentation.warp(faces, params.augment.warp, rng)
-    if params.train.brightness and not is_clean:
-        faces = augmentation.brighten(faces, params.train.brightness, rng)
-    if params.train.erasing and not is_clean:
-        faces = augmentation.erase(faces, params.train.erasing, rng)
+    if settings.online_augmentation:
+        faces = augmentation.warp(faces, warp, rng)
+    if settings.brightness:
+        faces = augmentation.brighten(faces, settings.brightness, rng)
+    if settings.erasing:
+        faces = augmentation.erase(faces, settings.erasing, rng)
     return faces
-
-
-def save(core: keras.Model, progress: fitting.Progress, record: dict[str, Any]) -> tuple[str, float]:
-    """Write the network and its record to models/, history and curves to reports/train/.
-
-    Args:
-        core: the trained network.
-        progress: of its training.
-        record: further entries of models/training.json.
-
-    Returns:
-        The digest of the weights, and the Unix time in seconds, as recorded.
-    """
-    digest, ended = weights.digest(core), time.time()
-    MODELS.mkdir(exist_ok=True)
-    core.save(MODELS / "core.keras")
-    record = {
-        "system": core.name,
-        "served": descriptors.is_served(core),
-        "weights_digest": digest,
-        "best_epoch": progress.best_epoch,
-        "epochs": len(progress.history),
-        "started": progress.started,
-        "ended": ended,
-        "seconds": progress.seconds,
-        "parameters": systems.counts(core)._asdict(),
-        **record,
-        **runtime.describe(),
-    }
-    (MODELS / "training.json").write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
-    REPORTS.mkdir(parents=True, exist_ok=True)
-    pd.DataFrame(progress.history).to_csv(REPORTS / "history.csv", index=False)
-    plots.curves(REPORTS / "curves.png", progress.history, progress.best_epoch)
-    return digest, ended

@@ -1,7 +1,5 @@
 """Progress of a training: a bar and a line for each epoch on the terminal, the epochs' metrics in MLflow."""
 
-from typing import Self
-
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
@@ -11,40 +9,33 @@ from ferops.model import fitting
 from ferops.tracking.live import LiveRun
 
 
-class TrainingProgress:
-    """Context manager that shows a training while it runs; where the output is no terminal there is no bar."""
+class TrainingProgress(Progress):
+    """A progress bar that also prints and logs the epochs; where the output is no terminal there is no bar."""
 
     def __init__(self, params: parameters.Params, scratch_key: str) -> None:
         """Open the MLflow run; epochs that an interrupted training has finished are part of it."""
         self._epochs = params.train.epochs
         finished = fitting.load_progress(SCRATCH / scratch_key).history
-        history = [_logged(epoch) for epoch in finished]
-        self._live = LiveRun(scratch_key, parameters.flatten(params), history=history)
-        self._console = Console()
+        self._live = LiveRun(scratch_key, parameters.flatten(params), [_logged(epoch) for epoch in finished])
         columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-        self._bar = Progress(*columns, console=self._console, transient=True, disable=not self._console.is_terminal)
-        self._task = self._bar.add_task("training", total=None)
+        super().__init__(*columns, transient=True, disable=not Console().is_terminal)
+        self._bar = self.add_task("training", total=None)
         if finished:
-            self._console.print(f"going on after epoch {len(finished)} of {self._epochs}")
-
-    def __enter__(self) -> Self:
-        """Show the bar."""
-        self._bar.start()
-        return self
+            self.console.print(f"going on after epoch {len(finished)} of {self._epochs}")
 
     def __exit__(self, error: type[BaseException] | None, *_: object) -> None:
         """Remove the bar; a training that diverged ends its run as failed, an interrupted one is resumed in it."""
-        self._bar.stop()
+        self.stop()
         if error is fitting.Diverged:
             self._live.fail()
 
     def on_batch(self, epoch: int, batch: int, batches: int) -> None:
         """Show that `batch` of `batches` of an epoch is done."""
-        self._bar.update(self._task, description=f"epoch {epoch}/{self._epochs}", completed=batch, total=batches)
+        self.update(self._bar, description=f"epoch {epoch}/{self._epochs}", completed=batch, total=batches)
 
     def on_epoch(self, epoch: fitting.EpochMetrics) -> None:
         """Print and log a finished epoch."""
-        self._console.out(
+        self.console.out(
             f"epoch {epoch['epoch']:>3.0f}/{self._epochs}  "
             f"train loss {epoch['train/loss']:.3f} accuracy {epoch['train/accuracy']:.3f}  "
             f"validation loss {epoch['val/loss']:.3f} accuracy {epoch['val/accuracy']:.3f}",
@@ -56,7 +47,7 @@ class TrainingProgress:
         """End the MLflow run of a network that is saved; say so where it took fewer epochs than it might have."""
         if (done := len(progress.history)) < self._epochs:
             minutes = progress.seconds / 60
-            self._console.print(f"ended after {done} of {self._epochs} epochs, {minutes:.1f} minutes", highlight=False)
+            self.console.print(f"ended after {done} of {self._epochs} epochs, {minutes:.1f} minutes", highlight=False)
         self._live.finish(weights_digest, ended)
 
 

@@ -52,12 +52,12 @@ def validate(what: str) -> None:
     if what == "prepared":
         suites = expectations.prepared(manifest, PreparedReport.load(report), bounds)
     else:
-        prepared = _read_manifest("prepared")
-        suites = expectations.augmented(manifest, prepared, AugmentedReport.load(report), bounds)
+        suites = expectations.augmented(manifest, _read_manifest("prepared"), AugmentedReport.load(report), bounds)
 
     results = validation.run(what, suites, reports / "docs")
     failures = [check for check in results if not check.passed]
-    digest = _digest(manifest)
+    # of a CSV: parquet's bytes contain the release that wrote them
+    digest = hashlib.sha256(manifest.to_csv(index=False, lineterminator="\n").encode()).hexdigest()
     record = {
         "gate": what,
         "passed": not failures,
@@ -85,11 +85,6 @@ def _read_manifest(what: str) -> pd.DataFrame:
         raise BadManifest(f"{path} is missing; `dvc repro` writes it") from None
     except (OSError, ValueError) as error:
         raise BadManifest(f"{path} is not a parquet file: {str(error).splitlines()[0]}") from None
-
-
-def _digest(manifest: pd.DataFrame) -> str:
-    """Return the SHA-256 of the manifest as CSV: parquet's bytes contain the release that wrote them."""
-    return hashlib.sha256(manifest.to_csv(index=False, lineterminator="\n").encode()).hexdigest()
 
 
 def _write_json(path: Path, content: object) -> None:

@@ -49,8 +49,8 @@ def discriminator(settings: Model) -> keras.Model:
     Returns:
         A model from uint8 (N, 48, 48) to float32 probabilities (N, 7), in the order of `labels.NAMES`.
     """
-    faces = building_blocks.faces_input()
-    x = layers.GaussianNoise(_BLUR, name="images")(building_blocks.gray(faces))
+    faces, x = building_blocks.faces_input()
+    x = layers.GaussianNoise(_BLUR, name="images")(x)
     for filters, strides in ((32, 1), (64, 2), (64, 1), (128, 2), (128, 1), (256, 2), (256, 1)):
         x = layers.Conv2D(filters, 3, strides, padding="same", kernel_initializer="he_normal")(x)
         x = layers.LeakyReLU(0.2)(x)

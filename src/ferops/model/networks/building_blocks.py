@@ -15,9 +15,14 @@ CAFFE_MEANS: Final = (103.939, 116.779, 123.68)
 """Means of ImageNet's blue, green and red, which VGG16 was trained without."""
 
 
-def faces_input() -> keras.KerasTensor:
-    """The input of every network on pixels: gray levels, uint8 (N, 48, 48)."""
-    return keras.Input((SIDE, SIDE), dtype="uint8", name="faces")
+def faces_input(scaling: str | None = None) -> tuple[Any, Any]:
+    """Return the input of a network on pixels, gray levels uint8 (N, 48, 48), and its faces in float32.
+
+    Args:
+        scaling: for VGG16, see `scale`; without one the faces are `gray`.
+    """
+    faces = keras.Input((SIDE, SIDE), dtype="uint8", name="faces")
+    return faces, scale(faces, scaling) if scaling else gray(faces)
 
 
 def gray(faces: Any) -> Any:

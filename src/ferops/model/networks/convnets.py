@@ -32,15 +32,11 @@ def cnn(settings: Model) -> keras.Model:
     | dense 256, dropout        | (256,)        |  1,180,672 |
     | dense 7                   | (7,)          |      1,799 |
     """
-    faces = building_blocks.faces_input()
-    x = building_blocks.gray(faces)
+    faces, x = building_blocks.faces_input()
     for filters in (32, 64, 128):
-        x = _convolution(x, filters, 3)
-        x = _convolution(x, filters, 3)
-        x = layers.MaxPooling2D()(x)
-        x = layers.Dropout(settings.dropout)(x)
-    x = layers.Flatten()(x)
-    x = _dense(x, 256, settings.dropout)
+        x = _convolution(_convolution(x, filters, 3), filters, 3)
+        x = layers.Dropout(settings.dropout)(layers.MaxPooling2D()(x))
+    x = _dense(layers.Flatten()(x), 256, settings.dropout)
     return keras.Model(faces, building_blocks.probabilities(x), name=settings.name)
 
 
@@ -70,12 +66,11 @@ def lbp_orb(settings: Model) -> keras.Model:
     Returns:
         A model from `faces`, uint8 (N, 48, 48), and `orb`, their descriptors of `descriptors.orb`, float32 (N, 4096).
     """
-    faces = building_blocks.faces_input()
+    faces, x = building_blocks.faces_input()
     orb = keras.Input((descriptors.ORB_LENGTH,), dtype="float32", name="orb")
-    x = layers.Concatenate()([building_blocks.gray(faces), local_binary_patterns(faces)])
+    x = layers.Concatenate()([x, local_binary_patterns(faces)])
     for filters in (64, 128, 256, 256):
-        x = _convolution(x, filters, 3)
-        x = layers.MaxPooling2D()(x)
+        x = layers.MaxPooling2D()(_convolution(x, filters, 3))
         x = layers.Dropout(settings.dropout)(x)
     x = layers.Concatenate()([layers.Flatten()(x), orb])
     x = _dense(x, 256, settings.dropout)
@@ -102,13 +97,10 @@ def realtime(settings: Model) -> keras.Model:
     | dense 128, dropout     | (128,)        |    147,968 |
     | dense 7                | (7,)          |        903 |
     """
-    faces = building_blocks.faces_input()
-    x = building_blocks.gray(faces)
+    faces, x = building_blocks.faces_input()
     for filters in (32, 64, 128, 128):
-        x = _convolution(x, filters, 3)
-        x = layers.MaxPooling2D()(x)
-    x = layers.Dropout(settings.dropout)(x)
-    x = layers.Flatten()(x)
+        x = layers.MaxPooling2D()(_convolution(x, filters, 3))
+    x = layers.Flatten()(layers.Dropout(settings.dropout)(x))
     x = _dense(x, 128, settings.dropout)
     return keras.Model(faces, building_blocks.probabilities(x), name=settings.name)
 
@@ -134,18 +126,13 @@ def alexnet(settings: Model) -> keras.Model:
     | dense 2048, dropout           | (2048,)       |  4,202,496 |
     | dense 7                       | (7,)          |     14,343 |
     """
-    faces = building_blocks.faces_input()
-    x = building_blocks.gray(faces)
-    x = _convolution(x, 96, 7, strides=2)
-    x = layers.MaxPooling2D(3, 2, padding="same")(x)
-    x = _convolution(x, 256, 5)
-    x = layers.MaxPooling2D(3, 2, padding="same")(x)
+    faces, x = building_blocks.faces_input()
+    x = layers.MaxPooling2D(3, 2, padding="same")(_convolution(x, 96, 7, strides=2))
+    x = layers.MaxPooling2D(3, 2, padding="same")(_convolution(x, 256, 5))
     x = _convolution(x, 384, 3)
     x = _convolution(x, 384, 3)
-    x = _convolution(x, 256, 3)
-    x = layers.MaxPooling2D(3, 2, padding="same")(x)
-    x = layers.Flatten()(x)
-    x = _dense(x, 2048, settings.dropout)
+    x = layers.MaxPooling2D(3, 2, padding="same")(_convolution(x, 256, 3))
+    x = _dense(layers.Flatten()(x), 2048, settings.dropout)
     x = _dense(x, 2048, settings.dropout)
     return keras.Model(faces, building_blocks.probabilities(x), name=settings.name)
 
@@ -168,16 +155,13 @@ def lean(settings: Model) -> keras.Model:
     | global average pooling, dropout   | (256,)        |          0 |
     | dense 7                           | (7,)          |      1,799 |
     """
-    faces = building_blocks.faces_input()
-    x = building_blocks.gray(faces)
+    faces, x = building_blocks.faces_input()
     x = _convolution(x, 32, 3, strides=2)
     x = _convolution(x, 32, 3)
     for filters in (64, 128):
-        x = _convolution(x, filters, 3, strides=2)
-        x = _residual(x)
+        x = _residual(_convolution(x, filters, 3, strides=2))
     x = _convolution(x, 256, 3, strides=2)
-    x = layers.GlobalAveragePooling2D()(x)
-    x = layers.Dropout(settings.dropout)(x)
+    x = layers.Dropout(settings.dropout)(layers.GlobalAveragePooling2D()(x))
     return keras.Model(faces, building_blocks.probabilities(x), name=settings.name)
 
 

@@ -1,17 +1,14 @@
 """Hand-made descriptors of faces, and the inputs of a network that takes them."""
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING, Any, Final
+from collections.abc import Callable
+from typing import Any, Final
 
 import cv2
+import keras
 import numpy as np
 from numpy.typing import NDArray
 
 from ferops.labels import SIDE
-
-if TYPE_CHECKING:
-    import keras
 
 HOG_LENGTH: Final = 900
 """Numbers in a face's HOG descriptor: 25 blocks of 4 cells of 9 orientations."""
@@ -44,20 +41,16 @@ def orb(faces: NDArray[np.uint8]) -> NDArray[np.float32]:
     return np.array(bits, np.float32).reshape(-1, ORB_LENGTH)
 
 
-_MAKERS: Final = {"hog": hog, "orb": orb}
+_MAKERS: Final[dict[str, Callable[[Any], Any]]] = {"faces": np.asarray, "hog": hog, "orb": orb}
 
 
 def is_served(network: keras.Model) -> bool:
     """Tell whether a network takes faces alone; descriptors, computed outside its graph, cannot be served."""
-    return _names(network) == ["faces"]
+    return [tensor.name for tensor in network.inputs] == ["faces"]
 
 
 def inputs(network: keras.Model, faces: NDArray[np.uint8]) -> Any:
     """Compute a network's inputs from faces, uint8 (N, 48, 48): the faces themselves, or an array by input name."""
     if is_served(network):
         return faces
-    return {name: faces if name == "faces" else _MAKERS[name](faces) for name in _names(network)}
-
-
-def _names(network: keras.Model) -> list[str]:
-    return [tensor.name for tensor in network.inputs]
+    return {tensor.name: _MAKERS[tensor.name](faces) for tensor in network.inputs}

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable
-from typing import Final, NamedTuple
+from typing import Final
 
 import keras
 
@@ -25,14 +25,6 @@ _BUILDERS: Final[dict[SystemName, Callable[[Model], keras.Model]]] = {
 }
 
 
-class Counts(NamedTuple):
-    """Parameters of a network, as Keras' summary counts them."""
-
-    total: int
-    trainable: int
-    non_trainable: int
-
-
 def build(settings: Model) -> keras.Model:
     """Build the network that a `model` section describes; its weights are random.
 
@@ -51,8 +43,7 @@ def training_graph(core: keras.Model) -> keras.Model:
     return adversarial.against_generator(core) if core.name == "gan_augmented" else core
 
 
-def counts(network: keras.Model) -> Counts:
-    """Count total, trainable and non-trainable parameters; a batch norm's moving statistics do not train."""
-    trainable = sum(math.prod(variable.shape) for variable in network.trainable_variables)
-    total = sum(math.prod(variable.shape) for variable in network.weights)
-    return Counts(total, trainable, total - trainable)
+def counts(network: keras.Model) -> dict[str, int]:
+    """Count `total`, `trainable` and `non_trainable` parameters; a batch norm's moving statistics do not train."""
+    total, trainable = network.count_params(), sum(math.prod(one.shape) for one in network.trainable_variables)
+    return {"total": total, "trainable": trainable, "non_trainable": total - trainable}

@@ -3,8 +3,7 @@
 import keras
 from keras import layers
 
-from ferops.model.networks import building_blocks
-from ferops.model.networks.building_blocks import BN_MOMENTUM
+from ferops.model.networks.building_blocks import BN_MOMENTUM, faces_input, probabilities, vgg16
 from ferops.params import Model
 
 
@@ -35,9 +34,8 @@ def build(settings: Model) -> keras.Model:
     Returns:
         A model from uint8 (N, 48, 48) to float32 probabilities (N, 7), in the order of `labels.NAMES`.
     """
-    faces = building_blocks.faces_input()
-    x = building_blocks.scale(faces, settings.scaling)
-    x = building_blocks.vgg16(settings)(x)
+    faces, x = faces_input(settings.scaling)
+    x = vgg16(settings)(x)
     x = layers.BatchNormalization(momentum=BN_MOMENTUM)(x)
     x = layers.GaussianNoise(settings.noise)(x)
     x = layers.GlobalAveragePooling2D()(x)
@@ -48,4 +46,4 @@ def build(settings: Model) -> keras.Model:
     x = layers.Dense(128, activation="relu")(x)
     x = layers.BatchNormalization(momentum=BN_MOMENTUM)(x)
     x = layers.Dropout(settings.dropout)(x)
-    return keras.Model(faces, building_blocks.probabilities(x), name=settings.name)
+    return keras.Model(faces, probabilities(x), name=settings.name)

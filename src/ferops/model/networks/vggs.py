@@ -1,16 +1,12 @@
 """Networks made of VGG16: three heads on Keras Applications' own, and ours, trained from scratch."""
 
-from typing import Any, Final
+from typing import Any
 
 import keras
 from keras import layers, ops
 
-from ferops.model.networks import building_blocks
-from ferops.model.networks.building_blocks import BN_MOMENTUM
+from ferops.model.networks.building_blocks import BN_MOMENTUM, faces_input, probabilities, vgg16
 from ferops.params import Model
-
-_BLOCKS: Final = ((2, 64), (2, 128), (3, 256), (3, 512), (3, 512))
-"""VGG16's convolutions and their channels, block by block (Simonyan and Zisserman 2015, configuration D)."""
 
 
 def features_mlp(settings: Model) -> keras.Model:
@@ -36,7 +32,7 @@ def features_mlp(settings: Model) -> keras.Model:
     for _ in range(2):
         x = layers.Dense(512, activation="relu")(x)
         x = layers.Dropout(settings.dropout)(x)
-    return keras.Model(faces, building_blocks.probabilities(x), name=settings.name)
+    return keras.Model(faces, probabilities(x), name=settings.name)
 
 
 def spinal(settings: Model) -> keras.Model:
@@ -66,7 +62,7 @@ def spinal(settings: Model) -> keras.Model:
     for half in (second, first, second):
         outputs.append(_spinal(layers.Concatenate()([half, outputs[-1]]), settings.dropout))
     x = layers.Dropout(settings.dropout)(layers.Concatenate()(outputs))
-    return keras.Model(faces, building_blocks.probabilities(x), name=settings.name)
+    return keras.Model(faces, probabilities(x), name=settings.name)
 
 
 def progressive_spinal(settings: Model) -> keras.Model:
@@ -94,7 +90,7 @@ def progressive_spinal(settings: Model) -> keras.Model:
     x = layers.Dropout(settings.dropout)(x)
     for _ in range(4):
         x = layers.Concatenate()([x, layers.Dense(128, activation="relu")(x)])
-    return keras.Model(faces, building_blocks.probabilities(x), name=settings.name)
+    return keras.Model(faces, probabilities(x), name=settings.name)
 
 
 def best(settings: Model) -> keras.Model:
@@ -119,32 +115,25 @@ def best(settings: Model) -> keras.Model:
     Returns:
         A model from uint8 (N, 48, 48) to float32 probabilities (N, 7), in the order of `labels.NAMES`.
     """
-    faces = building_blocks.faces_input()
-    x = building_blocks.scale(faces, settings.scaling)
-    for block, (depth, channels) in enumerate(_BLOCKS, start=1):
+    faces, x = faces_input(settings.scaling)
+    # configuration D of Simonyan and Zisserman (2015)
+    for block, (depth, channels) in enumerate(((2, 64), (2, 128), (3, 256), (3, 512), (3, 512)), start=1):
         for n in range(1, depth + 1):
-            x = _convolution(x, channels, f"block{block}_conv{n}")
+            name = f"block{block}_conv{n}"  # as in Keras Applications
+            # no bias: the batch norm subtracts it again
+            x = layers.Conv2D(channels, 3, padding="same", use_bias=False, kernel_initializer="he_normal", name=name)(x)
+            x = layers.ReLU()(layers.BatchNormalization(momentum=BN_MOMENTUM, name=f"{name}_norm")(x))
         x = layers.MaxPooling2D(name=f"block{block}_pool")(x)
-    x = layers.GlobalAveragePooling2D()(x)
-    x = layers.Dropout(settings.dropout)(x)
-    return keras.Model(faces, building_blocks.probabilities(x), name=settings.name)
+    x = layers.Dropout(settings.dropout)(layers.GlobalAveragePooling2D()(x))
+    return keras.Model(faces, probabilities(x), name=settings.name)
 
 
 def _features(settings: Model) -> tuple[Any, Any]:
     """Return the input, and VGG16's features of it: float32 (N, 512)."""
-    faces = building_blocks.faces_input()
-    x = building_blocks.vgg16(settings)(building_blocks.scale(faces, settings.scaling))
-    return faces, layers.Flatten(name="features")(x)
+    faces, x = faces_input(settings.scaling)
+    return faces, layers.Flatten(name="features")(vgg16(settings)(x))
 
 
 def _spinal(x: Any, dropout: float) -> Any:
     """Apply a layer of a SpinalNet: (N, M) to (N, 512)."""
     return layers.Dense(512, activation="relu")(layers.Dropout(dropout)(x))
-
-
-def _convolution(x: Any, channels: int, name: str) -> Any:
-    """Apply a 3x3 convolution named as in Keras Applications, a batch norm named so plus `_norm`, and ReLU."""
-    # no bias: the batch norm subtracts it again
-    x = layers.Conv2D(channels, 3, padding="same", use_bias=False, kernel_initializer="he_normal", name=name)(x)
-    x = layers.BatchNormalization(momentum=BN_MOMENTUM, name=f"{name}_norm")(x)
-    return layers.ReLU()(x)
