@@ -117,7 +117,7 @@ def test_a_training_from_its_start_does_not_resume_an_abandoned_run():
 def test_a_training_that_fails_is_shown_as_failed_and_resumes_its_run_when_it_is_tried_again():
     live = LiveRun("key", FLAT)
     live.log_epoch(*epoch(1))
-    live.fail()
+    live.finish(None)
     (run,) = runs()
     assert run.info.status == "FAILED" and run.info.end_time and "x-ferops.weights" not in run.data.tags
 

@@ -27,7 +27,7 @@ class TrainingProgress(Progress):
         """Remove the bar; a training that diverged ends its run as failed, an interrupted one is resumed in it."""
         self.stop()
         if error is fitting.Diverged:
-            self._live.fail()
+            self._live.finish(None)
 
     def on_batch(self, epoch: int, batch: int, batches: int) -> None:
         """Show that `batch` of `batches` of an epoch is done."""

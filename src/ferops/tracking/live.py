@@ -16,6 +16,7 @@ from ferops.tracking.store import Store
 
 if TYPE_CHECKING:
     from mlflow.entities import Run
+    from mlflow.system_metrics.system_metrics_monitor import SystemMetricsMonitor
 
 _WAIT: Final = 15.0  # seconds to wait for MLflow at the end; `publish` logs what is not logged by then
 
@@ -48,8 +49,9 @@ class LiveRun:
         self._thread = threading.Thread(target=self._loop, name="ferops-live", daemon=True)
         self._variables = ExitStack()
         self._broken = False
-        self._opened: Store | None = None
-        self._run_id = ""
+        self._opened: Store  # with the two others set by `_begin`, before anything is logged
+        self._run_id: str
+        self._monitor: SystemMetricsMonitor
         self._logged: set[int] = set()
         try:
             store.disable_telemetry()
@@ -77,24 +79,16 @@ class LiveRun:
         copy = Epoch(epoch, dict(metrics), time)
         self._later(lambda: self._log(copy))
 
-    def finish(self, weights_digest: str, ended: float | None = None) -> None:
-        """End the run as FINISHED, with the digest of its weights as a tag, by which `publish` finds it.
+    def finish(self, weights_digest: str | None, ended: float | None = None) -> None:
+        """End the run: FINISHED, with the digest of its weights as a tag, by which `publish` finds it, or FAILED.
 
         Args:
-            weights_digest: as in models/training.json.
+            weights_digest: as in models/training.json; None where the training gave no network. The same training,
+                tried again, resumes its run.
             ended: Unix time in seconds; now by default.
         """
         moment = clock.time() if ended is None else ended
         self._later(lambda: self._end(moment, weights_digest))
-        self._close()
-
-    def fail(self) -> None:
-        """End the run as FAILED: the training gave no network. The same training, tried again, resumes it."""
-        moment = clock.time()
-        self._later(lambda: self._end(moment))
-        self._close()
-
-    def _close(self) -> None:
         self._work.put(None)
         if self._thread.ident is None:  # it was never started
             return
@@ -154,14 +148,11 @@ class LiveRun:
         return resumed
 
     def _log(self, epoch: Epoch) -> None:
-        if epoch.epoch in self._logged or self._opened is None:
-            return
-        runs.log_epochs(self._opened, self._run_id, [epoch])
-        self._logged.add(epoch.epoch)
+        if epoch.epoch not in self._logged:
+            runs.log_epochs(self._opened, self._run_id, [epoch])
+            self._logged.add(epoch.epoch)
 
-    def _end(self, ended: float, weights_digest: str | None = None) -> None:
-        if self._opened is None:
-            return
+    def _end(self, ended: float, weights_digest: str | None) -> None:
         self._monitor.finish()
         client = self._opened.client
         if weights_digest is not None:

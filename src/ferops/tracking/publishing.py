@@ -84,7 +84,8 @@ def publish(
     ):
         one = record.trained(outputs)
         training = runs.sync(opened, one, {REBUILT: _GONE})
-        if is_registered and outputs.is_served:
+        # a network that is no Keras graph from pixels to probabilities is not registered
+        if is_registered and outputs.training.get("served", True):
             known = [line for line in ledger.lines(path) if line["weights_digest"] == outputs.weights_digest]
             found = versions.find(opened, outputs.model, outputs.weights_digest)
             version = _register(opened, outputs, found, training.run.info.run_id, load_model, known)

@@ -181,11 +181,6 @@ class Outputs:
         return str(self.training["weights_digest"])
 
     @property
-    def is_served(self) -> bool:
-        """Return whether the network is a Keras graph from pixels to probabilities; others are not registered."""
-        return bool(self.training.get("served", True))
-
-    @property
     def model(self) -> str:
         """Return the name of the registered model that the network belongs to."""
         return registered_model(str(self.params["model.name"]))
