@@ -25,14 +25,19 @@ app.add_typer(weights_app, name="weights")
 
 _VERSION: Final = "fer-vgg16@ALIAS, fer-vgg16/NUMBER or fer-vgg16/DIGEST"
 _Network = Annotated[Path, typer.Argument(help="A trained network: a .keras file.")]
-_File = Annotated[Path, typer.Argument(help="The file to write, .weights.h5 or .keras. One that exists is kept.")]
+_File = Annotated[Path, typer.Argument(help="The file to write, named as in the example. One that exists is kept.")]
 
 
 @data_app.command(
-    "use", epilog="Examples:  ferops data use ~/fer2013.csv.xz  |  ferops data use ~/archive.zip --recipe paper"
+    "use",
+    epilog="Examples:  ferops data use ~/fer2013.csv.xz  |  ferops data use ~/archive.zip --recipe paper  |  "
+    "ferops data use data/sample/fer2013.csv --recipe demo",
 )
 def data_use(
-    path: Annotated[Path, typer.Argument(help="CSV or image folders; plain or in .zip, .tar, .gz, .xz.")],
+    path: Annotated[
+        Path,
+        typer.Argument(help="CSV (fer2013, icml_face_data, train) or image folders; plain or in .zip, .tar, .gz, .xz."),
+    ],
     recipe: Annotated[str | None, typer.Option(help="Also merge recipes/NAME.yaml into params.yaml.")] = None,
 ) -> None:
     """Point the pipeline at a copy of FER2013: read through, tracked by DVC. Bad data change nothing."""

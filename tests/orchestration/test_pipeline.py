@@ -90,6 +90,15 @@ def test_a_failing_stage_says_its_own_last_line(small: Folder) -> None:
         dvc_stages.reproduce(small, "broken", lambda line: None)
 
 
+def test_a_stage_that_is_killed_is_not_explained_by_another_stages_words(small: Folder) -> None:
+    killed = SMALL.replace("echo 'broken: why it failed' && exit 3", "kill -9 $$").replace(
+        "cat one.txt >", "cat one.txt; cat one.txt >"
+    )
+    (small.path / "dvc.yaml").write_text(killed)
+    with pytest.raises(DvcFailed, match="failed to run: kill -9 .*exited with -9$"):
+        dvc_stages.dvc(small, lambda line: None, "repro")
+
+
 def test_it_waits_for_the_lock_of_the_repository_and_says_whose_it_is(small: Folder) -> None:
     holder = subprocess.Popen(
         [sys.executable, "-c", HOLDER],

@@ -2,6 +2,7 @@
 
 import os
 import socket
+import threading
 import time
 
 import psutil
@@ -70,6 +71,29 @@ def test_the_load_of_the_machine_is_logged_while_it_trains_and_is_no_epoch(monke
     assert {"system/cpu_utilization_percentage", "system/system_memory_usage_megabytes"} <= set(run.data.metrics)
     assert [step for step, _ in steps(run)] == [1, 2]
     assert [step for step, _ in load(run)] == list(range(len(load(run))))
+
+
+def test_where_the_load_cannot_be_read_the_training_is_logged_all_the_same(monkeypatch, capsys):
+    monkeypatch.setattr(psutil, "net_io_counters", lambda *_, **__: None)  # as psutil where there is no interface
+
+    train(1, 2)
+
+    (run,) = runs()
+    assert run.info.status == "FINISHED" and [step for step, _ in steps(run)] == [1, 2]
+    assert not capsys.readouterr().err
+
+
+def test_after_an_error_of_mlflow_nothing_is_logged_any_more(monkeypatch):
+    from mlflow import MlflowClient
+
+    before = set(threading.enumerate())
+    live = LiveRun("key", FLAT)
+    assert flushed(live)
+    monkeypatch.setattr(MlflowClient, "log_batch", lambda *_, **__: (_ for _ in ()).throw(ValueError("disk full")))
+    live.log_epoch(*epoch(1))
+    live.finish("digest")
+
+    assert set(threading.enumerate()) <= before
 
 
 def load(run) -> list[tuple[int, int]]:

@@ -6,7 +6,7 @@ from rich.console import Console
 
 from ferops import params
 from ferops.commands import layout
-from ferops.commands.restore import republish
+from ferops.commands.restore import CannotRestore, republish
 from ferops.promotion import gate
 from ferops.promotion.gate import Verdict
 from ferops.promotion.rules import Decision
@@ -100,7 +100,10 @@ def nominate(opened: Store, name: str, root: Path) -> str:
         )
     facts = versions.facts(run.data.tags)
     source = DvcLockHistory(root).source(str(facts.get("training")), facts.get("dvc_lock"))
-    version, events = republish(source, root, experiment=next(iter(runs.experiments(run)), None))
+    if source is None:
+        raise CannotRestore(f"{name}: no commit, no DVC experiment and not the workspace holds its dvc.lock")
+    experiment = source.experiment or next(iter(runs.experiments(run)), None)
+    version, events = republish(source, root, experiment=experiment)
     ledger.append(root / REGISTRY, events)
     return f"{version.name}/{version.version}"
 

@@ -81,7 +81,7 @@ def _text(traced: Trace, root: Path) -> str:
         "commit": _commit(traced, root),
         "trained at": _trained_at(traced),
         "environment": _environment(traced, root),
-        "data": [record.dataset_description(str(facts.get("dataset"))), f"md5 {facts.get('data_md5')}"],
+        "data": [record.dataset_description(facts["dataset"]), f"md5 {facts.get('data_md5')}"] if facts else [],
         "metrics": _metrics(facts.get("metrics", {})),
         "history": _history(traced.events),
         "chain": [chain if stages else "lost: neither MLflow nor git has its dvc.lock"],
@@ -118,8 +118,10 @@ def _commit(traced: Trace, root: Path) -> list[str]:
 
 def _trained_at(traced: Trace) -> list[str]:
     """Return the commit that was HEAD during the training, and whether files differed from it."""
+    if traced.run is None:
+        return []
     changes = traced.start.get("changes")
-    sha = verify.start_commit(traced) or "unknown: not in git, or the run was lost and rebuilt from the files"
+    sha = verify.start_commit(traced) or "unknown: not in git, or the run was rebuilt from the files"
     return [sha, f"with uncommitted changes: {changes}"] if changes else [sha]
 
 

@@ -151,7 +151,10 @@ def compare(recorded: PipelineResult, rebuilt: PipelineResult) -> Iterator[Compa
     for path, md5 in recorded.data.items():
         yield _digests(path, md5, rebuilt.data.get(path, "missing"))
     yield _count("code", "files", recorded.code, rebuilt.code)
-    yield _count("params", "values", recorded.params, rebuilt.params)
+    was, now = recorded.params, rebuilt.params
+    changed_params = [key for key in {**was, **now} if was.get(key) != now.get(key)]
+    rows = [_row(key, str(was.get(key)), str(now.get(key)), False) for key in changed_params]
+    yield from rows or [_count("params", "values", was, now)]
     before, after = recorded.training, rebuilt.training
     changed = (f"other {name.replace('_', ' ')}" for name in _MACHINE if before.get(name) != after.get(name))
     different = next(changed, None) if before else "unknown hardware"
@@ -216,7 +219,7 @@ def _compare_metrics(split: str, before: Values, after: Values, *, is_same: bool
         overlap = low <= other_high and other_low <= high
         verdict = f"95% intervals {'overlap' if overlap else 'apart'}"
         yield row if is_same else row._replace(verdict=verdict, passed=overlap)
-    if is_same and (before or after):
+    if bool(before) != bool(after) or (is_same and before):
         yield _count(f"{split} metrics", "figures", before, after, _is_close)
 
 

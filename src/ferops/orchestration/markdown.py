@@ -1,7 +1,7 @@
 """Reports in Markdown: of a run its stages, gates, figures and plots; of a promotion the decision and its reasons."""
 
 import base64
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -110,10 +110,10 @@ def table(header: Sequence[str], *rows: Sequence[str]) -> str:
     return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines)
 
 
-def filled(rows: Iterable[Mapping[str, str]]) -> list[list[str]]:
-    """Return the cells of a table, the names of its columns first, without columns that no row fills."""
+def filled(rows: Iterable[Mapping[str, str]], optional: Collection[str]) -> list[list[str]]:
+    """Return the cells of a table, the names of its columns first, without optional columns that no row fills."""
     lines = list(rows)
-    columns = [name for name in lines[0] if {line[name] for line in lines} - {"", "-"}]
+    columns = [name for name in lines[0] if name not in optional or {line[name] for line in lines} - {"", "-"}]
     return [columns, *([line[name] for name in columns] for line in lines)]
 
 

@@ -63,6 +63,8 @@ def send(block: str, subject: str, body: str) -> State:
             sending: object = loaded.notify(body, subject)
             if asyncio.iscoroutine(sending):  # async in the base class; Prefect's own blocks have sent it by now
                 asyncio.run(sending)
+    except UnknownBlock as error:  # it was deleted while the flow ran
+        return Failed(message=str(error))
     except Exception as error:  # of the client of any service; the URL in its message is a secret of many
         answer = getattr(error, "response", None)
         reason = type(error).__name__ if answer is None else f"answered {answer.status_code}"

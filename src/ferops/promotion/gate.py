@@ -168,7 +168,8 @@ def rollback(store: Store, model: str, path: Path = REGISTRY) -> tuple[int, int]
     back = versions.resolve(store, f"{model}/{previous}")
     event = ledger.new_event("rolled back", back, alias=CHAMPION, previous=champion)
     with _lock(store, event, path):
-        if versions.aliases(store, model) != before:
+        now = versions.aliases(store, model)
+        if (now.get(CHAMPION), now.get(PREVIOUS)) != (champion, previous):
             raise Overtaken("the aliases have changed meanwhile: check them, and run `ferops rollback` again if needed")
         _set_champion(store, event, path)
     return previous, champion

@@ -35,6 +35,13 @@ class _Report(BaseModel):
             raise BadReport(f"{path}: {key}: {first['msg']}") from None
 
 
+class Dropped(BaseModel, extra="forbid", frozen=True):
+    """Numbers of images that the cleaning removed, by reason."""
+
+    blank: Count
+    duplicates: Count
+
+
 class PreparedReport(_Report):
     """The report of `preprocess`: images read, kept and dropped, per class (in code order) of each split."""
 
@@ -42,7 +49,7 @@ class PreparedReport(_Report):
     split: Literal["official", "random", "folders"]
     read: dict[str, ClassCounts]
     kept: dict[str, ClassCounts]
-    dropped: dict[Literal["blank", "duplicates"], Count]
+    dropped: Dropped
 
 
 class AugmentedReport(_Report):

@@ -5,7 +5,7 @@ import sys
 import threading
 import time as clock
 from collections.abc import Callable, Iterable, Mapping
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
@@ -49,9 +49,9 @@ class LiveRun:
         self._thread = threading.Thread(target=self._loop, name="ferops-live", daemon=True)
         self._variables = ExitStack()
         self._broken = False
-        self._opened: Store  # with the two others set by `_begin`, before anything is logged
+        self._opened: Store  # as the run's id set by `_begin`, before anything is logged
         self._run_id: str
-        self._monitor: SystemMetricsMonitor
+        self._monitor: SystemMetricsMonitor | None = None
         self._logged: set[int] = set()
         try:
             store.disable_telemetry()
@@ -107,6 +107,8 @@ class LiveRun:
                 work()
             except Exception as error:
                 self._give_up(error)
+        if self._monitor:
+            self._monitor.finish()
 
     def _give_up(self, error: Exception) -> None:
         if self._broken:
@@ -125,8 +127,9 @@ class LiveRun:
         runs.complete(opened, run, wanted)
         self._logged |= {epoch.epoch for epoch in wanted.epochs}
         self._opened = opened
-        self._monitor = SystemMetricsMonitor(self._run_id, resume_logging=True, tracking_uri=uri)
-        self._monitor.start()
+        with suppress(Exception):  # nothing else depends on it: psutil may know no network interface, say
+            self._monitor = SystemMetricsMonitor(self._run_id, resume_logging=True, tracking_uri=uri)
+            self._monitor.start()
 
     def _resume(self, opened: Store, wanted: Record) -> "Run | None":
         """Return the run to resume, None for a new one; close abandoned attempts."""
@@ -153,7 +156,6 @@ class LiveRun:
             self._logged.add(epoch.epoch)
 
     def _end(self, ended: float, weights_digest: str | None) -> None:
-        self._monitor.finish()
         client = self._opened.client
         if weights_digest is not None:
             client.set_tag(self._run_id, WEIGHTS, weights_digest)

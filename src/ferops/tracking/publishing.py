@@ -7,6 +7,7 @@ import contextlib
 import importlib.metadata
 import io
 import json
+import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
@@ -124,7 +125,7 @@ def _register(
     description = report.linked(report.note(outputs), opened.experiment_id, run_id)
     tags = {**outputs.labels, TRAINING: outputs.identity, FACTS: json.dumps(outputs.facts), WEIGHTS: digest}
     if version is None:
-        logged = _logged_model(opened, run_id, digest) or _log_model(load_model(), run_id, digest)
+        logged = _logged_model(opened, run_id, digest) or _log_model(opened, load_model(), run_id, digest)
         with contextlib.suppress(MlflowException):  # it exists, or the next call raises the reason
             client.create_registered_model(model, description="Expressions of gray 48x48 faces: seven probabilities.")
         # MLflow tries three times to get the next number, which ten publishers at once need more often
@@ -136,7 +137,7 @@ def _register(
         link = json.dumps([{"name": model, "version": version.version}])
         client.set_logged_model_tags(logged, {"mlflow.modelVersions": link})
     elif (model_id := _model_id(version)) and not _has_files(opened, model_id):
-        _log_model(load_model(), run_id, digest, model_id)
+        _log_model(opened, load_model(), run_id, digest, model_id)
     for key, value in tags.items():
         if version.tags.get(key) != value:
             client.set_model_version_tag(model, version.version, key, value)
@@ -204,35 +205,49 @@ def _logged_model(opened: Store, run_id: str, digest: str) -> str | None:
     return next((str(model.model_id) for model in found if model.status == "READY"), None)
 
 
-def _log_model(keras_model: Any, run_id: str, digest: str, model_id: str | None = None) -> str:
+def _log_model(opened: Store, keras_model: Any, run_id: str, digest: str, model_id: str | None = None) -> str:
     """Log the model with signature, input example and pinned requirements; return its id, new where none is given.
 
-    `mlflow.keras.log_model` fails with an input example; `mlflow.tensorflow.log_model` needs an active run, and changes
-    its end time. Without `pip_requirements` MLflow loads the model in another process, for half a minute, to infer
-    them.
+    In single steps, since `mlflow.keras.log_model` fails with an input example, `mlflow.tensorflow.log_model` needs an
+    active run and changes its end time, and neither logs the files of a model again. Without `pip_requirements` MLflow
+    loads the model in another process, for half a minute, to infer them.
     """
     import mlflow.tensorflow
+    from mlflow.entities import LoggedModelOutput
     from mlflow.models import Model, ModelSignature
     from mlflow.types import Schema, TensorSpec
 
-    # Keras prints a progress bar for the one example
-    with no_retries(), contextlib.redirect_stdout(io.StringIO()):
-        logged = Model.log(
-            None,
-            mlflow.tensorflow,
-            model=keras_model,
-            name="model",
-            model_id=model_id,
-            run_id=None if model_id else run_id,  # a run's link to its model can't be made twice
-            step=-1,  # the model gets the run's metrics of this step: none
-            tags={WEIGHTS: digest},
-            metadata={"labels": list(NAMES), "input": "raw gray faces, uint8 (N, 48, 48)"},
-            signature=ModelSignature(
-                Schema([TensorSpec(np.dtype(np.uint8), (-1, SIDE, SIDE))]),
-                Schema([TensorSpec(np.dtype(np.float32), (-1, len(NAMES)))]),
-            ),
-            # a gray ramp, uint8 (1, 48, 48): faces of the data set are not published
-            input_example=np.tile(np.linspace(0, 255, SIDE, dtype=np.uint8), (1, SIDE, 1)),
-            pip_requirements=[f"{name}=={importlib.metadata.version(name)}" for name in _REQUIREMENTS],
-        )
-    return str(logged.model_id)
+    client = opened.client
+    if model_id is None:
+        tags, params = {WEIGHTS: digest}, client.get_run(run_id).data.params
+        with no_retries():
+            created = client.create_logged_model(opened.experiment_id, "model", run_id, tags=tags, params=params)
+            client.log_outputs(run_id, [LoggedModelOutput(created.model_id, step=0)])
+        model_id = created.model_id
+    model = client.get_logged_model(model_id)
+    signature = ModelSignature(
+        Schema([TensorSpec(np.dtype(np.uint8), (-1, SIDE, SIDE))]),
+        Schema([TensorSpec(np.dtype(np.float32), (-1, len(NAMES)))]),
+    )
+    metadata = Model(
+        artifact_path=model.artifact_location,
+        model_uuid=model.model_id,
+        model_id=model.model_id,
+        run_id=run_id,
+        metadata={"labels": list(NAMES), "input": "raw gray faces, uint8 (N, 48, 48)"},
+    )
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = str(Path(scratch, "model"))
+        with contextlib.redirect_stdout(io.StringIO()):  # Keras prints a progress bar for the one example
+            mlflow.tensorflow.save_model(
+                keras_model,
+                folder,
+                mlflow_model=metadata,
+                signature=signature,
+                # a gray ramp, uint8 (1, 48, 48): faces of the data set are not published
+                input_example=np.tile(np.linspace(0, 255, SIDE, dtype=np.uint8), (1, SIDE, 1)),
+                pip_requirements=[f"{name}=={importlib.metadata.version(name)}" for name in _REQUIREMENTS],
+            )
+        client.log_model_artifacts(model.model_id, folder)
+    client.finalize_logged_model(model.model_id, "READY")
+    return str(model.model_id)

@@ -318,11 +318,14 @@ def read_json(path: Path) -> dict[str, Any]:
         MissingOutput: the file is missing, or holds no JSON object.
     """
     try:
-        return dict(json.loads(path.read_text(encoding="utf-8")))
+        value = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise MissingOutput(f"{path} is missing; run `dvc repro` in the repository's root") from None
-    except (TypeError, ValueError) as error:
-        raise MissingOutput(f"{path} is not a JSON object: {error}; run `dvc repro`") from None
+    except ValueError as error:
+        raise MissingOutput(f"{path} is not JSON: {error}; run `dvc repro`") from None
+    if not isinstance(value, dict):
+        raise MissingOutput(f"{path}: expected a JSON object; run `dvc repro`")
+    return value
 
 
 def starting(params: Mapping[str, Any], scratch_key: str, started: float, history: Iterable[Epoch] = ()) -> Record:

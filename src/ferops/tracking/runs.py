@@ -23,6 +23,7 @@ ABANDONED: Final = "KILLED"
 BEST: Final = "best_acc_val"
 """Metric of a sweep's run: the best trial's final accuracy on validation."""
 
+_PAGE: Final = 1000  # runs in one answer: MLflow's default
 _METRICS_AT_ONCE: Final = 1000  # MLflow's limit
 _MAX_LENGTH: Final = 500  # characters of a param: the lowest limit among MLflow's versions
 _SAME_MOMENT: Final = 1.0  # seconds by which the time of an epoch may differ between a file and the store
@@ -204,12 +205,16 @@ def search(opened: Store, filter_string: str, *, deleted: bool = False) -> "list
         filter_string: in MLflow's syntax.
         deleted: include runs in MLflow's bin.
     """
-    import mlflow
     from mlflow.entities import ViewType
 
     view, order = ViewType.ALL if deleted else ViewType.ACTIVE_ONLY, ["attributes.start_time ASC"]
-    ids = [opened.experiment_id]
-    return list(mlflow.search_runs(ids, filter_string, view, order_by=order, output_format="list"))
+    found: list[Run] = []
+    token: str | None = ""
+    while token is not None:
+        page = opened.client.search_runs([opened.experiment_id], filter_string, view, _PAGE, order, token or None)
+        found += page
+        token = page.token or None
+    return found
 
 
 def read_artifact(opened: Store, run_id: str, path: str) -> bytes | None:

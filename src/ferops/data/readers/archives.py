@@ -101,7 +101,7 @@ def _members(path: Path, raw: Stream) -> Iterator[Member]:
     if start.startswith(b"PK"):
         entries = _zip_entries(path, raw)
     elif unpacked.peek(512)[257:].startswith(b"ustar"):
-        entries = _tar_entries(unpacked)
+        entries = _tar_entries(_unpacked(path, unpacked))
     else:
         yield Member(path.name, str(path), unpacked)
         return

@@ -94,9 +94,9 @@ def _read(path: Path, folder: Path) -> ImageFile | UnreadableFile:
 
 
 def _content(path: Path) -> bytes:
-    if not path.is_file():  # opening a pipe would wait for ever
-        raise BadImage(str(path), "no regular file")
     try:
+        if not path.is_file():  # opening a pipe would wait for ever
+            raise BadImage(str(path), "no regular file")
         with path.open("rb") as stream:
             return decoding.read_bounded(stream, str(path))
     except OSError as error:

@@ -1,5 +1,6 @@
 """Read any copy of FER2013: recognise its layout, and return its faces in an order that does not depend on it."""
 
+import os
 import warnings
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
@@ -18,7 +19,7 @@ _SPLIT_CSV, _IMAGES, _PLAIN_CSV = range(3)
 _BATCH: Final = 64
 """Images that a thread decodes at once."""
 
-_WAITING: Final = 5
+_WAITING: Final = 2 * (os.cpu_count() or 1)
 """Batches that are read and not yet decoded, at most: a bound on the memory."""
 
 

@@ -94,7 +94,8 @@ def examine(folder: Path, model: str, settings: params.Monitoring) -> Finding:
     )  # fmt: skip
     time = datetime.now(UTC).isoformat(timespec="seconds")
     report = {"time": time, "passed": not failures, "verdict": finding.verdict, **asdict(finding)}
-    text = json.dumps(report, indent=2, default=lambda bins: bins.to_dict("index"))
+    # two narrow bins may have one name: only one of them is in the file
+    text = json.dumps(report, indent=2, default=lambda bins: bins[~bins.index.duplicated()].to_dict("index"))
     (REPORTS / "report.json").write_text(f"{text}\n", encoding="utf-8")
     (REPORTS / "report.md").write_text(f"{page(finding)}\n", encoding="utf-8")
     histograms(REPORTS / PICTURE, shifts)

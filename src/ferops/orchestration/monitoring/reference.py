@@ -75,10 +75,14 @@ def _from_dvc(reference: str, training: str, md5: str) -> pd.DataFrame:
 
 def _measure(root: Path, md5: str) -> pd.DataFrame | None:
     """Compute the statistics of the training images of a clone; None where it has other data or none."""
+    from dvc.exceptions import DvcException
     from dvc.repo import Repo
 
-    with Repo(str(root)) as repo:
-        (out,) = repo.find_outs_by_path(str(root / PREPARED))
-        if not out.exists or out.get_hash().value != md5:
-            return None
+    try:
+        with Repo(str(root)) as repo:
+            (out,) = repo.find_outs_by_path(str(root / PREPARED))
+            if not out.exists or out.get_hash().value != md5:
+                return None
+    except DvcException:  # a damaged dvc.lock, or a dvc.yaml without such an out
+        return None
     return measure(prepared.load(root / PREPARED).split("train")[0])

@@ -108,13 +108,18 @@ def isolated(values: Mapping[str, Any], name: str, *, is_experiment: bool = Fals
             scratch.rmdir()
 
 
-def experiment_name(prefix: str, values: Any) -> str:
-    """Return a name that follows from HEAD and the parameters alone, so that the same run finds its results again.
+def experiment_name(prefix: str, values: Any, commit: str | None = None) -> str:
+    """Return a name that follows from a commit and parameters alone, so that the same run finds its results again.
+
+    Args:
+        prefix: of the name.
+        values: JSON values.
+        commit: HEAD by default.
 
     Raises:
         RepositoryError: this is no git repository.
     """
-    return f"{prefix}-{digest([head(), values])}"
+    return f"{prefix}-{digest([commit or head(), values])}"
 
 
 def digest(content: Any) -> str:

@@ -46,7 +46,7 @@ def cells(rows: Rows, *, is_brief: bool = False) -> list[list[str]]:
         is_brief: only the columns that fit into a terminal.
     """
     templates = {name: _FIGURES[name] for name in _BRIEF} if is_brief else _FIGURES
-    return markdown.filled(
+    found = [
         {
             "": title,
             "the paper prints": "" if is_brief else _printed(title),
@@ -54,7 +54,8 @@ def cells(rows: Rows, *, is_brief: bool = False) -> list[list[str]]:
             "failed": result.reason,
         }
         for title, result in rows.items()
-    )
+    ]
+    return markdown.filled(found, optional=["the paper prints", "failed"])
 
 
 def page(table: Name, request: ComparisonRequest, dataset: str, rows: Rows) -> str:

@@ -51,6 +51,7 @@ class Search(NamedTuple):
         seed: of the sampler.
         base: the parameters that every trial starts from.
         common: the settings that all trials share, nested; they are in `base`.
+        commit: that they start from.
     """
 
     name: str
@@ -60,11 +61,12 @@ class Search(NamedTuple):
     seed: int
     base: Params
     common: Mapping[str, Any]
+    commit: str
 
     @property
     def key(self) -> str:
         """Tells it from other searches of the same name; the same one with more trials has the same key."""
-        return run_folders.digest([self.name, self.space, self.method, self.seed, self.common, run_folders.head()])
+        return run_folders.digest([self.name, self.space, self.method, self.seed, self.common, self.commit])
 
     def trial(self, values: Mapping[str, Any]) -> Trial:
         """Return the trial of a combination; its name follows from commit, common settings and values.
@@ -76,7 +78,7 @@ class Search(NamedTuple):
         listed = ", ".join(f"{key}={value}" for key, value in values.items())
         checked = params.flatten(params.check(changed, f"trial {listed}"))
         typed = {key: checked[key] for key in sorted(values)}  # 1 and 1.0 are one learning rate
-        name = run_folders.experiment_name(self.name, [self.common, typed])
+        name = run_folders.experiment_name(self.name, [self.common, typed], self.commit)
         return Trial(name, typed, run_folders.with_values(self.common, typed))
 
     def combinations(self) -> list[dict[str, Any]]:
@@ -143,9 +145,13 @@ def plan(
         if has_ranges or trials is not None:
             raise BadSpace("a grid tries every combination: ranges and `trials` belong to the methods random and tpe")
         trials = math.prod(sizes)
+        if trials > MAX_TRIALS:
+            raise BadSpace(
+                f"the grid has {trials:,} trials; {MAX_TRIALS:,} at most: give fewer values, or random search"
+            )
     if trials is None or not 1 <= trials <= MAX_TRIALS:
         raise BadSpace(f"method {method} needs `trials`, from 1 to {MAX_TRIALS:,}; found {trials}")
-    search = Search(name, distributions, method, trials, seed, base, common)
+    search = Search(name, distributions, method, trials, seed, base, common, run_folders.head())
     combinations = search.combinations()  # which checks the values
     return search._replace(trials=len(combinations)) if method == "grid" else search
 

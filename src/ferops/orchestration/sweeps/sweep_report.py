@@ -39,7 +39,7 @@ def cells(results: Sequence[TrialResult]) -> list[list[str]]:
         values = [f"{value:g}" if isinstance(value, float) else str(value) for value in result.trial.values.values()]
         row = dict(zip(names, values, strict=True)) | result.figures(_FIGURES)
         rows.append({**row, "experiment": result.trial.name, "reason": result.reason})
-    return markdown.filled(rows)
+    return markdown.filled(rows, optional=["reason"])
 
 
 def draw(folder: Path, study: SweepStudy) -> list[Path]:

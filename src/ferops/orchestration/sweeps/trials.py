@@ -53,7 +53,7 @@ def run_trial(trial: Trial, clone: str, sweep_run: str) -> State:
             dvc_stages.pull(folder, log)
             on_line = trial.watch(folder.path, log) if trial.watch else log
             try:
-                dvc_stages.dvc(folder, on_line, "repro", dvc_stages.PUBLISH)
+                dvc_stages.dvc(folder, on_line, "repro")
             except Pruned as ended:
                 runs.end_pruned(trial.name, ended.history)
                 for checkpoints in (folder.path / SCRATCH).iterdir():
