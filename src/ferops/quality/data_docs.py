@@ -7,6 +7,7 @@ the index is replaced by a table of all checks that links to the pages.
 
 import re
 import shutil
+import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -35,8 +36,10 @@ def write(context: EphemeralDataContext, gate: str, results: "Sequence[CheckResu
         results: a `CheckResult` for each check, in order.
         folder: of the pages, replaced whole.
     """
-    with replacing(folder) as site:
-        store = {"class_name": "TupleFilesystemStoreBackend", "base_directory": str(site.resolve())}
+    # not beside the folder: on a full disk Great Expectations would log tracebacks, and go on
+    with tempfile.TemporaryDirectory() as scratch, replacing(folder) as new:
+        site = Path(scratch, "docs")
+        store = {"class_name": "TupleFilesystemStoreBackend", "base_directory": str(site)}
         index = {"class_name": "DefaultSiteIndexBuilder"}
         builder = {"class_name": "SiteBuilder", "store_backend": store, "site_index_builder": index}
         context.add_data_docs_site(site_name=gate, site_config=builder)
@@ -58,3 +61,4 @@ def write(context: EphemeralDataContext, gate: str, results: "Sequence[CheckResu
             style=style,
         )
         (site / "index.html").write_text(html, encoding="utf-8")
+        shutil.copytree(site, new)

@@ -113,7 +113,7 @@ def _members(path: Path, raw: Stream) -> Iterator[Member]:
         if is_folder or _is_junk(*parts):
             continue
         if fault:
-            raise BadFile(f"{path}: {shown(name)} is {fault}")
+            raise BadFile(f"{path}: {shown(name)} {fault}")
         yield Member(name, f"{path}: {printable(name)}", _unpacked(path, opened()))
 
 
@@ -123,9 +123,9 @@ def _zip_entries(path: Path, raw: Stream) -> Iterator[_Entry]:
     if sum(info.file_size for info in archive.infolist()) > UNPACKED_AT_MOST:
         raise _too_large(path)
     for info in archive.infolist():
-        fault = "encrypted; unpack it with its password first" if info.flag_bits & 1 else ""
+        fault = "is encrypted; unpack it with its password first" if info.flag_bits & 1 else ""
         if stat.S_ISLNK(info.external_attr >> 16):
-            fault = "a link; expected regular files only"
+            fault = "is a link; expected regular files only"
         yield info.filename, info.is_dir(), fault, partial(archive.open, info)
 
 
@@ -133,9 +133,9 @@ def _tar_entries(unpacked: Stream) -> Iterator[_Entry]:
     # a stream, not a seek: the archive may be compressed, and is read once
     archive = tarfile.open(fileobj=unpacked, mode="r|")  # noqa: SIM115  # closed with the file below it
     for info in archive:
-        fault = "" if info.isreg() and not info.issparse() else "no regular file; expected regular files only"
+        fault = "" if info.isreg() and not info.issparse() else "is no regular file; expected regular files only"
         if info.islnk() or info.issym():
-            fault = "a link; expected regular files only"
+            fault = "is a link; expected regular files only"
         yield info.name, info.isdir(), fault, partial(archive.extractfile, info)
 
 
