@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 _REQUIREMENTS: Final = ("tensorflow", "keras", "numpy")
 _WAIT: Final = 120.0  # seconds to wait for another process that publishes the same training
+_PURPOSE: Final = "Expressions of gray 48x48 faces; load the alias `champion`. Not for decisions about people."
 _GONE: Final = "rebuilt from DVC's files: the system metrics of the training are lost"
 
 
@@ -127,7 +128,7 @@ def _register(
     if version is None:
         logged = _logged_model(opened, run_id, digest) or _log_model(opened, load_model(), run_id, digest)
         with contextlib.suppress(MlflowException):  # it exists, or the next call raises the reason
-            client.create_registered_model(model, description="Expressions of gray 48x48 faces: seven probabilities.")
+            client.create_registered_model(model, description=_PURPOSE)
         # MLflow tries three times to get the next number, which ten publishers at once need more often
         with mutex.lock(opened, f"register-{model}", "a registration", wait=_WAIT), no_retries():
             version = client.create_model_version(
