@@ -145,9 +145,9 @@ def test_the_same_is_equal() -> None:
 def test_other_data_code_and_parameters_are_named() -> None:
     rebuilt = result(epochs=9, code="f")._replace(data=DATA | {"data/prepared": "e" * 32})
     found = {row.what: row for row in compare(result(), rebuilt)}
-    for what in ("data/prepared", "code", "params"):
+    for what in ("data/prepared", "code", "train.epochs"):
         assert (found[what].verdict, found[what].passed) == ("different", False)
-    assert (found["code"].rebuilt, found["params"].rebuilt) == ("1 differ: src/x.py", "1 differ: train.epochs")
+    assert (found["code"].rebuilt, found["train.epochs"].rebuilt) == ("1 differ: src/x.py", "9")
     assert found["data/raw/x.csv"].passed
 
 
