@@ -29,7 +29,7 @@ REPORTS = Path("reports")
 
 
 @flow(
-    flow_run_name=run_folders.named_by("table", "subset"),
+    flow_run_name=run_folders.named_by("table"),
     on_failure=[notifications.failed],
     on_crashed=[notifications.failed],
 )

@@ -27,8 +27,9 @@ _URL: Final = re.compile(r"https?://\S+")
 _LOCKED: Final = re.compile(r"Unable to acquire lock|is busy, it is being blocked by")
 _CORRUPTED: Final = re.compile(r"Unable to read RWLock-file")
 _HOLDER: Final = re.compile(r"\(PID (\d+)\)")
-_OF_DVC: Final = re.compile(
-    r"(ERROR|WARNING|Running stage|Stage '|(Generating|Updating) lock file|Verifying data|> |\s|Having any troubles)"
+_NOT_OWN: Final = re.compile(  # lines of DVC, and of TensorFlow's log
+    r"(ERROR|WARNING|Running stage|Stage '|(Generating|Updating) lock file|Verifying data|> |\s|Having any troubles"
+    r"|[IWEF]\d{4} \d\d:)"
 )
 _HINT: Final = re.compile(r"^(ERROR: failed to reproduce|Use `dvc push`|To track the changes|\tgit add )")
 
@@ -236,6 +237,6 @@ def _delete_corrupted_rwlock(folder: Path) -> None:
 def _reason(lines: Sequence[str]) -> str:
     """Return the last line that the last stage printed; where it printed none, the first error of DVC."""
     start = max((number for number, line in enumerate(lines) if line.startswith("Running stage")), default=0)
-    own = [line for line in lines[start:] if not _OF_DVC.match(line)]
+    own = [line for line in lines[start:] if not _NOT_OWN.match(line)]
     errors = [line.removeprefix("ERROR: ") for line in lines if line.startswith("ERROR")]
     return next(iter([*own[-1:], *errors[:1]]), "")

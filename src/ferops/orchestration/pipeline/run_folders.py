@@ -129,13 +129,13 @@ def digest(content: Any) -> str:
 
 
 def named_by(*keys: str) -> Callable[[], str]:
-    """Return a function for Prefect that names a flow run by these parameters, the data set and the commit."""
+    """Return a function for Prefect that names a flow run by these parameters, its data and the commit."""
 
     def name() -> str:
         given = runtime.flow_run.parameters
         parts = [str(given[key]) for key in keys if given.get(key)]
         with suppress(BadParams, git.RepositoryError):  # the flow itself says what is wrong
-            parts += [params.load().data.dataset, head()[:10]]
+            parts += [given.get("subset") or params.load().data.dataset, head()[:10]]
         return " ".join(parts) or str(runtime.flow_run.flow_name)
 
     return name
