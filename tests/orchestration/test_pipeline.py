@@ -30,11 +30,11 @@ stages:
 
 
 HOLDER = """
-import time
+import sys
 from dvc.repo import Repo
 with Repo().lock:
     print("held", flush=True)
-    time.sleep(6)
+    sys.stdin.read()
 """
 
 
@@ -101,12 +101,18 @@ def test_a_stage_that_is_killed_is_not_explained_by_another_stages_words(small: 
 def test_it_waits_for_the_lock_of_the_repository_and_says_whose_it_is(small: Folder) -> None:
     holder = subprocess.Popen(
         [sys.executable, "-c", HOLDER],
-        cwd=small.path, stdout=subprocess.PIPE,
+        cwd=small.path, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
     )  # fmt: skip
-    assert holder.stdout
+    assert holder.stdin and holder.stdout
     holder.stdout.readline()
     said: list[str] = []
-    assert dvc_stages.reproduce(small, "one", said.append).state == "ran"
+
+    def on_line(line: str) -> None:
+        said.append(line)
+        if "waiting for DVC's lock" in line:
+            holder.stdin.close()  # it lets go
+
+    assert dvc_stages.reproduce(small, "one", on_line).state == "ran"
     waiting = [line for line in said if "waiting for DVC's lock" in line]
     assert waiting
     assert f"process {holder.pid} has it" in waiting[0]
