@@ -13,13 +13,13 @@ from ferops.promotion import gate as promotion_gate
 from ferops.tracking import ledger, store
 from ferops.tracking.ledger import Event
 from ferops.tracking.record import dataset_description, read_json
+from ferops.tracking.report import SPLITS
 from ferops.tracking.versions import CHAMPION
 
 CONFUSION: Final = "figures/evaluate/confusion_normalised.png"
 """Path of the confusion matrix among a run's artifacts."""
 
 _FIGURES: Final = {"accuracy": "accuracy (of seven)", "binary_accuracy": "binary accuracy", "f1_macro": "F1, macro"}
-_SPLITS: Final = {"val": "validation", "test": "test"}
 _PICTURES: Final = {
     "reports/evaluate/confusion_normalised.png": "Confusion matrix, shares of the true class",
     "reports/augment/class_distribution.png": "Training images of each class, before and after augmentation",
@@ -39,11 +39,11 @@ def figures(folder: Path) -> str:
         MissingOutput: metrics/ is missing or damaged.
     """
     columns: dict[str, Mapping[str, Any]] = {}
-    for split, name in _SPLITS.items():
+    for split, name in SPLITS.items():
         scores = read_json(folder / f"metrics/{split}.json")
         columns[f"{name}, n = {scores['n']:,}" if scores else f"{name}: closed"] = scores
     if champion := _champion(folder):
-        for split, name in _SPLITS.items():
+        for split, name in SPLITS.items():
             found = {key: champion["metrics"].get(f"{split}/{key}") for key in _FIGURES}
             columns[f"champion (version {champion['version']}), {name}"] = found
     rows = (
