@@ -48,7 +48,6 @@ NOT_DETERMINING = {"params", "errors", "machine", "tracking", "cli", "commands"}
 NOT_IMPORTED = {
     "fastapi": "bounded below the release that breaks Prefect",
     "nvidia-ml-py": "MLflow reads the load of a GPU with it",
-    "pyarrow": "pandas' parquet engine",
     "tensorflow": "Keras' backend",
 }
 OPTIONAL = {

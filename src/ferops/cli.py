@@ -25,35 +25,43 @@ app.add_typer(weights_app, name="weights")
 
 _VERSION: Final = "fer-vgg16@ALIAS, fer-vgg16/NUMBER or fer-vgg16/DIGEST"
 _Network = Annotated[Path, typer.Argument(help="A trained network: a .keras file.")]
+_Skip = Annotated[str, typer.Option(metavar="CLASS,...", help="Leave these classes out, as contempt.")]
 _File = Annotated[Path, typer.Argument(help="The file to write, named as in the example. One that exists is kept.")]
 
 
 @data_app.command(
     "use",
     epilog="Examples:  ferops data use ~/fer2013.csv.xz  |  ferops data use ~/archive.zip --recipe paper  |  "
-    "ferops data use data/sample/fer2013.csv --recipe demo",
+    "ferops data use ~/RAF-DB --labels surprise,fear,disgust,happy,sad,angry,neutral",
 )
 def data_use(
     path: Annotated[
         Path,
-        typer.Argument(help="CSV (fer2013, icml_face_data, train) or image folders; plain or in .zip, .tar, .gz, .xz."),
+        typer.Argument(help="CSV (fer2013, icml_face_data, train), image folders or Parquet; plain or in an archive."),
     ],
     recipe: Annotated[str | None, typer.Option(help="Also merge recipes/NAME.yaml into params.yaml.")] = None,
+    labels: Annotated[
+        str, typer.Option(metavar="NAME,...", help="Names of numbered classes, in ascending order of the numbers.")
+    ] = "",
+    skip: _Skip = "",
 ) -> None:
-    """Point the pipeline at a copy of FER2013: read through, tracked by DVC. Bad data change nothing."""
+    """Point the pipeline at a copy of FER2013 or other faces: read through, tracked by DVC. Bad data change nothing."""
     from ferops.commands.data_sets import use
 
-    use(path, recipe, Console())
+    use(path, recipe, Console(), labels=labels, skip=skip)
 
 
-@data_app.command("extra", epilog="Examples:  ferops data extra ~/CK+48  |  ferops data extra ~/Downloads/jaffe.zip")
+@data_app.command(
+    "extra", epilog="Examples:  ferops data extra ~/CK+48 --skip contempt  |  ferops data extra ~/Downloads/jaffe.zip"
+)
 def data_extra(
     path: Annotated[Path, typer.Argument(help="CK+48 or JAFFE: a folder, or a .zip or .tar of it.")],
+    skip: _Skip = "",
 ) -> None:
     """Add a test set, CK+ or JAFFE, that `evaluate` scores and nothing trains on. Bad data change nothing."""
     from ferops.commands.data_sets import add
 
-    add(path, Console())
+    add(path, skip, Console())
 
 
 @data_app.command("show", epilog="Example:  ferops data show")

@@ -46,12 +46,16 @@ class Data(_Section):
     Attributes:
         source: any copy that `ferops.data.readers.layouts` reads.
         dataset: `fer2013` is held to the official counts.
+        labels: names of the source's numbered classes, in ascending order of the numbers, comma-separated.
+        skip: classes of the source that are left out, comma-separated.
         split: `official` is Kaggle's Usage, `random` 70/30 and stratified, `folders` train and the merged test.
         split_seed: of the cuts that ferops makes.
     """
 
     source: str = Field("data/sample/fer2013.csv", min_length=1)
     dataset: Literal["sample", "fer2013", "other"] = "sample"
+    labels: str = ""
+    skip: str = ""
     split: Literal["official", "random", "folders"] = "official"
     split_seed: Seed = 0
 

@@ -149,7 +149,11 @@ def test_jpegs_are_read_in_gray_and_in_colour(faces, tmp_path):
 
 BAD_FOLDERS = {
     "an unknown expression": ({"train/contempt/1.png": None}, UnknownLayout, "'contempt'"),
-    "a number for an expression": ({"train/4/1.png": None}, UnknownLayout, "unknown expression '4'"),
+    "a number for an expression": (
+        {"train/4/1.png": None},
+        UnknownLayout,
+        "unknown expression '4'; expected the names of numbered classes",
+    ),
     "an image beside the expressions": ({"train/1.png": None}, UnknownLayout, "train/EXPRESSION/FILE"),
     "an image too deep": ({"train/happy/more/1.png": None}, UnknownLayout, "train/EXPRESSION/FILE"),
     "expressions without a split": ({"happy/1.png": None}, UnknownLayout, "train/EXPRESSION/FILE"),

@@ -84,10 +84,11 @@ BAD_ROWS = {
     "a pixel that is a word": (lambda row: _put(row, b"nan"), "'nan'", "0-255"),
     "a pixel that is a fraction": (lambda row: _put(row, b"0.5"), "'0.5'", "0-255"),
     "a pixel beyond 64 bits": (lambda row: _put(row, b"9" * 30), f"'{'9' * 30}'", "0-255"),
-    "a label above 6": (lambda row: b"7" + row[1:], "label '7'", "0-6"),
-    "a label that is empty": (lambda row: row[1:], "label ''", "0-6"),
-    "a label that is a name": (lambda row: b"happy" + row[1:], "label 'happy'", "0-6"),
-    "an unknown Usage": (lambda row: row.replace(b"Training", b"Validation"), "Usage 'Validation'", "PublicTest"),
+    "a label above 6": (lambda row: b"7" + row[1:], "label '7'", "0, 1, 2, 3, 4, 5, 6; --skip 7"),
+    "a label that is empty": (lambda row: row[1:], "label ''", "angry, disgust"),
+    "a label that is none of the seven": (lambda row: b"contempt" + row[1:], "label 'contempt'", "--skip 'contempt'"),
+    "a label with a slip": (lambda row: b"suprise" + row[1:], "label 'suprise'", "expected surprise;"),
+    "an unknown Usage": (lambda row: row.replace(b"Training", b"Later"), "Usage 'Later'", "PublicTest"),
     "a field too few": (lambda row: row.replace(b",Training", b""), "2 fields", "expected 3"),
     "a field too many": (lambda row: row + b",1", "4 fields", "expected 3"),
 }
@@ -174,7 +175,7 @@ def test_an_empty_folder_is_an_unknown_layout(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "start", [b"emotion;pixels\n3;1 2 3\n", b"3,1 2 3,Training\n", b"\x89PNG\r\n\x1a\n\x00\x00", b"\x00" * 5000]
+    "start", [b"feeling;pixel\n3;1 2 3\n", b"3,1 2 3,Training\n", b"\x89PNG\r\n\x1a\n\x00\x00", b"\x00" * 5000]
 )
 def test_other_columns_or_other_files_are_an_unknown_layout(start, tmp_path):
     path = tmp_path / "train.csv"

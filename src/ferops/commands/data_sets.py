@@ -16,7 +16,8 @@ from ferops import params as parameters
 from ferops.commands import layout
 from ferops.data import pictures, splits
 from ferops.data.readers import extra_sets, layouts
-from ferops.data.readers.extra_sets import CONTEMPT, JAFFE
+from ferops.data.readers.classes import Classes
+from ferops.data.readers.extra_sets import JAFFE
 from ferops.data.readers.faces import FaceDataset
 from ferops.errors import FeropsError, describe_os_error
 from ferops.labels import MERGED, MERGED_COUNTS, NAMES, OFFICIAL_COUNTS, UNSPLIT, USAGES
@@ -47,17 +48,19 @@ class NotStored(FeropsError):
     """Valid data could not be stored below data/raw or data/extra; nothing has changed."""
 
 
-def use(path: Path, recipe: str | None, console: Console) -> None:
+def use(path: Path, recipe: str | None, console: Console, *, labels: str = "", skip: str = "") -> None:
     """Read a copy of FER2013 through, track it with DVC under data/raw and point params.yaml at it.
 
     Works in the repository's root. The synthetic sample (data/sample/fer2013.csv) is used where it is. A copy that
-    does not tell PublicTest from PrivateTest sets `data.split: folders`, and says so. Where anything fails, no file is
-    left in data/raw, no .dvc file and no change in params.yaml.
+    does not tell PublicTest from PrivateTest sets `data.split: folders`, images without a split `random`, and say so.
+    Where anything fails, no file is left in data/raw, no .dvc file and no change in params.yaml.
 
     Args:
         path: any copy that `ferops.data.readers.layouts.read` reads: a file or a folder.
         recipe: a name in recipes/ whose overrides are merged into params.yaml too.
         console: where the progress bar, the table of counts and the next command are shown.
+        labels: names of numbered classes, in ascending order of the numbers, comma-separated.
+        skip: classes that are left out, comma-separated.
 
     Raises:
         BadParams: there is no such recipe, or params.yaml would not be valid with it.
@@ -68,9 +71,12 @@ def use(path: Path, recipe: str | None, console: Console) -> None:
     """
     overrides = parameters.load_recipe(recipe) if recipe else {}
     split = _merged(overrides).data.split  # what is wrong with the recipe is known before the data are read
-    faces, counts = _read(path, console)
+    faces, counts = _read(path, Classes.parse(labels, skip), console)
     if missing := [name for code, name in enumerate(NAMES) if code not in faces.labels]:
-        raise MissingClass(f"{path}: no image of {', '.join(missing)}; expected all seven expressions")
+        raise MissingClass(
+            f"{path}: no image of {', '.join(missing)}; expected all seven expressions "
+            "(CK+48, which has no neutral, is a test set: `ferops data extra`)"
+        )
 
     target = _target(path)
     # Kaggle's train.csv alone has the official counts of Training, and is not FER2013
@@ -78,9 +84,9 @@ def use(path: Path, recipe: str | None, console: Console) -> None:
     dataset = "sample" if target == SAMPLE else "fer2013" if is_whole else "other"
     console.print(_completeness(dataset, counts))
 
-    if MERGED in faces.usages and split == "official":
-        split = "folders"
-    overrides["data"] = {**overrides.get("data", {}), "source": target.as_posix(), "dataset": dataset, "split": split}
+    found = {"source": target.as_posix(), "dataset": dataset, "labels": labels, "skip": skip}
+    found["split"] = faces.split if split == "official" else split
+    overrides["data"] = {**overrides.get("data", {}), **found}
     merged = _merged(overrides)
     alone = np.full(len(faces.labels), -1)  # no duplicates known yet: only whether no split is empty is asked
     splits.assign(faces.usages, faces.labels, alone, merged.data.split, merged.data.split_seed)
@@ -88,8 +94,9 @@ def use(path: Path, recipe: str | None, console: Console) -> None:
     write = None if path.resolve() == target.resolve() else partial(copy, path)
     with nullcontext() if dataset == "sample" else tracked(write, target, console):
         parameters.merge(overrides)
-    for key in ("source", "dataset", "split"):
-        console.print(f"params.yaml: data.{key} is {escape(getattr(merged.data, key))}", highlight=False)
+    for key, value in found.items():
+        if value:
+            console.print(f"params.yaml: data.{key} is {escape(value)}", highlight=False)
     if recipe:
         console.print(f"params.yaml: recipe {recipe} merged in", highlight=False)
     console.print("Next: [bold]dvc repro[/bold]")
@@ -105,14 +112,14 @@ def show(console: Console) -> None:
     """
     data = parameters.load().data
     console.print(f"data set in use: {data.source}", markup=False, highlight=False)
-    faces, counts = _read(Path(data.source), console)
+    faces, counts = _read(Path(data.source), Classes.parse(data.labels, data.skip), console)
     console.print(_completeness(data.dataset, counts))
     console.print(f"data.split is {data.split}", highlight=False)
     pictures.save_png(SHEET, pictures.contact_sheet(faces.images, faces.labels))
     console.print(f"examples: {SHEET}", highlight=False)
 
 
-def add(path: Path, console: Console) -> None:
+def add(path: Path, skip: str, console: Console) -> None:
     """Read CK+48 or JAFFE through, write its faces to data/extra and track them with DVC.
 
     Works in the repository's root. A set of that name that is there already is replaced. Where anything fails,
@@ -120,6 +127,7 @@ def add(path: Path, console: Console) -> None:
 
     Args:
         path: a folder or an archive.
+        skip: classes that are left out, comma-separated.
         console: where the counts and the next command are shown.
 
     Raises:
@@ -127,12 +135,12 @@ def add(path: Path, console: Console) -> None:
         NotStored: the disk is full, or `dvc add` failed.
     """
     with console.status("reading"):
-        found = extra_sets.read(path)
+        found = extra_sets.read(path, Classes.parse("", skip))
     kind, counts = found.kind, {"images": (found.counts, found.kind.counts)}
     cut, different = len(found.labels) - found.central, _differing(counts)
     notes = {
         f"{different} of {len(NAMES)} counts differ: not {kind.title} in full": different,
-        f"left out: {found.contempt:,} images of {CONTEMPT}, which is none of the seven": found.contempt,
+        **{f"left out: {what}": True for what in found.left_out},
         f"faces: {cut:,} found in their picture, {found.central:,} not found and cut from its middle": kind == JAFFE,
     }
     _print_overview(console, kind.title, kind.title, counts, notes)
@@ -225,13 +233,13 @@ def _dvc_add(target: Path) -> None:
         raise NotStored(f"`dvc add {target.as_posix()}` failed: {why.removeprefix('ERROR:').strip()}")
 
 
-def _read(path: Path, console: Console) -> tuple[FaceDataset, Counts]:
+def _read(path: Path, classes: Classes, console: Console) -> tuple[FaceDataset, Counts]:
     """Read a copy of FER2013, print its layout and counts, and what was left out or converted.
 
     Counted are the images of each usage that the copy tells apart, also where one of Kaggle's three is empty.
     """
     with byte_progress(f"reading {path.name}", console) as progress:
-        faces = layouts.read(path, progress=progress)
+        faces = layouts.read(path, classes, progress=progress)
     usages = ("Training", MERGED) if MERGED in faces.usages else tuple(USAGES)
     if UNSPLIT in faces.usages:
         usages = (UNSPLIT,)
@@ -239,11 +247,12 @@ def _read(path: Path, console: Console) -> tuple[FaceDataset, Counts]:
         usage: (np.bincount(faces.labels[faces.usages == usage], minlength=len(NAMES)).tolist(), _OFFICIAL[usage])
         for usage in usages
     }
+    cut = "70/30 and takes 10% of the 70 for validation" if faces.of_images else "80/10/10"
     notes = {
         **{f"left out: {what}": True for what in faces.left_out},
         f"{faces.resized:,} images of another size were resized to 48 x 48": faces.resized,
         f"{faces.recoloured:,} images in colour or of another depth were made 8-bit gray": faces.recoloured,
-        "no split in it: data.split official cuts it 80/10/10, stratified, by data.split_seed": UNSPLIT in usages,
+        f"no split in it: data.split {faces.split} cuts it {cut}, stratified, by data.split_seed": UNSPLIT in usages,
         "PublicTest and PrivateTest are not told apart: data.split folders takes both as test": MERGED in faces.usages,
     }
     _print_overview(console, faces.layout, path.name, counts, notes)

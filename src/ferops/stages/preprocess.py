@@ -10,6 +10,7 @@ from rich.console import Console
 from ferops import params as parameters
 from ferops.data import cleaning, filters, prepared, splits
 from ferops.data.readers import layouts
+from ferops.data.readers.classes import Classes
 from ferops.data.readers.faces import digests
 from ferops.labels import SPLITS
 from ferops.machine.progress import byte_progress
@@ -18,9 +19,9 @@ from ferops.machine.progress import byte_progress
 def main() -> None:
     """Read the copy that `data.source` names, write data/prepared."""
     params = parameters.load()
-    source = Path(params.data.source)
+    source, classes = Path(params.data.source), Classes.parse(params.data.labels, params.data.skip)
     with byte_progress(f"reading {source.name}", Console()) as progress:
-        faces = layouts.read(source, progress=progress)
+        faces = layouts.read(source, classes, progress=progress)
 
     blank = cleaning.blanks(faces.images, params.preprocess.blank_std)
     groups = cleaning.duplicate_groups(faces.images, params.preprocess.duplicate_rms, ignore=blank)

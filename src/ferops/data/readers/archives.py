@@ -1,9 +1,11 @@
-"""Stream the files inside a folder, .zip, .tar, .gz or .xz, recognised by content; nothing is unpacked to disk."""
+"""Stream the files in a folder, .zip, .tar, .gz, .bz2 or .xz, recognised by content; nothing is unpacked to disk."""
 
+import bz2
 import gzip
 import io
 import lzma
 import os
+import re
 import stat
 import tarfile
 import zipfile
@@ -14,6 +16,7 @@ from pathlib import Path, PurePosixPath
 from typing import IO, Any, Final, NamedTuple, TypeAlias
 
 from ferops.data.readers.faces import BadFile, one_line, printable, shown
+from ferops.errors import FeropsError
 
 Stream: TypeAlias = "io.BufferedReader[Any]"
 
@@ -23,7 +26,14 @@ ProgressCallback = Callable[[int, int], None]
 UNPACKED_AT_MOST: Final = 2 << 30
 """Bytes that an archive may unpack to, seven times the largest known copy; a larger one is taken for a zip bomb."""
 
+_HELD_AT_MOST: Final = 512 << 20
+"""Bytes of a file inside an archive that must be in memory to be read: a .zip, or Parquet."""
+
 _CHUNK: Final = 1 << 18
+_PACKED_NAME: Final = re.compile(r"(\.(zip|tar|tgz|gz|bz2|xz))+$", re.IGNORECASE)
+_NOT_READ: Final = {b"7z\xbc\xaf\x27\x1c": "7z", b"Rar!\x1a\x07": "rar", b"\x28\xb5\x2f\xfd": "zst"}
+"""First bytes of the archives that Python does not read, and what they are called."""
+
 _JUNK: Final = ("__MACOSX", "Thumbs.db", "desktop.ini")
 
 
@@ -45,31 +55,52 @@ _Entry = tuple[str, bool, str, Callable[[], Any]]
 """An entry of an archive: its path, whether it is a folder, what forbids to read it, and what opens it."""
 
 
-def members(path: Path, progress: ProgressCallback | None = None) -> Iterator[Member]:
+def members(path: Path, progress: ProgressCallback | None = None, *, nested: bool = False) -> Iterator[Member]:
     """Iterate over the regular files of a copy; hidden files and those that macOS and Windows add are skipped.
 
     Args:
         path: a folder, or a file: an archive or one bare file.
         progress: called as the bytes on disk are read, and at the end.
+        nested: whether archives in the folder or archive are opened too; not those inside these again.
 
     Raises:
-        BadFile: missing, unreadable, encrypted, damaged, cut short, too large when unpacked, or an archive with a link
-            or with a path that leads outside it.
+        BadFile: missing, unreadable, encrypted, damaged, cut short, too large when unpacked, of a kind that is not
+            read, or an archive with a link or with a path that leads outside it.
     """
     report = progress or (lambda done, total: None)
-    with _readable(path):
-        files = find(path) if path.is_dir() else [path]
+    with _readable(str(path)):
+        is_folder = path.is_dir()
+        files = find(path) if is_folder else [path]
         done, total = 0, sum(file.stat().st_size for file in files)
+        budget = _Budget()
         for file in files:
             if not file.is_file():  # opening a pipe would wait for ever
                 raise BadFile(f"{file} is neither a file nor a folder")
             with io.BufferedReader(_ProgressFile(file, report, done, total), _CHUNK) as stream:
-                if path.is_dir():
-                    yield Member(file.relative_to(path).as_posix(), printable(str(file)), stream)
+                name = file.relative_to(path).as_posix() if is_folder else file.name
+                bare = Member(name, printable(str(file)), stream)
+                if is_folder and not nested:
+                    yield bare
+                elif is_folder:
+                    yield from _inside(bare, budget)
                 else:
-                    yield from _members(file, stream)
+                    yield from _members(bare, budget, nested=nested)
             done += file.stat().st_size
             report(done, total)
+
+
+def seekable(member: Member) -> IO[bytes]:
+    """Return a member's bytes as a file in which one can seek: in memory where it is packed.
+
+    Raises:
+        BadFile: a packed file of more than 512 MiB.
+    """
+    if member.stream.seekable():
+        return member.stream
+    content = member.stream.read(_HELD_AT_MOST + 1)
+    if len(content) > _HELD_AT_MOST:
+        raise BadFile(f"{member.where}: more than {_HELD_AT_MOST >> 20} MiB inside an archive; unpack it first")
+    return io.BytesIO(content)
 
 
 def find(folder: Path) -> list[Path]:
@@ -83,50 +114,66 @@ def find(folder: Path) -> list[Path]:
         raise error
 
     found: list[Path] = []
-    with _readable(folder):
+    with _readable(str(folder)):
         for parent, folders, names in os.walk(folder, onerror=refuse):
             folders[:] = sorted(name for name in folders if not _is_junk(name))
             found += [Path(parent, name) for name in sorted(names) if not _is_junk(name)]
     return found
 
 
-def _members(path: Path, raw: Stream) -> Iterator[Member]:
+def _inside(packed: Member, budget: "_Budget") -> Iterator[Member]:
+    """Iterate over the members of an archive in a copy as over a folder of its name: train.zip is train/."""
+    name = _PACKED_NAME.sub("", packed.name)
+    for member in _members(packed._replace(name=name), budget):
+        yield member if member.name == name else member._replace(name=f"{name}/{member.name}")
+
+
+def _members(packed: Member, budget: "_Budget", *, nested: bool = False) -> Iterator[Member]:
     """Iterate over the members of an archive, or return the bare file as the only one."""
+    where, raw = packed.where, packed.stream
     start = raw.peek(6)
     unpacked = raw
+    if kind := next((kind for magic, kind in _NOT_READ.items() if start.startswith(magic)), None):
+        raise BadFile(f"{where}: .{kind} archives are not read; unpack it, and name the folder")
     if start.startswith(b"\x1f\x8b"):
-        unpacked = _unpacked(path, gzip.GzipFile(fileobj=raw))
+        unpacked = _unpacked(where, gzip.GzipFile(fileobj=raw), budget)
+    elif start.startswith(b"BZh"):
+        unpacked = _unpacked(where, bz2.BZ2File(raw), budget)
     elif start.startswith(b"\xfd7zXZ\x00"):
-        unpacked = _unpacked(path, lzma.LZMAFile(raw))  # noqa: SIM115  # closed with the file below it
+        unpacked = _unpacked(where, lzma.LZMAFile(raw), budget)  # noqa: SIM115  # closed with the file below it
     if start.startswith(b"PK"):
-        entries = _zip_entries(path, raw)
+        entries = _zip_entries(where, seekable(packed), budget)
     elif unpacked.peek(512)[257:].startswith(b"ustar"):
-        entries = _tar_entries(_unpacked(path, unpacked))
+        entries = _tar_entries(_unpacked(where, unpacked))
     else:
-        yield Member(path.name, str(path), unpacked)
+        yield Member(packed.name, where, unpacked)
         return
     for name, is_folder, fault, opened in entries:
         # nothing is written to disk, but an archive with a path outside of it is no data set
         parts = PurePosixPath(name.replace("\\", "/")).parts
         if not parts or ".." in parts or parts[0] == "/" or parts[0].endswith(":"):
-            raise BadFile(f"{path}: {shown(name)} points outside of the archive; get the data from another source")
+            raise BadFile(f"{where}: {shown(name)} points outside of the archive; get the data from another source")
         if is_folder or _is_junk(*parts):
             continue
         if fault:
-            raise BadFile(f"{path}: {shown(name)} {fault}")
-        yield Member(name, f"{path}: {printable(name)}", _unpacked(path, opened()))
+            raise BadFile(f"{where}: {shown(name)} {fault}")
+        member = Member(name, f"{where}: {printable(name)}", _unpacked(where, opened()))
+        if nested:
+            yield from _inside(member, budget)
+        else:
+            yield member
 
 
-def _zip_entries(path: Path, raw: Stream) -> Iterator[_Entry]:
-    archive = zipfile.ZipFile(raw)
+def _zip_entries(where: str, file: IO[bytes], budget: "_Budget") -> Iterator[_Entry]:
+    archive = zipfile.ZipFile(file)
     # zipfile reads no more of a member than the index says
-    if sum(info.file_size for info in archive.infolist()) > UNPACKED_AT_MOST:
-        raise _too_large(path)
+    budget.spend(where, sum(info.file_size for info in archive.infolist()))
     for info in archive.infolist():
         fault = "is encrypted; unpack it with its password first" if info.flag_bits & 1 else ""
         if stat.S_ISLNK(info.external_attr >> 16):
             fault = "is a link; expected regular files only"
-        yield info.filename, info.is_dir(), fault, partial(archive.open, info)
+        name = info.filename.replace("\\", "/")  # as Windows' own packer writes it
+        yield name, name.endswith("/"), fault, partial(archive.open, info)
 
 
 def _tar_entries(unpacked: Stream) -> Iterator[_Entry]:
@@ -143,33 +190,45 @@ def _is_junk(*parts: str) -> bool:
     return any(part in _JUNK or (part.startswith(".") and part != ".") for part in parts)
 
 
+class _Budget:
+    """Bytes that a copy may unpack to, over all of its archives."""
+
+    def __init__(self) -> None:
+        self._left = UNPACKED_AT_MOST
+
+    def spend(self, where: str, number: int) -> None:
+        self._left -= number
+        if self._left < 0:
+            raise too_large(where)
+
+
 class _UnpackedFile(io.RawIOBase):
     """An unpacked file of bounded size, whose errors are `BadFile`."""
 
-    def __init__(self, path: Path, stream: IO[bytes] | io.BufferedIOBase) -> None:
+    def __init__(self, where: str, stream: IO[bytes] | io.BufferedIOBase, budget: _Budget) -> None:
         super().__init__()
-        self._path, self._stream, self._left = path, stream, UNPACKED_AT_MOST
+        self._where, self._stream, self._budget = where, stream, budget
 
     def readable(self) -> bool:
         return True
 
     def readinto(self, buffer: Any) -> int:
-        with _readable(self._path):
+        with _readable(self._where):
             found = self._stream.read(len(buffer))
-        self._left -= len(found)
-        if self._left < 0:
-            raise _too_large(self._path)
+        self._budget.spend(self._where, len(found))
         buffer[: len(found)] = found
         return len(found)
 
 
-def _unpacked(path: Path, stream: IO[bytes] | io.BufferedIOBase) -> Stream:
-    return io.BufferedReader(_UnpackedFile(path, stream), _CHUNK)
+def _unpacked(where: str, stream: IO[bytes] | io.BufferedIOBase, budget: _Budget | None = None) -> Stream:
+    """Wrap a stream; what is counted already, as the members of a .tar are, has a budget of its own."""
+    return io.BufferedReader(_UnpackedFile(where, stream, budget or _Budget()), _CHUNK)
 
 
-def _too_large(path: Path) -> BadFile:
+def too_large(where: str) -> BadFile:
+    """Return the error of an archive that unpacks to more than `UNPACKED_AT_MOST`."""
     limit = f"{UNPACKED_AT_MOST / (1 << 30):g} GiB"
-    return BadFile(f"{path} unpacks to more than {limit}, far more than FER2013; it was not read on")
+    return BadFile(f"{where} unpacks to more than {limit}, far more than FER2013; it was not read on")
 
 
 class _ProgressFile(io.FileIO):
@@ -187,15 +246,15 @@ class _ProgressFile(io.FileIO):
 
 
 @contextmanager
-def _readable(path: Path) -> Iterator[None]:
-    """Turn the dozen errors that the disk, zipfile, tarfile, gzip and lzma raise into `BadFile`."""
+def _readable(where: str) -> Iterator[None]:
+    """Turn the dozen errors that the disk, zipfile, tarfile, gzip, bz2 and lzma raise into `BadFile`."""
     try:
         yield
-    except BadFile:
+    except FeropsError:
         raise
     except FileNotFoundError as error:
-        raise BadFile(f"there is no file or folder {error.filename or path}") from None
+        raise BadFile(f"there is no file or folder {error.filename or where}") from None
     except Exception as error:
         if isinstance(error, OSError) and error.errno is not None:
-            raise BadFile(f"{error.filename or path} cannot be read: {error.strerror}") from None
-        raise BadFile(f"{path}: the archive is damaged or cut short: {one_line(error)}") from None
+            raise BadFile(f"{error.filename or where} cannot be read: {error.strerror}") from None
+        raise BadFile(f"{where}: the archive is damaged or cut short: {one_line(error)}") from None

@@ -1,71 +1,134 @@
-"""Kaggle's CSV layouts, read as a stream of rows: emotion, pixels and, where the file has it, Usage."""
+"""CSV layouts, read as a stream of rows: a class, pixels and, where the file has it, the split."""
 
+import codecs
+import csv
+import io
+import re
+from collections.abc import Iterator
 from contextlib import suppress
-from typing import Final
+from typing import Final, NamedTuple
 
 import numpy as np
 
 from ferops.data.readers.archives import Stream
+from ferops.data.readers.classes import LABEL_COLUMNS, Classes, UnknownClass, labelled, usage
 from ferops.data.readers.faces import BadFile, BadRow, FaceDataset, shown
 from ferops.labels import NAMES, SIDE, UNSPLIT, USAGES
 
-_CODES: Final = {str(code): code for code in range(len(NAMES))}
 _PIXELS: Final = SIDE * SIDE
 _LONGEST_LINE: Final = 1 << 20
+_PIXEL_COLUMN: Final = re.compile(r"(?:pixel|px|p)?[\s._-]*(\d+)")
+_USAGE_COLUMNS: Final = ("usage", "split")
+_SEPARATORS: Final = {",": "", ";": "separated by semicolons", "\t": "separated by tabs"}
 
 
-def columns(stream: Stream) -> list[str]:
-    """Read the header: names in lower case, without quotes, spaces and a byte order mark."""
-    header = stream.readline(_LONGEST_LINE).decode("utf-8-sig", errors="replace")
-    return [name.strip(' "\r\n').lower() for name in header.split(",")]
+class Table(NamedTuple):
+    """A CSV whose header was read.
+
+    Fields:
+        names: of the columns, in lower case, without quotes and spaces.
+        label, usage: places of the columns of classes and of splits; -1 without one.
+        pixels: places of the pixels: one column, or 2,304 in the order of the numbers in their names; or none.
+        rows: the lines below the header.
+        separator: of the fields.
+        form: how it differs from Kaggle's form, for people.
+    """
+
+    names: list[str]
+    label: int
+    usage: int
+    pixels: list[int]
+    rows: Iterator[str]
+    separator: str
+    form: str
 
 
-def read(stream: Stream, names: list[str], where: str) -> FaceDataset:
+def open_table(stream: Stream) -> Table:
+    """Read the header of a CSV in UTF-8 or UTF-16, separated by commas, semicolons or tabs."""
+    lines, encoding = _lines(stream)
+    header = next(lines, "").removeprefix("\ufeff").lower()
+    separator = max(_SEPARATORS, key=header.count)
+    names = [name.strip(' "\r\n') for name in header.split(separator)]
+    places = {name: place for place, name in reversed([*enumerate(names)])}
+    label, usage = (
+        next((places[name] for name in known if name in places), -1) for known in (LABEL_COLUMNS, _USAGE_COLUMNS)
+    )
+    pixels = [places["pixels"]] if "pixels" in places else []
+    numbered = {int(match[1]): place for name, place in places.items() if (match := _PIXEL_COLUMN.fullmatch(name))}
+    if not pixels and len(numbered) == _PIXELS:
+        pixels = [numbered[number] for number in sorted(numbered)]
+    form = ", ".join(filter(None, (encoding, _SEPARATORS[separator])))
+    return Table(names, label, usage, pixels, lines, separator, form)
+
+
+def read(table: Table, where: str, classes: Classes) -> FaceDataset:
     """Read the rows below a header.
 
     Args:
-        stream: the rows, without the header.
-        names: the header, from `columns`; has `emotion` and `pixels`, in any order and among others.
+        table: has pixels and classes.
         where: the file's name in messages.
+        classes: how its classes are read.
 
     Raises:
         BadFile: there are no rows.
-        BadRow: a row without 2,304 pixels in 0-255, a label in 0-6 and, where there is such a column, a known Usage.
+        BadRow: a row without 2,304 pixels in 0-255, a known class and, where there is such a column, a known split.
     """
-    emotion, pixels = names.index("emotion"), names.index("pixels")
-    usage = names.index("usage") if "usage" in names else None
-    images, labels, usages = bytearray(), [], []
-    for row, line in enumerate(iter(lambda: stream.readline(_LONGEST_LINE), b""), start=2):
-        fields = [field.strip(' "') for field in line.decode("utf-8", "replace").rstrip("\r\n").split(",")]
-        if fields == [""]:
+    images, words, usages = bytearray(), [], []
+    first: dict[str, int] = {}
+    for row, line in enumerate(table.rows, start=2):
+        fields = _fields(line, table.separator)
+        if not any(fields):
             continue
-        if len(fields) != len(names):
-            raise BadRow(where, row, _count(len(fields), "field"), str(len(names)))
-        if fields[emotion] not in _CODES:
-            raise BadRow(where, row, f"label {shown(fields[emotion])}", f"0-{len(NAMES) - 1}")
-        if usage is not None and fields[usage] not in USAGES:
-            raise BadRow(where, row, f"Usage {shown(fields[usage])}", ", ".join(USAGES))
-        images += _gray_levels(where, row, fields[pixels])
-        labels.append(_CODES[fields[emotion]])
-        usages.append(UNSPLIT if usage is None else fields[usage])
-    if not labels:
+        if len(fields) != len(table.names):
+            raise BadRow(where, row, _count(len(fields), "field"), str(len(table.names)))
+        split = UNSPLIT if table.usage < 0 else usage(fields[table.usage])
+        if split is None:
+            known = f"{', '.join(USAGES)}, or train, validation, test"
+            raise BadRow(where, row, f"Usage {shown(fields[table.usage])}", known)
+        images += _gray_levels(where, row, " ".join(fields[place] for place in table.pixels))
+        words.append(fields[table.label])
+        usages.append(split)
+        first.setdefault(fields[table.label], row)
+    if not words:
         raise BadFile(f"{where} has a header and no rows; expected a row for each face")
-    return FaceDataset(
-        images=np.frombuffer(images, np.uint8).reshape(-1, SIDE, SIDE),
-        labels=np.array(labels, np.int64),
-        usages=np.array(usages, np.str_),
-        layout="CSV with emotion, pixels and Usage" if usage is not None else "CSV with emotion and pixels, no Usage",
-    )
+    label = table.names[table.label]
+    try:
+        codes = classes.codes(first, dict(enumerate(NAMES)) if label == "emotion" else ())
+    except UnknownClass as error:
+        raise BadRow(where, first[error.word], f"label {shown(error.word)}", error.expected) from None
+    pixels = "pixels" if len(table.pixels) == 1 else f"{_PIXELS:,} columns of pixels"
+    layout = f"CSV with {label} and {pixels}, no Usage" if table.usage < 0 else f"CSV with {label}, {pixels} and Usage"
+    faces = np.frombuffer(images, np.uint8).reshape(-1, SIDE, SIDE)
+    return labelled(faces, words, usages, codes, layout=f"{layout} ({table.form})" if table.form else layout)
+
+
+def _lines(stream: Stream) -> tuple[Iterator[str], str]:
+    """Return the lines of a text, and its encoding where that is not UTF-8."""
+    if stream.peek(2).startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        text = io.TextIOWrapper(stream, "utf-16", "replace", newline="\n")
+        return iter(lambda: text.readline(_LONGEST_LINE), ""), "UTF-16"
+    raw = iter(lambda: stream.readline(_LONGEST_LINE), b"")  # faster than a wrapper
+    return (line.decode("utf-8", "replace") for line in raw), ""
+
+
+def _fields(line: str, separator: str) -> list[str]:
+    line = line.rstrip("\r\n")
+    fields = line.split(separator)
+    if '"' in line and line.count(separator, line.index('"')):  # one may be in quotes, as in "[70, 80]"
+        with suppress(csv.Error):
+            fields = next(csv.reader([line], delimiter=separator, skipinitialspace=True), [])
+    return [field.strip(' "') for field in fields]
 
 
 def _gray_levels(where: str, row: int, field: str) -> bytes:
-    with suppress(ValueError):  # a word, a fraction, a number beyond 64 bits
-        # int64, not uint8: a narrower type silently wraps 256 round to 0
-        levels = np.fromstring(field, dtype=np.int64, sep=" ")
-        if len(levels) != _PIXELS:
-            raise BadRow(where, row, _count(len(levels), "pixel"), f"{_PIXELS:,}")
-        if levels.min() >= 0 and levels.max() <= 255:
-            return levels.astype(np.uint8).tobytes()
+    field = field.strip("[]() ").replace(",", " ")
+    for kind in (np.int64, np.float64):  # not uint8, which silently wraps 256 round to 0; a spreadsheet writes 70.0
+        with suppress(ValueError):  # a word, a number beyond 64 bits
+            levels = np.fromstring(field, dtype=kind, sep=" ")
+            if len(levels) != _PIXELS:
+                raise BadRow(where, row, _count(len(levels), "pixel"), f"{_PIXELS:,}")
+            if levels.min() >= 0 and levels.max() <= 255 and (kind is np.int64 or (levels % 1 == 0).all()):
+                return levels.astype(np.uint8).tobytes()
     good = {str(level) for level in range(256)}
     wrong = next((token for token in field.split() if token not in good), field)
     raise BadRow(where, row, f"pixel {shown(wrong)}", "whole numbers 0-255")

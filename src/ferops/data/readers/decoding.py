@@ -1,27 +1,25 @@
 """Decode image files to gray levels: one decoder for training images, test sets and images to score."""
 
 import io
+import re
 from collections.abc import Iterable
 from typing import Final, NamedTuple
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
+from PIL import Image, ImageOps
 
-from ferops.data.readers.faces import BadImage
+from ferops.data.readers.faces import FORMATS, BadImage
 from ferops.labels import SIDE
 
 Picture = NDArray[np.uint8]
 
-_STARTS: Final = {
-    "JPEG": (b"\xff\xd8\xff",),
-    "PNG": (b"\x89PNG\r\n\x1a\n",),
-    "TIFF": (b"II*\x00", b"MM\x00*"),
-    "GIF": (b"GIF8",),
-}
-IMAGE_STARTS: Final = tuple(start for starts in _STARTS.values() for start in starts)
-"""First bytes of a JPEG, PNG, TIFF or GIF."""
+IMAGE_START: Final = re.compile(
+    rb"\xff\xd8\xff|\x89PNG\r\n\x1a\n|BM....\0\0\0\0|RIFF....WEBP|II\*\0|MM\0\*|GIF8|P[1-6]\s|....ftypavi[fs]",
+    re.DOTALL,
+)
+"""First bytes of the formats that are read."""
 
 _LARGEST_FILE: Final = 16 << 20
 _LARGEST_SIDE: Final = 4096
@@ -32,7 +30,7 @@ class Decoded(NamedTuple):
 
     Fields:
         pixels: gray levels, uint8 (H, W).
-        size: width and height of the image in the file, in pixels.
+        size: width and height of the image, upright, in pixels.
         is_gray: whether the file has 8-bit gray levels.
     """
 
@@ -53,44 +51,44 @@ def read_bounded(stream: io.BufferedIOBase, where: str) -> bytes:
     return content
 
 
-def decode(where: str, content: bytes, formats: tuple[str, ...] = ("JPEG", "PNG")) -> Decoded:
-    """Decode an image to gray levels; a camera's orientation flag is ignored.
+def decode(where: str, content: bytes) -> Decoded:
+    """Decode an image to gray levels, upright as its EXIF orientation says; of an animation the first frame.
+
+    Colours become luma, 16 bits their upper eight; an alpha channel is left out.
 
     Thread-safe. Pillow may warn of an image that is refused here: silence it in the caller, which owns the threads.
 
     Args:
         where: names the image in errors.
         content: the file's bytes.
-        formats: those that are read, as Pillow names them.
 
     Raises:
-        BadImage: no image of these formats, damaged, too large, or of fractions; the size is checked before decoding.
+        BadImage: no image of `FORMATS`, damaged, too large, or of fractions; the size is checked before decoding.
     """
-    is_image = any(content.startswith(_STARTS.get(name, ())) for name in formats)
+    is_image = bool(IMAGE_START.match(content))
     try:
-        with Image.open(io.BytesIO(content), formats=formats) as image:  # reads the header alone
-            is_image, size, is_gray = True, image.size, image.mode == "L"
-            if max(size) > _LARGEST_SIDE:
-                found = f"an image of {size[0]:,} x {size[1]:,} pixels, more than {_LARGEST_SIDE:,} a side"
-                raise BadImage(where, found, formats)
+        with Image.open(io.BytesIO(content), formats=FORMATS) as image:  # reads the header alone
+            is_image, (width, height), is_gray = True, image.size, image.mode == "L"
+            if max(width, height) > _LARGEST_SIDE:
+                raise BadImage(where, f"an image of {width:,} x {height:,} pixels, more than {_LARGEST_SIDE:,} a side")
             if image.mode == "F":
-                raise BadImage(where, "an image of fractions, not of whole gray levels or colours", formats)
-            pixels = _jpeg(content) if image.format == "JPEG" else _gray_levels(image)
+                raise BadImage(where, "an image of fractions, not of whole gray levels or colours")
+            by_opencv = image.format == "JPEG" and image.mode in ("L", "RGB")  # it takes CMYK for its negative
+            pixels = _jpeg(content) if by_opencv else _gray_levels(ImageOps.exif_transpose(image))
     except BadImage:
         raise
     except Image.DecompressionBombError:
-        raise BadImage(where, "an image of hundreds of millions of pixels", formats) from None
+        raise BadImage(where, "an image of hundreds of millions of pixels") from None
     except Exception:  # Pillow raises half a dozen kinds on bad bytes
         pixels = None
     if pixels is None:
-        no_image = f"no image that is read here ({', '.join(formats)})"
-        raise BadImage(where, "an image damaged or cut short" if is_image else no_image, formats)
-    return Decoded(pixels, size, is_gray)
+        raise BadImage(where, "an image damaged or cut short" if is_image else "no image that is read here")
+    return Decoded(pixels, pixels.shape[::-1], is_gray)
 
 
-def decode_face(where: str, content: bytes, formats: tuple[str, ...] = ("JPEG", "PNG")) -> Decoded:
+def decode_face(where: str, content: bytes) -> Decoded:
     """Decode an image as `decode` does, and resize it to FER2013's 48 x 48."""
-    decoded = decode(where, content, formats)
+    decoded = decode(where, content)
     return decoded._replace(pixels=resize(decoded.pixels))
 
 
@@ -110,8 +108,7 @@ def resize(pixels: Picture) -> Picture:
 
 def _jpeg(content: bytes) -> Picture | None:
     # four times as fast as Pillow, and without the interpreter's lock
-    flags = cv2.IMREAD_GRAYSCALE | cv2.IMREAD_IGNORE_ORIENTATION
-    return cv2.imdecode(np.frombuffer(content, np.uint8), flags)
+    return cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_GRAYSCALE)
 
 
 def _gray_levels(image: Image.Image) -> Picture:

@@ -10,12 +10,13 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from ferops.data import prepared
-from ferops.data.readers import archives, crops
+from ferops.data import crops, prepared
+from ferops.data.readers import archives, image_folders
 from ferops.data.readers.archives import Member
-from ferops.data.readers.decoding import IMAGE_STARTS, Picture, decode, read_bounded
-from ferops.data.readers.faces import FaceDataset, UnknownLayout, by_content, digests
-from ferops.labels import EXPRESSIONS, NAMES, SIDE, UNSPLIT
+from ferops.data.readers.classes import SKIPPED, Classes, UnknownClass, labelled
+from ferops.data.readers.decoding import Picture, decode, read_bounded
+from ferops.data.readers.faces import UnknownLayout, by_content, digests
+from ferops.labels import NAMES, SIDE, UNSPLIT
 
 
 class Kind(NamedTuple):
@@ -24,31 +25,26 @@ class Kind(NamedTuple):
     Fields:
         name: of its folder in data/extra.
         title: its usual name.
-        form: image format, as Pillow names it.
         side: height and width of its pictures, in pixels.
         counts: its images of each class, in code order.
     """
 
     name: str
     title: str
-    form: str
     side: int
     counts: tuple[int, ...]
 
 
-CKPLUS: Final = Kind("ckplus", "CK+48", "PNG", SIDE, (135, 177, 75, 207, 84, 249, 0))
+CKPLUS: Final = Kind("ckplus", "CK+48", SIDE, (135, 177, 75, 207, 84, 249, 0))
 """The last three frames of each of the 327 labelled sequences of CK+ (Lucey et al., 2010), cropped: 981 images."""
 
-JAFFE: Final = Kind("jaffe", "JAFFE", "TIFF", 256, (30, 29, 32, 31, 31, 30, 30))
+JAFFE: Final = Kind("jaffe", "JAFFE", 256, (30, 29, 32, 31, 31, 30, 30))
 """Ten women who posed seven expressions (Lyons, Akamatsu, Kamachi and Gyoba, 1998): 213 images."""
 
-CONTEMPT: Final = "contempt"
-"""An expression of CK+ that FER2013 does not have."""
-
-_CK_FOLDERS: Final = ("anger", CONTEMPT, "disgust", "fear", "happy", "sadness", "surprise")
-_CK_FILE: Final = re.compile(r"S\d+_\d+_\d+\.png", re.IGNORECASE)
-_JAFFE_CODES: Final = {"AN": 0, "DI": 1, "FE": 2, "HA": 3, "SA": 4, "SU": 5, "NE": 6}
-_JAFFE_FILE: Final = re.compile(rf"[A-Z]{{2}}\.({'|'.join(_JAFFE_CODES)})\d*\.\d+\.tiff?", re.IGNORECASE)
+_CK_FOLDERS: Final = ("anger", "contempt", "disgust", "fear", "happy", "sadness", "surprise")
+_CK_FILE: Final = re.compile(r"S\d+_\d+_\d+\.\w+", re.IGNORECASE)
+_JAFFE_CODES: Final = dict(zip(("AN", "DI", "FE", "HA", "SA", "SU", "NE"), NAMES, strict=True))
+_JAFFE_FILE: Final = re.compile(rf"[A-Z]{{2}}\.({'|'.join(_JAFFE_CODES)})\d*\.\d+\.\w+", re.IGNORECASE)
 _EXPECTED: Final = (
     f"CK+48 (folders {', '.join(_CK_FOLDERS)} with files such as S010_004_00000017.png) "
     f"or JAFFE (files such as KA.AN1.39.tiff, with {', '.join(_JAFFE_CODES)})"
@@ -63,14 +59,14 @@ class ExtraSet:
         kind: which set it is.
         images: uint8 (N, 48, 48), gray levels, unfiltered.
         labels: int64 (N,), codes 0-6.
-        contempt: images left out because their expression is none of the seven.
+        left_out: how many images were left out, and why.
         central: images in which no face was found, so that the central crop was taken.
     """
 
     kind: Kind
     images: NDArray[np.uint8]
     labels: NDArray[np.int64]
-    contempt: int
+    left_out: tuple[str, ...]
     central: int
 
     @property
@@ -79,57 +75,63 @@ class ExtraSet:
         return tuple(np.bincount(self.labels, minlength=len(NAMES)).tolist())
 
 
-def read(path: Path) -> ExtraSet:
+def read(path: Path, classes: Classes) -> ExtraSet:
     """Read CK+48 or JAFFE from a folder or an archive; files that are no images are skipped.
 
+    Args:
+        path: a folder or an archive.
+        classes: those that are left out, as CK+'s contempt, which FER2013 does not have.
+
     Raises:
-        UnknownLayout: it is neither or both, or an image has another name or size than in the set.
+        UnknownLayout: it is neither or both, an image has another name or size than in the set, or a class is none of
+            the seven.
         BadFile: missing, damaged, or an unsafe archive.
         BadImage: an image cannot be read.
     """
     pictures: list[Picture] = []
-    kinds, codes = set(), []
+    kinds, words, codes = set(), [], {}
     with warnings.catch_warnings(action="ignore"):  # Pillow's, of images that are refused
         for member in archives.members(path):
             if named := _named(PurePosixPath(member.name)):
-                kinds.add(named[0])
-                codes.append(named[1])
-                pictures.append(_pixels(member, named[0]))
-            elif member.stream.peek(8).startswith(IMAGE_STARTS):
+                kind, word = named
+                kinds.add(kind)
+                words.append(word)
+                try:
+                    codes[word] = classes.code(word)
+                except UnknownClass as error:
+                    raise UnknownLayout(f"{member.where}: {error}") from None
+                pictures.append(_pixels(member, kind))
+            elif image_folders.is_image(member):
                 raise UnknownLayout(f"{member.where}: an image with another name or folder; expected {_EXPECTED}")
     if len(kinds) > 1:
         raise UnknownLayout(f"{path}: holds {' and '.join(sorted(kind.title for kind in kinds))}; name one of them")
-    labels = np.array([code for code in codes if code is not None], np.int64)
-    if not len(labels):
+    if set(codes.values()) <= {SKIPPED}:
         raise UnknownLayout(f"{path}: no image of the seven expressions; expected {_EXPECTED}")
     (kind,) = kinds
-    images, central = _faces([picture for picture, code in zip(pictures, codes, strict=True) if code is not None], kind)
-    faces = by_content(FaceDataset(images, labels, np.full(len(labels), UNSPLIT)))
-    return ExtraSet(kind, faces.images, faces.labels, codes.count(None), central)
+    images, central = _faces(pictures, kind)
+    faces = by_content(labelled(images, words, [UNSPLIT] * len(words), codes))
+    return ExtraSet(kind, faces.images, faces.labels, faces.left_out, central)
 
 
 def save(folder: Path, found: ExtraSet) -> None:
     """Write a test set in the form of data/prepared, every row with the split `test`."""
     hashes = [digest[:16] for digest in digests(found.images).tolist()]
     manifest = pd.DataFrame({"id": range(len(hashes)), "split": "test", "label": found.labels, "hash": hashes})
-    report = {"dataset": found.kind.name, "counts": list(found.counts), "left_out": {CONTEMPT: found.contempt}}
+    report = {"dataset": found.kind.name, "counts": list(found.counts), "left_out": found.left_out}
     prepared.save(folder, found.images, manifest, report | {"central_crops": found.central})
 
 
-def _named(file: PurePosixPath) -> tuple[Kind, int | None] | None:
-    """Return the test set and the code of an image by the names of the file and its folder; None for another file."""
+def _named(file: PurePosixPath) -> tuple[Kind, str] | None:
+    """Return the test set and the class of an image by the names of the file and its folder; None for another file."""
     if named := _JAFFE_FILE.fullmatch(file.name):
         return JAFFE, _JAFFE_CODES[named[1].upper()]
     folder = file.parent.name.lower()
-    if folder in _CK_FOLDERS and _CK_FILE.fullmatch(file.name):
-        return CKPLUS, EXPRESSIONS.get(folder)
-    return None
+    return (CKPLUS, folder) if folder in _CK_FOLDERS and _CK_FILE.fullmatch(file.name) else None
 
 
 def _pixels(member: Member, kind: Kind) -> Picture:
     """Read the gray levels of a picture, uint8 (side, side)."""
-    content = read_bounded(member.stream, member.where)
-    picture = decode(member.where, content, (kind.form,))
+    picture = decode(member.where, read_bounded(member.stream, member.where))
     (width, height), side = picture.size, kind.side
     if (width, height) != (side, side):
         raise UnknownLayout(f"{member.where}: {width} x {height} pixels; expected {side} x {side}, as in {kind.title}")

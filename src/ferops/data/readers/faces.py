@@ -2,12 +2,14 @@
 
 from dataclasses import dataclass, replace
 from hashlib import sha256
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import features
 
 from ferops.errors import FeropsError
-from ferops.labels import USAGES
+from ferops.labels import MERGED, UNSPLIT, USAGES
 
 
 class UnknownLayout(FeropsError):
@@ -30,10 +32,14 @@ class BadRow(FeropsError):
 class BadImage(FeropsError):
     """A file is not an image that ferops reads: carries `where` and `found`."""
 
-    def __init__(self, where: str, found: str, formats: tuple[str, ...] = ("JPEG", "PNG")) -> None:
-        """Name the file, what was found and which formats were expected."""
-        super().__init__(f"{where}: found {found}; expected a whole {' or '.join(formats)}: mend or remove it")
+    def __init__(self, where: str, found: str) -> None:
+        """Name the file and what was found."""
+        super().__init__(f"{where}: found {found}; expected a whole {' or '.join(FORMATS)}: mend or remove it")
         self.where, self.found = where, found
+
+
+FORMATS: Final = ("JPEG", "PNG", "BMP", "WEBP", "TIFF", "GIF", "PPM", *(["AVIF"] if features.check("avif") else []))
+"""The image formats that are read, as Pillow names them; PPM stands for PBM and PGM too."""
 
 
 @dataclass(frozen=True)
@@ -49,6 +55,7 @@ class FaceDataset:
         left_out: files that were not read, each with the reason.
         resized: images that had another size than 48 x 48.
         recoloured: images that were not 8-bit gray.
+        of_images: whether they come from image files, not from rows of pixels.
     """
 
     images: NDArray[np.uint8]
@@ -58,6 +65,14 @@ class FaceDataset:
     left_out: tuple[str, ...] = ()
     resized: int = 0
     recoloured: int = 0
+    of_images: bool = False
+
+    @property
+    def split(self) -> str:
+        """Return the `data.split` that takes the copy as it is; Kaggle's train.csv is cut 80/10/10 by `official`."""
+        if MERGED in self.usages:
+            return "folders"
+        return "random" if self.of_images and UNSPLIT in self.usages else "official"
 
 
 def digests(images: NDArray[np.uint8]) -> NDArray[np.str_]:

@@ -5,15 +5,13 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from hashlib import sha256
 from pathlib import Path
-from typing import Final, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ferops.data.readers import archives, decoding
 from ferops.data.readers.faces import BadFile, BadImage, printable
-
-_FORMATS: Final = ("JPEG", "PNG", "BMP", "WEBP", "TIFF", "GIF", "PPM")
 
 
 class ImageFile(NamedTuple):
@@ -60,7 +58,7 @@ def digests(files: Sequence[Path]) -> list[str | None]:
 
 
 def read(files: Sequence[Path], folder: Path) -> tuple[list[ImageFile], list[UnreadableFile]]:
-    """Read images on every core: JPEG, PNG, BMP, WebP, TIFF, GIF (its first picture), PBM, PGM and PPM.
+    """Read images of `FORMATS` on every core.
 
     Each becomes gray, 48 x 48, by the decoder that reads the training images.
 
@@ -87,7 +85,7 @@ def _read(path: Path, folder: Path) -> ImageFile | UnreadableFile:
     name = printable(path.relative_to(folder).as_posix())
     try:
         content = _content(path)
-        decoded = decoding.decode_face(name, content, _FORMATS)
+        decoded = decoding.decode_face(name, content)
     except BadImage as error:
         return UnreadableFile(name, error.found)
     return ImageFile(name, sha256(content).hexdigest(), *decoded.size, decoded.pixels)

@@ -1,74 +1,177 @@
-"""Image folders: SPLIT/EXPRESSION/FILE, the layout of most copies of FER2013."""
+"""Images in folders named by their class, below folders named by a split or not."""
 
-from collections.abc import Sequence
+import json
+import os
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import Executor, Future
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from itertools import chain
 from pathlib import PurePosixPath
-from typing import Final
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 
 from ferops.data.readers.archives import Member
-from ferops.data.readers.decoding import IMAGE_STARTS, Decoded
-from ferops.data.readers.faces import FaceDataset, UnknownLayout, shown
-from ferops.labels import EXPRESSIONS, MERGED, NAMES, SIDE, USAGES
+from ferops.data.readers.classes import Classes, UnknownClass, is_number, labelled, usage
+from ferops.data.readers.decoding import IMAGE_START, Decoded, decode_faces
+from ferops.data.readers.faces import FaceDataset, UnknownLayout
+from ferops.labels import MERGED, SIDE, UNSPLIT, USAGES
 
-_SPLIT_FOLDERS: Final = {
-    **dict.fromkeys(("train", "training"), "Training"),
-    **dict.fromkeys(("val", "valid", "validation", "publictest"), "PublicTest"),
-    **dict.fromkeys(("test", "testing"), MERGED),
-    "privatetest": "PrivateTest",
-}
-Annotation = tuple[str, int]
-"""What an image's path says of it: its Usage and the code of its expression."""
+_BATCH: Final = 64
+"""Images that a thread decodes at once."""
+
+_WAITING: Final = 2 * (os.cpu_count() or 1)
+"""Batches that are read and not yet decoded, at most: a bound on the memory."""
+
+_LABEL_FILE: Final = re.compile(r"(labels?|class(es|_names|_indices)?|label_map)\.(txt|json|names)", re.IGNORECASE)
+_LONGEST_LABEL_FILE: Final = 1 << 16
+_EXPECTED: Final = "expected images as train/EXPRESSION/FILE and test/EXPRESSION/FILE, or all as EXPRESSION/FILE"
 
 
-def annotation(member: Member) -> Annotation | None:
-    """Return Usage and label of an image by its path, or None where it is no image of a class folder.
+class Annotation(NamedTuple):
+    """What a copy says of an image: its Usage, and the name or number of its class."""
+
+    usage: str
+    word: str
+
+
+def annotation(member: Member, classes: Classes) -> Annotation | None:
+    """Return what the path of an image says of it, or None where it is no image of a class folder.
 
     A name that begins with `Training_`, `PublicTest_` or `PrivateTest_` tells the Usage, as in Kaggle's own images.
 
     Raises:
-        UnknownLayout: no such expression, an image at another depth, or a name that contradicts its folder.
+        UnknownLayout: an image deeper or higher than the classes, or a name that contradicts its folder.
     """
     *folders, file = PurePosixPath(member.name).parts
-    depths = [depth for depth, folder in enumerate(folders) if folder.lower() in _SPLIT_FOLDERS]
-    split, below = (folders[depths[-1]], folders[depths[-1] + 1 :]) if depths else ("", folders)
-    if not split or len(below) != 1:
-        is_lost = split or any(folder.lower() in EXPRESSIONS for folder in below)
-        if is_lost and member.stream.peek(8).startswith(IMAGE_STARTS):
-            raise UnknownLayout(f"{member.where}: expected images as train/EXPRESSION/FILE and test/EXPRESSION/FILE")
+    depths = [depth for depth, folder in enumerate(folders) if usage(folder)]
+    split, below = (folders[depths[-1]], folders[depths[-1] + 1 :]) if depths else ("", folders[-1:])
+    if len(below) != 1 or not (split or classes.is_class(below[0])):
+        if (split or any(map(classes.is_class, folders))) and is_image(member):
+            raise UnknownLayout(f"{member.where}: {_EXPECTED}")
         return None
-    expression = below[0].lower()
-    if expression not in EXPRESSIONS:
-        raise UnknownLayout(f"{member.where}: unknown expression {shown(below[0])}; expected {', '.join(NAMES)}")
-    usage, prefix = _SPLIT_FOLDERS[split.lower()], file.partition("_")[0]
-    if usage == MERGED and prefix in ("PublicTest", "PrivateTest"):
-        usage = prefix
-    if prefix in USAGES and prefix != usage:
+    of_folder, prefix = usage(split) or UNSPLIT, file.partition("_")[0]
+    if prefix not in USAGES:
+        return Annotation(of_folder, below[0])
+    if of_folder not in (prefix, UNSPLIT) and (of_folder != MERGED or prefix == "Training"):
         raise UnknownLayout(f"{member.where}: its name says {prefix}, its folder {split}; expected the same of both")
-    return usage, EXPRESSIONS[expression]
+    return Annotation(prefix, below[0])
 
 
-def faces(annotations: Sequence[Annotation], images: Sequence[Decoded]) -> FaceDataset:
-    """Return the faces of image folders.
+def is_image(member: Member) -> bool:
+    """Whether a file begins as one of the image formats that are read."""
+    return bool(IMAGE_START.match(member.stream.peek(16)))
 
-    Args:
-        annotations: one for each image, from `annotation`.
-        images: decoded, 48 x 48.
 
-    Raises:
-        UnknownLayout: some test images tell by a prefix which test they belong to, and some do not.
+def label_names(member: Member) -> Mapping[int, str] | Sequence[str]:
+    """Read the file that names numbered classes, as labels.txt or class_indices.json: by number, or in their order.
+
+    Returns:
+        Nothing for any other file.
     """
-    usages, labels = zip(*annotations, strict=True)
-    if MERGED in usages and "PrivateTest" in usages:
-        raise UnknownLayout("some test images begin with PublicTest_ or PrivateTest_, not all; expected all or none")
-    if "PublicTest" in usages:  # of a folder `validation`: then `test` is PrivateTest
-        usages = tuple("PrivateTest" if usage == MERGED else usage for usage in usages)
-    told = "without PublicTest_/PrivateTest_" if MERGED in usages else "with PublicTest and PrivateTest told apart"
-    return FaceDataset(
-        images=np.stack([image.pixels for image in images]),
-        labels=np.array(labels, np.int64),
-        usages=np.array(usages, np.str_),
-        layout=f"image folders {told}",
-        resized=sum(image.size != (SIDE, SIDE) for image in images),
-        recoloured=sum(not image.is_gray for image in images),
-    )
+    if not _LABEL_FILE.fullmatch(PurePosixPath(member.name).name):
+        return ()
+    text = member.stream.read(_LONGEST_LABEL_FILE).decode("utf-8-sig", "replace")
+    entries: Any = [line.strip() for line in text.splitlines() if line.strip()]
+    with suppress(ValueError, RecursionError):
+        entries = json.loads(text)
+    if not isinstance(entries, dict | list):
+        return ()
+    pairs = entries.items() if isinstance(entries, dict) else (re.split(r"[\s:=,;]+", str(entry)) for entry in entries)
+    named = [sorted(map(str, pair), key=str.isdecimal) for pair in pairs]
+    if all(len(pair) == 2 and pair[1].isdecimal() for pair in named):
+        return {int(number): name for name, number in named}
+    return [str(entry) for entry in entries]
+
+
+@dataclass
+class LabelledImages:
+    """Images of class folders and Parquet files, decoded on every core as they are read.
+
+    Attributes:
+        classes: how their classes are read.
+        pool: of threads.
+        known: what the copy says of its numbered classes, see `label_names`.
+        source: where the images come from, for people.
+    """
+
+    classes: Classes
+    pool: Executor
+    known: Mapping[int, str] | Sequence[str] = ()
+    source: str = "image folders"
+    _annotations: list[Annotation] = field(default_factory=list)
+    _first: dict[str, str] = field(default_factory=dict)
+    _unsplit: str = ""
+    _batch: list[tuple[str, bytes]] = field(default_factory=list)
+    _decoded: list[Future[list[Decoded]]] = field(default_factory=list)
+
+    def __len__(self) -> int:
+        """Return the number of images."""
+        return len(self._annotations)
+
+    def add(self, annotation: Annotation, where: str, content: bytes) -> None:
+        """Add an image file; `where` names it in messages.
+
+        Raises:
+            UnknownLayout: its class is none of the seven.
+            BadImage: an earlier image cannot be decoded.
+        """
+        if annotation.word not in self._first:
+            self._first[annotation.word] = where
+            if not is_number(annotation.word):  # what a number means may be told later
+                self._check(annotation.word)
+        if annotation.usage == UNSPLIT:
+            self._unsplit = self._unsplit or where
+        self._annotations.append(annotation)
+        self._batch.append((where, content))
+        if len(self._batch) == _BATCH:
+            self._decoded.append(self.pool.submit(decode_faces, self._batch))
+            self._decoded[-_WAITING:][0].result()
+            self._batch = []
+
+    def faces(self, stray: Member | None) -> FaceDataset:
+        """Return the faces.
+
+        Args:
+            stray: an image that lies in no class folder.
+
+        Raises:
+            UnknownLayout: numbered classes without names, images with a split and without one, a stray image beside
+                images without a split, or only some test images tell their test.
+            BadImage: an image cannot be decoded.
+        """
+        usages, words = zip(*self._annotations, strict=True)
+        if UNSPLIT in usages and (stray or len(set(usages)) > 1):
+            if stray and (folder := PurePosixPath(stray.name).parent.name):
+                self._first[folder] = stray.where
+                self._check(folder)
+            raise UnknownLayout(f"{stray.where if stray else self._unsplit}: {_EXPECTED}")
+        with self._placed():
+            codes = self.classes.codes(self._first, self.known)
+        images = [*chain.from_iterable(future.result() for future in self._decoded), *decode_faces(self._batch)]
+        told = "with PublicTest and PrivateTest told apart"
+        if UNSPLIT in usages:
+            told = "without a split"
+        elif MERGED in usages and "PublicTest" not in usages:
+            told = "with one test split"
+        return labelled(
+            np.stack([image.pixels for image in images]), words, usages, codes,
+            layout=f"{self.source} {told}",
+            resized=sum(image.size != (SIDE, SIDE) for image in images),
+            recoloured=sum(not image.is_gray for image in images),
+            of_images=True,
+        )  # fmt: skip
+
+    def _check(self, name: str) -> None:
+        with self._placed():
+            self.classes.code(name)
+
+    @contextmanager
+    def _placed(self) -> Iterator[None]:
+        """Name the first image of a class that is unknown."""
+        try:
+            yield
+        except UnknownClass as error:
+            raise UnknownLayout(f"{self._first[error.word]}: {error}") from None

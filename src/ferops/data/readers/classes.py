@@ -1,0 +1,153 @@
+"""What copies call the expressions and the splits: names, numbers, and words that are neither."""
+
+import re
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from difflib import get_close_matches
+from typing import Any, Final, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ferops.data.readers.faces import FaceDataset, UnknownLayout, printable, shown
+from ferops.errors import FeropsError
+from ferops.labels import EXPRESSIONS, MERGED, NAMES
+
+SKIPPED: Final = -1
+"""Code of a class that is left out."""
+
+LABEL_COLUMNS: Final = ("emotion", "label", "labels", "expression")
+"""Names of a table's column of classes."""
+
+_USAGES: Final = {
+    **dict.fromkeys(("train", "training"), "Training"),
+    **dict.fromkeys(("val", "valid", "validation", "dev", "publictest"), "PublicTest"),
+    **dict.fromkeys(("test", "testing"), MERGED),
+    "privatetest": "PrivateTest",
+}
+_NUMBER: Final = re.compile(r"(\d{1,9})(?:[.,]0*)?")
+_NUMBERED_NAME: Final = re.compile(r"\d+[\s._-]+(?=\D)")
+
+
+class UnknownClass(FeropsError):
+    """A class is none of the seven expressions: carries `word` and `expected`, which says how to go on."""
+
+    def __init__(self, word: str, expected: str) -> None:
+        """Name the class and the way out."""
+        super().__init__(f"unknown expression {shown(word)}; expected {expected}")
+        self.word, self.expected = word, expected
+
+
+@dataclass(frozen=True)
+class Classes:
+    """How the classes of a copy are read.
+
+    Attributes:
+        labels: names of numbered classes, in ascending order of the numbers; empty where the copy has names.
+        skip: classes that are left out, by name or number, in lower case.
+    """
+
+    labels: tuple[str, ...] = ()
+    skip: frozenset[str] = frozenset()
+
+    @classmethod
+    def parse(cls, labels: str, skip: str) -> Self:
+        """Read the comma-separated `data.labels` and `data.skip` of params.yaml."""
+        return cls(tuple(map(_normal, _split(labels))), frozenset(map(_normal, _split(skip))))
+
+    def is_class(self, word: str) -> bool:
+        """Whether a folder of this name holds the images of a class."""
+        return _normal(word) in self.skip or _normal(word) in EXPRESSIONS or is_number(word)
+
+    def code(self, name: str) -> int:
+        """Return the code of a class name, as `0_angry` or `Happiness`, or `SKIPPED`.
+
+        Raises:
+            UnknownClass: it is none of the seven, or a number.
+        """
+        word = _normal(name)
+        if word in self.skip:
+            return SKIPPED
+        if word in EXPRESSIONS:
+            return EXPRESSIONS[word]
+        if word.isdecimal():
+            raise UnknownClass(name, f"the names of numbered classes, in ascending order: --labels {','.join(NAMES)}")
+        near = get_close_matches(word, EXPRESSIONS, n=1) or [", ".join(NAMES)]
+        raise UnknownClass(name, f"{near[0]}; --skip {shown(word)} leaves the class out")
+
+    def codes(self, words: Iterable[str], known: Mapping[int, str] | Sequence[str] = ()) -> dict[str, int]:
+        """Return the code of every class of a copy, or `SKIPPED`.
+
+        Args:
+            words: the classes, names or numbers.
+            known: names of the numbers by what the copy says: by number, or in ascending order; `labels` wins.
+
+        Raises:
+            UnknownClass: a class is none of the seven, or there is not one name for each number.
+        """
+        words = list(words)
+        numbers = {word: int(_normal(word)) for word in words if is_number(word) and _normal(word) not in self.skip}
+        names = self.labels or known
+        if not isinstance(names, Mapping):
+            found = sorted(set(numbers.values()))
+            if len(found) != len(names) and (self.labels or (names and found)):
+                listed = ", ".join(map(str, found)) or "no numbers"
+                raise UnknownClass(words[0], f"{len(names)} numbered classes, as names are given; found {listed}")
+            names = dict(zip(found, names, strict=False))
+        for word, number in numbers.items():
+            if names and number not in names:
+                listed = ", ".join(map(str, names))
+                raise UnknownClass(word, f"{listed}; --skip {number} leaves the class out")
+        return {word: self.code(names[numbers[word]] if names and word in numbers else word) for word in words}
+
+
+AS_NAMED: Final = Classes()
+"""The classes of a copy that has names, none of them left out."""
+
+
+def is_number(word: str) -> bool:
+    """Whether a class is given by a number, as `3` or a spreadsheet's `3.0`."""
+    return _normal(word).isdecimal()
+
+
+def usage(word: str) -> str | None:
+    """Return the Usage that a split's name stands for, as `Training` for `train`; None for another word."""
+    return _USAGES.get(re.sub(r"[\s_-]", "", word).lower())
+
+
+def labelled(
+    images: NDArray[np.uint8], words: Sequence[str], usages: Sequence[str], codes: Mapping[str, int], **described: Any
+) -> FaceDataset:
+    """Make a data set of images whose classes are known, without those that are skipped.
+
+    Args:
+        images: uint8 (N, 48, 48).
+        words: the class of each.
+        usages: of each, from `usage`. `test` is PrivateTest where there is a validation split beside it.
+        codes: from `Classes.codes`.
+        described: the other attributes.
+
+    Raises:
+        UnknownLayout: some test images tell which of FER2013's two tests they belong to, and some do not.
+    """
+    if MERGED in usages and "PrivateTest" in usages:
+        raise UnknownLayout("some test images say PublicTest or PrivateTest, not all; expected all or none")
+    if MERGED in usages and "PublicTest" in usages:
+        usages = ["PrivateTest" if each == MERGED else each for each in usages]
+    labels = np.array([codes[word] for word in words], np.int64)
+    kept = labels != SKIPPED
+    skipped = Counter(word for word in words if codes[word] == SKIPPED)
+    notes = tuple(f"{count:,} images of {printable(word)}: data.skip names it" for word, count in skipped.items())
+    return FaceDataset(images[kept], labels[kept], np.array(usages, np.str_)[kept], left_out=notes, **described)
+
+
+def _split(words: str) -> list[str]:
+    return [word.strip() for word in words.split(",") if word.strip()]
+
+
+def _normal(word: str) -> str:
+    """Return a class in lower case, `3` for `3.0`, and without the number in front of a name."""
+    word = word.strip().lower()
+    number = _NUMBER.fullmatch(word)
+    return str(int(number[1])) if number else _NUMBERED_NAME.sub("", word, count=1)

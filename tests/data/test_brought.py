@@ -1,0 +1,237 @@
+"""Files as people bring them: read, told, and the same faces as in Kaggle's own layout; or refused with the way out."""
+
+import io
+from pathlib import Path
+
+import copies
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from copies import BROUGHT, NAMES, as_told, bring, png, same
+from PIL import Image, ImageOps, features
+
+from ferops.data.readers import image_files, layouts
+from ferops.data.readers.classes import Classes
+from ferops.data.readers.decoding import decode
+from ferops.data.readers.faces import BadFile, BadImage, BadRow, UnknownLayout
+
+
+@pytest.mark.parametrize("what", BROUGHT)
+def test_what_people_bring_gives_the_same_faces(what, faces, tmp_path):
+    brought = BROUGHT[what]
+    read = layouts.read(bring(tmp_path / "copy", brought.tree(faces)), Classes.parse(brought.labels, brought.skip))
+    assert same(read, as_told(faces, brought.split))
+    assert read.split == brought.split
+
+
+TOLD = {
+    "CSV in UTF-16": "CSV with emotion, pixels and Usage (UTF-16, separated by semicolons)",
+    "CSV with 2,304 columns of pixels": "CSV with label, 2,304 columns of pixels and Usage",
+    "folders without a split": "image folders without a split",
+    "RAF-DB": "image folders with one test split",
+    "a folder of Parquet shards": "Parquet with PublicTest and PrivateTest told apart",
+}
+
+
+@pytest.mark.parametrize("what", TOLD)
+def test_the_layout_is_told(what, faces, tmp_path):
+    brought = BROUGHT[what]
+    path = bring(tmp_path / "copy", brought.tree(faces))
+    assert layouts.read(path, Classes.parse(brought.labels, brought.skip)).layout == TOLD[what]
+
+
+def test_a_class_that_is_left_out_is_counted(faces, tmp_path):
+    path = bring(tmp_path / "copy", BROUGHT["folders with contempt"].tree(faces))
+    assert layouts.read(path, Classes.parse("", "contempt")).left_out == ("3 images of contempt: data.skip names it",)
+
+
+def test_rows_of_a_csv_may_be_of_a_class_that_is_left_out(faces, tmp_path):
+    text = copies.kaggle(faces)["fer2013/fer2013.csv"].decode()
+    path = tmp_path / "a.csv"
+    path.write_text(text + text.splitlines()[1].replace("0,", "7,", 1) + "\n")
+    assert same(layouts.read(path, Classes.parse("", "7")), copies.ordered(faces))
+
+
+def test_rows_that_a_spreadsheet_left_empty_are_passed_over_and_its_70_point_0_is_70(faces, tmp_path):
+    path = bring(tmp_path / "copy", BROUGHT["CSV with semicolons"].tree(faces))
+    rows = path.read_text().splitlines()
+    rows[3] = rows[3].replace(" ", ".0 ")
+    path.write_text("\n".join([*rows, ";;", ";;"]))
+    assert same(layouts.read(path), copies.ordered(faces))
+
+
+def _one_more(name: str) -> copies.Tree:
+    return {name: png(copies.made_up(1).images[0])}
+
+
+REFUSED = {
+    "contempt": ("folders with contempt", {}, {}, UnknownLayout, "'contempt'; expected angry, disgust, fear"),
+    "contempt and its way out": ("folders with contempt", {}, {}, UnknownLayout, "--skip 'contempt' leaves the class"),
+    "a slip": ("folders without a split", {}, _one_more("faces/suprise/1.png"), UnknownLayout, "expected surprise;"),
+    "a slip below a split": ("RAF-DB", {}, _one_more("DATASET/train/hapy/1.png"), UnknownLayout, "expected happy;"),
+    "numbers without names": ("RAF-DB", {"labels": ""}, {}, UnknownLayout, "--labels angry,disgust,fear"),
+    "a name too few": ("RAF-DB", {"labels": "happy,sad"}, {}, UnknownLayout, "expected 2 numbered classes"),
+    "names for numbers where there are names": (
+        "folders without a split", {"labels": ",".join(NAMES)}, {}, UnknownLayout, "found no numbers",
+    ),
+    "bare numbers in Parquet": ("Parquet with bare numbers", {"labels": ""}, {}, UnknownLayout, "row 1: unknown"),
+    "numbers in a column that is not FER2013's": (
+        "CSV with numbered classes of its own", {"labels": ""}, {}, BadRow, "row 2 (the header is row 1): found label",
+    ),
+    "images with a split and without": ("RAF-DB", {}, _one_more("faces/happy/1.png"), UnknownLayout, "or all as"),
+    "an image beside the classes": ("folders without a split", {}, _one_more("1.png"), UnknownLayout, "1.png: exp"),
+    "an image below a class": ("folders without a split", {}, _one_more("sad/a/1.png"), UnknownLayout, "or all as"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("fault", REFUSED)
+def test_what_has_to_be_said_by_the_user_is_never_guessed(fault, faces, tmp_path):
+    what, rules, added, kind, says = REFUSED[fault]
+    brought = BROUGHT[what]
+    path = bring(tmp_path / "copy", brought.tree(faces) | added)
+    with pytest.raises(kind) as error:
+        layouts.read(path, Classes.parse(rules.get("labels", brought.labels), ""))
+    assert says in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("kind", "start"), [("7z", b"7z\xbc\xaf\x27\x1c\x00\x04"), ("rar", b"Rar!\x1a\x07\x01\x00"), ("zst", b"(\xb5/\xfd")]
+)
+@pytest.mark.parametrize("place", ["alone", "in a folder"])
+def test_an_archive_that_is_not_read_is_named_with_the_way_out(kind, start, place, tmp_path):
+    path = tmp_path / "copy" / f"fer2013.{kind}"
+    path.parent.mkdir()
+    path.write_bytes(start + bytes(3000))
+    with pytest.raises(BadFile, match=rf"fer2013\.{kind}: \.{kind} archives are not read; unpack it"):
+        layouts.read(path if place == "alone" else path.parent)
+
+
+def test_an_archive_beside_what_it_was_unpacked_to_is_not_read_a_second_time(faces, tmp_path):
+    copies.as_folder(tmp_path, copies.three_folders(faces))
+    copies.as_zip(tmp_path / "archive.zip", copies.three_folders(faces))
+    assert same(layouts.read(tmp_path), copies.ordered(faces))
+
+
+def test_archives_named_by_a_split_are_its_folders(faces, tmp_path):
+    tree = copies.three_folders(faces)
+    for split in ("train", "validation", "test"):
+        inside = {name.partition("/")[2]: content for name, content in tree.items() if name.startswith(split)}
+        copies.as_zip(tmp_path / f"{split}.zip", inside)
+    assert same(layouts.read(tmp_path), copies.ordered(faces))
+
+
+def _shaded(height: int = 96, width: int = 96) -> np.ndarray:
+    """Gray levels that tell the corners apart: uint8 (height, width)."""
+    down, right = np.mgrid[0:height, 0:width]
+    return (40 + 150 * down / height + 50 * right / width).astype(np.uint8)
+
+
+def _saved(image: Image.Image, form: str, **options: object) -> bytes:
+    stream = io.BytesIO()
+    image.save(stream, form, **options)
+    return stream.getvalue()
+
+
+def _images() -> dict[str, tuple[bytes, int]]:
+    """Forms of the same picture, and how far their gray levels may be from it."""
+    gray = Image.fromarray(_shaded())
+    colour = gray.convert("RGB")
+    turned = colour.getexif()
+    turned[0x0112] = 6  # turn it by 90 degrees to see it upright
+    lying = colour.transpose(Image.Transpose.ROTATE_90)
+    moving = [gray, ImageOps.invert(gray)]
+    return {
+        "palette PNG": (_saved(colour.quantize(256, dither=Image.Dither.NONE), "PNG"), 2),
+        "palette GIF": (_saved(colour.quantize(256, dither=Image.Dither.NONE), "GIF"), 2),
+        "animated GIF": (_saved(moving[0], "GIF", save_all=True, append_images=moving[1:]), 0),
+        "CMYK JPEG": (_saved(colour.convert("CMYK"), "JPEG", quality=98), 3),
+        "CMYK TIFF": (_saved(colour.convert("CMYK"), "TIFF"), 1),
+        "16-bit PNG": (_saved(Image.fromarray(_shaded().astype(np.uint16) * 257), "PNG"), 0),
+        "16-bit TIFF": (_saved(Image.fromarray(_shaded().astype(np.uint16) * 257), "TIFF"), 0),
+        "16-bit PGM": (_saved(Image.fromarray(_shaded().astype(np.uint16) * 257), "PPM"), 0),
+        "PGM in letters": (b"P2\n96 96\n255\n" + " ".join(map(str, _shaded().ravel())).encode(), 0),
+        "PNG with alpha": (_saved(Image.merge("RGBA", [*colour.split(), ImageOps.invert(gray)]), "PNG"), 0),
+        "WebP with alpha": (_saved(Image.merge("RGBA", [*colour.split(), gray]), "WEBP", lossless=True, exact=True), 0),
+        "gray PNG with alpha": (_saved(Image.merge("LA", [gray, gray]), "PNG"), 0),
+        "a JPEG that lies": (_saved(lying, "JPEG", exif=turned, quality=98), 3),
+        "a PNG that lies": (_saved(lying, "PNG", exif=turned), 0),
+        "a WebP that lies": (_saved(lying, "WEBP", exif=turned, lossless=True), 0),
+        "a TIFF that lies": (_saved(lying, "TIFF", exif=turned), 0),
+    } | ({"AVIF": (_saved(colour, "AVIF", quality=95), 4)} if features.check("avif") else {})
+
+
+@pytest.mark.parametrize("form", _images())
+def test_a_picture_in_any_form_is_the_same_upright_gray_picture(form):
+    content, distance = _images()[form]
+    decoded = decode(form, content)
+    assert decoded.size == (96, 96)
+    assert np.abs(decoded.pixels.astype(int) - _shaded()).max() <= distance
+
+
+def test_a_lying_picture_has_its_upright_size(tmp_path):
+    upright = Image.fromarray(_shaded(120, 80)).convert("RGB")
+    turned = upright.getexif()
+    turned[0x0112] = 6
+    for form in ("JPEG", "PNG", "TIFF"):
+        content = _saved(upright.transpose(Image.Transpose.ROTATE_90), form, exif=turned)
+        assert decode(form, content).size == (80, 120)
+
+
+def test_training_and_scoring_read_every_form_of_an_image_to_the_same_pixels(tmp_path):
+    contents = [content for content, _ in _images().values()]
+    for number, content in enumerate(contents):
+        for name in NAMES:
+            copies.as_folder(tmp_path, {f"{name}/{number}": content})
+    scored, bad = image_files.read(image_files.find(tmp_path), tmp_path)
+    assert not bad
+    trained = layouts.read(tmp_path)
+    assert trained.recoloured > 0
+    assert {face.pixels.tobytes() for face in scored} == {image.tobytes() for image in trained.images}
+
+
+def _parquet(path: Path, columns: dict[str, list]) -> Path:
+    pq.write_table(pa.table(columns), path)
+    return path
+
+
+FACE = png(copies.made_up(1).images[0])
+BAD_PARQUET = {
+    "no images": ({"label": ["happy"], "text": ["x"]}, UnknownLayout, "found 'label, text'"),
+    "no classes": ({"image": [FACE]}, UnknownLayout, "a column label; found 'image'"),
+    "an image missing": ({"image": [FACE, None], "label": ["happy", "sad"]}, BadFile, "row 2"),
+    "a path in an image's place": (
+        {"image": [{"bytes": None, "path": "1.png"}], "label": ["sad"]}, BadFile, "row 1: found no bytes",
+    ),
+    "a class missing": ({"image": [FACE, FACE], "label": ["happy", None]}, BadFile, "row 2: found no class"),
+    "bytes that are no image": ({"image": [b"hello"], "label": ["happy"]}, BadImage, "row 1: found no image"),
+    "a class of no name": ({"image": [FACE], "label": ["contempt"]}, UnknownLayout, "--skip 'contempt'"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("fault", BAD_PARQUET)
+def test_a_bad_parquet_file_is_one_line_that_names_the_row(fault, tmp_path, capfd):
+    columns, kind, says = BAD_PARQUET[fault]
+    path = _parquet(tmp_path / "a.parquet", columns)
+    with pytest.raises(kind) as error:
+        layouts.read(path)
+    assert says in str(error.value)
+    assert "\n" not in str(error.value)
+    assert capfd.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize("share", [0.1, 0.5, 0.95])
+def test_a_parquet_file_that_is_cut_short_is_a_bad_file(share, faces, tmp_path):
+    whole = copies.parquet(faces)
+    path = tmp_path / "a.parquet"
+    path.write_bytes(whole[: int(len(whole) * share)])
+    with pytest.raises(BadFile, match="damaged or cut short"):
+        layouts.read(path)
+
+
+def test_a_file_that_names_other_things_than_the_classes_is_of_no_harm(faces, tmp_path):
+    tree = copies.three_folders(faces)
+    for name, content in {"labels.txt": b"1.png 3\n2.png 4\n", "classes.json": b"12", "label_map.json": b"{"}.items():
+        copies.as_folder(tmp_path, tree | {name: content})
+        assert same(layouts.read(tmp_path), copies.ordered(faces))
