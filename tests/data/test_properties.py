@@ -8,15 +8,15 @@ from dataclasses import replace
 from pathlib import Path
 
 import copies
-import cv2
 import numpy as np
 import pytest
-from copies import LAYOUTS, PACKINGS, ordered, same
+from copies import BROUGHT, LAYOUTS, PACKINGS, Brought, ordered, same
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from rich.progress import track
 
 from ferops.data.readers import layouts
+from ferops.data.readers.classes import Classes
 from ferops.data.readers.faces import FaceDataset
 from ferops.errors import FeropsError
 from ferops.labels import NAMES, USAGES
@@ -104,15 +104,22 @@ MUTATED = 10_000
 SLOWEST = 10.0
 """Seconds after which an input counts as one that hangs."""
 
-TREES = {
-    **LAYOUTS,
-    "merged": copies.merged_folders,
-    "train.csv": copies.train_and_test,
-    "JPEGs": lambda faces: {
-        f"train/{name}/{name}.jpg": cv2.imencode(".jpg", image)[1].tobytes()
-        for name, image in zip(NAMES, faces.images, strict=True)
+COPIES = {
+    **{layout: Brought(tree) for layout, tree in LAYOUTS.items()},
+    "merged": Brought(copies.merged_folders),
+    "train.csv": Brought(copies.train_and_test),
+    **{
+        f"{form} images": Brought(
+            lambda faces, form=form: {
+                f"train/{name}/{name}.{form}": copies.encoded(image, form)
+                for name, image in zip(NAMES, faces.images, strict=True)
+            }
+        )
+        for form in ("jpeg", "avif")
     },
+    **BROUGHT,
 }
+PACKINGS_AND_BARE = ("bare", "zip", "tar", "tar.gz", "tar.xz")
 
 
 def _mutate(content: bytes, chance: random.Random) -> bytes:
@@ -142,11 +149,14 @@ def _mutate(content: bytes, chance: random.Random) -> bytes:
     return bytes(data)
 
 
-def _mutant(chance: random.Random, path: Path) -> str:
-    """Write a copy that something happened to, before it was packed or after; what it was."""
-    layout, packing = chance.choice([*TREES]), chance.choice(["bare", "zip", "tar", "tar.gz", "tar.xz"])
-    tree = TREES[layout](copies.made_up(7))
-    before = chance.random() < 0.5
+def _mutant(number: int, path: Path) -> tuple[str, Classes]:
+    """Write a copy that something happened to, before it was packed or after; what it was, and how it is read."""
+    chance = random.Random(number)
+    copy = [*COPIES][number % len(COPIES)]
+    packing = PACKINGS_AND_BARE[number // len(COPIES) % len(PACKINGS_AND_BARE)]
+    before = number // len(COPIES) // len(PACKINGS_AND_BARE) % 2 == 0
+    brought = COPIES[copy]
+    tree = brought.tree(copies.made_up(7))
     if before:
         name = chance.choice([*tree])
         if chance.random() < 0.8:
@@ -160,7 +170,8 @@ def _mutant(chance: random.Random, path: Path) -> str:
         PACKINGS[packing](path, tree)
     if not before:
         path.write_bytes(_mutate(path.read_bytes(), chance))
-    return f"{layout}, {packing}, mutated {'before' if before else 'after'} packing"
+    what = f"{copy}, {packing}, mutated {'before' if before else 'after'} packing"
+    return what, Classes.parse(brought.labels, brought.skip)
 
 
 @pytest.mark.fuzz
@@ -170,10 +181,10 @@ def test_ten_thousand_mutated_inputs_end_as_faces_or_as_a_named_error(tmp_path, 
     slowest = 0.0
     with capfd.disabled():
         for number in track(range(MUTATED), "mutated inputs"):
-            what = _mutant(random.Random(number), path)
+            what, classes = _mutant(number, path)
             started = time.monotonic()
             try:
-                faces = layouts.read(path)
+                faces = layouts.read(path, classes)
                 assert faces.images.shape == (len(faces.labels), 48, 48)
                 assert set(faces.labels.tolist()) <= set(range(7))
                 ends["read"] += 1
@@ -190,5 +201,6 @@ def test_ten_thousand_mutated_inputs_end_as_faces_or_as_a_named_error(tmp_path, 
 
 
 def test_the_mutations_reach_every_kind_of_copy_before_and_after_packing(tmp_path):
-    seen = {_mutant(random.Random(number), tmp_path / "copy") for number in range(600)}
-    assert len(seen) == len(TREES) * 5 * 2
+    kinds = len(COPIES) * len(PACKINGS_AND_BARE) * 2
+    seen = {_mutant(number, tmp_path / "copy")[0] for number in range(kinds)}
+    assert len(seen) == kinds < MUTATED / 10

@@ -95,6 +95,8 @@ def read(table: Table, where: str, classes: Classes) -> FaceDataset:
     try:
         codes = classes.codes(first, dict(enumerate(NAMES)) if label == "emotion" else ())
     except UnknownClass as error:
+        if error.word not in first:  # a name that was given for a number
+            raise
         raise BadRow(where, first[error.word], f"label {shown(error.word)}", error.expected) from None
     pixels = "pixels" if len(table.pixels) == 1 else f"{_PIXELS:,} columns of pixels"
     layout = f"CSV with {label} and {pixels}, no Usage" if table.usage < 0 else f"CSV with {label}, {pixels} and Usage"

@@ -174,4 +174,5 @@ class LabelledImages:
         try:
             yield
         except UnknownClass as error:
-            raise UnknownLayout(f"{self._first[error.word]}: {error}") from None
+            where = f"{self._first[error.word]}: " if error.word in self._first else ""  # a name that was given
+            raise UnknownLayout(f"{where}{error}") from None

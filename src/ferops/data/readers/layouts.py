@@ -1,8 +1,9 @@
 """Read any copy of FER2013: recognise its layout, and return its faces in an order that does not depend on it."""
 
 import warnings
+from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from ferops.data.readers import archives, csv_tables, image_folders, parquet_files
@@ -39,69 +40,76 @@ def read(path: Path, classes: Classes = AS_NAMED, *, progress: ProgressCallback 
         BadRow: a row of a table is not a face.
         BadImage: a file in the folder of an expression is no image.
     """
-    try:
-        return _read(path, classes, progress, nested=False)
-    except UnknownLayout as nothing:
-        if not isinstance(nothing, _NothingFound):
-            raise
-    return _read(path, classes, progress, nested=True)
+    for nested in (False, True):
+        with warnings.catch_warnings(action="ignore"), ThreadPoolExecutor() as pool:
+            found = _find(archives.members(path, progress, nested=nested), LabelledImages(classes, pool))
+        if found.copies:
+            (faces, name), *others = (found.copies[rank] for rank in sorted(found.copies))
+            left_out = (*faces.left_out, *found.left_out, *(f"{other}: {name} tells more" for _, other in others))
+            return replace(by_content(faces), left_out=left_out)
+    raise _unknown(path, found)
 
 
-class _NothingFound(UnknownLayout):
-    """No layout was recognised."""
+@dataclass
+class _Found:
+    """What was found in a file or folder.
+
+    Attributes:
+        copies: by rank, the faces and a name for them.
+        left_out: what was not read, and why.
+        seen: names of all files.
+        columns: of the last file that is no image.
+    """
+
+    copies: dict[int, tuple[FaceDataset, str]] = field(default_factory=dict)
+    left_out: list[str] = field(default_factory=list)
+    seen: list[str] = field(default_factory=list)
+    columns: list[str] = field(default_factory=list)
 
 
-def _read(path: Path, classes: Classes, progress: ProgressCallback | None, *, nested: bool) -> FaceDataset:
-    found: dict[int, tuple[FaceDataset, str]] = {}
-    left_out: list[str] = []
-    seen: list[str] = []
-    names: list[str] = []
-    stray: Member | None = None
-    with warnings.catch_warnings(action="ignore"), ThreadPoolExecutor() as pool:
-        images = LabelledImages(classes, pool)
-        for member in archives.members(path, progress, nested=nested):
-            seen.append(member.name)
-            if annotation := image_folders.annotation(member, classes):
-                images.add(annotation, member.where, read_bounded(member.stream, member.where))
-            elif parquet_files.is_parquet(member):
-                images.source = "Parquet"
-                for row in parquet_files.rows(member):
-                    images.add(*row)
-            elif image_folders.is_image(member):
-                stray = stray or member
-            elif known := image_folders.label_names(member):
-                images.known = known
+def _find(members: Iterable[Member], images: LabelledImages) -> _Found:
+    found, stray = _Found(), None
+    for member in members:
+        found.seen.append(member.name)
+        if annotation := image_folders.annotation(member, images.classes):
+            images.add(annotation, member.where, read_bounded(member.stream, member.where))
+        elif parquet_files.is_parquet(member):
+            images.source = "Parquet"
+            for row in parquet_files.rows(member):
+                images.add(*row)
+        elif image_folders.is_image(member):
+            stray = stray or member
+        elif known := image_folders.label_names(member):
+            images.known = known
+        else:
+            table = csv_tables.open_table(member.stream)
+            found.columns = table.names
+            name, rank = printable(member.name), _SPLIT_CSV if table.usage >= 0 else _PLAIN_CSV
+            if not table.pixels:
+                continue
+            if table.label < 0:
+                found.left_out.append(f"{name}: it has no labels")
+            elif rank in found.copies:
+                found.left_out.append(f"{name}: another CSV was read already")
             else:
-                table = csv_tables.open_table(member.stream)
-                names = table.names
-                if not table.pixels:
-                    continue
-                name, rank = printable(member.name), _SPLIT_CSV if table.usage >= 0 else _PLAIN_CSV
-                if table.label < 0:
-                    left_out.append(f"{name}: it has no labels")
-                elif rank in found:
-                    left_out.append(f"{name}: another CSV was read already")
-                else:
-                    found[rank] = csv_tables.read(table, member.where, classes), name
-        if images and _SPLIT_CSV in found:
-            left_out.append(f"{len(images):,} images: {found[_SPLIT_CSV][1]} tells more")
-        elif images:
-            found[_IMAGES] = images.faces(stray), f"{len(images):,} images in {images.source}"
-    if not found:
-        raise _unknown(path, seen, names, left_out)
-    (faces, name), *others = (found[rank] for rank in sorted(found))
-    left_out += [f"{other}: {name} tells more" for _, other in others]
-    return replace(by_content(faces), left_out=(*faces.left_out, *left_out))
+                found.copies[rank] = csv_tables.read(table, member.where, images.classes), name
+    title = f"{len(images):,} images in {images.source}"
+    if images and _SPLIT_CSV in found.copies:  # whether they are sound does not matter then
+        found.left_out.append(f"{title}: {found.copies[_SPLIT_CSV][1]} tells more")
+    elif images:
+        found.copies[_IMAGES] = images.faces(stray), title
+    return found
 
 
-def _unknown(path: Path, seen: list[str], names: list[str], left_out: list[str]) -> BadFile | UnknownLayout:
-    if len(seen) == 1 and names == [""]:
+def _unknown(path: Path, found: _Found) -> BadFile | UnknownLayout:
+    seen, columns = found.seen, found.columns
+    if len(seen) == 1 and columns == [""]:
         return BadFile(f"{path} is empty; expected the header emotion,pixels,Usage and rows")
-    if left_out:
-        return _NothingFound(f"{path}: {left_out[0]}; expected a CSV with emotion and pixels, such as train.csv")
-    first = f" with the first line {shown(','.join(names))}" if len(seen) == 1 else ""
-    found = f"{shown(', '.join(seen))}{first}" if seen else "nothing"
-    return _NothingFound(
+    if found.left_out:
+        return UnknownLayout(f"{path}: {found.left_out[0]}; expected a CSV with emotion and pixels, such as train.csv")
+    first = f" with the first line {shown(','.join(columns))}" if len(seen) == 1 and columns else ""
+    listed = f"{shown(', '.join(seen))}{first}" if seen else "nothing"
+    return UnknownLayout(
         f"{path}: expected a CSV with the columns emotion, pixels and Usage in its first line, image folders "
-        f"train/EXPRESSION and test/EXPRESSION, or Parquet; found {found}"
+        f"train/EXPRESSION and test/EXPRESSION, or Parquet; found {listed}"
     )
