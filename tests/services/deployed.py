@@ -97,9 +97,10 @@ class Deployed:
         found = []
         for process in psutil.process_iter():
             with suppress(psutil.Error):
-                if process.environ().get("PREFECT__FLOW_RUN_ID") == str(run):
+                ours = process.environ().get("PREFECT__FLOW_RUN_ID") == str(run)
+                if ours and process.status() != psutil.STATUS_ZOMBIE:
                     found.append(process)
-        return [process for process in found if process.status() != psutil.STATUS_ZOMBIE]
+        return found
 
     def process(self, run: UUID, *words: str) -> psutil.Process:
         """The process of a run that has these words in its command, as soon as there is one."""

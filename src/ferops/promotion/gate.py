@@ -17,7 +17,7 @@ from ferops.tracking.ledger import REGISTRY, Event
 from ferops.tracking.store import Store, registered_model
 from ferops.tracking.versions import CHALLENGER, CHAMPION, PREVIOUS, ScoredVersion
 
-_WAIT: Final = 1.0  # seconds: of two promotions at once, the later one finds the result of the earlier
+_WAIT: Final = 10.0  # seconds: of two promotions at once, the later one finds the result of the earlier
 
 
 class Overtaken(FeropsError):

@@ -29,6 +29,8 @@ _ABANDONED: Final = 600.0
 """Seconds after which a lock of another machine is taken over; on this machine it is known whether its process runs."""
 
 _PAUSE: Final = 0.2
+"""Seconds between two looks, and between the first two tries."""
+_LONGEST_PAUSE: Final = 0.8
 
 
 class Busy(FeropsError):
@@ -63,14 +65,14 @@ def lock(
     Raises:
         Busy: another process holds the lock, and did not release it in time.
     """
-    deadline = time.monotonic() + wait
+    deadline, pause = time.monotonic() + wait, _PAUSE
     while True:
         own = f"{PREFIX}{name}.{uuid.uuid4().hex}"
         tags = {_PROCESS: processes.this_process(), _NOTE: json.dumps(note)}
         with no_retries():
-            store.client.create_registered_model(own, tags, f"A lock, held for a moment: {what}.")
+            model = store.client.create_registered_model(own, tags, f"A lock, held for a moment: {what}.")
         try:
-            abandoned = _wait_for_others(store, name, own, what, deadline)
+            abandoned = _wait_for_others(store, name, model, what, deadline)
             if abandoned is not None:
                 for other in abandoned:
                     recover(json.loads(other.tags.get(_NOTE, "null")))
@@ -80,25 +82,32 @@ def lock(
         finally:
             with no_retries():  # where no server answers, the next process finds that this one has ended
                 or_none(store.client.delete_registered_model, own)
-        time.sleep(random.uniform(_PAUSE / 2, _PAUSE))  # noqa: S311 # no secret
+        time.sleep(random.uniform(pause / 2, pause))  # noqa: S311 # no secret
+        pause = min(2 * pause, _LONGEST_PAUSE)  # ever rarer in the way of the one that waits
 
 
-def _wait_for_others(store: Store, name: str, own: str, what: str, deadline: float) -> "list[RegisteredModel] | None":
+def _wait_for_others(
+    store: Store, name: str, own: "RegisteredModel", what: str, deadline: float
+) -> "list[RegisteredModel] | None":
     """Wait until no running process has a model of this lock; return those of killed ones, the oldest first.
 
-    None where another process that waits comes first, by the order of the names: this one has to start again.
+    None where an older one runs: this one has to start again. So the oldest alone waits, and nobody overtakes it.
     """
     while True:
         found = store.client.search_registered_models(f"name LIKE '{PREFIX}{name}.%'")
-        others = sorted((one for one in found if one.name != own), key=lambda one: one.creation_timestamp)
+        others = sorted((one for one in found if one.name != own.name), key=_age)
         running = [one for one in others if not _is_abandoned(one)]
         if not running:
             return others
         if time.monotonic() >= deadline:
             raise Busy(what, running[0].tags.get(_PROCESS, ""))
-        if any(one.name < own for one in running):
+        if _age(running[0]) < _age(own):
             return None
         time.sleep(_PAUSE)
+
+
+def _age(model: "RegisteredModel") -> tuple[int, str]:
+    return model.creation_timestamp, model.name
 
 
 def _is_abandoned(held: "RegisteredModel") -> bool:
