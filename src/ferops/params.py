@@ -87,7 +87,8 @@ class Validate(_Section):
     """Bounds of the data gates.
 
     Attributes:
-        max_kl_divergence: of a split's class shares from FER2013's, and from the other splits'.
+        max_kl_divergence: of a split's class shares from FER2013's (not where `data.dataset` is `other`), and from the
+            other splits'.
         count_tolerance: how far a split may be from its expected size, as a fraction.
         max_cross_split_duplicates: share of the validation or test images with a duplicate in an earlier split.
         min_image_std: smallest standard deviation of an image, in gray levels.

@@ -21,6 +21,13 @@ ROOT = Path(__file__).parents[2]
 SMALL = {split: tuple(round(count / 20) for count in counts) for split, counts in OFFICIAL_COUNTS.items()}
 """FER2013's class shares at a twentieth of its size."""
 
+RAF_DB = {
+    "train": (635, 645, 253, 4295, 1784, 1161, 2272),
+    "validation": (70, 72, 28, 477, 198, 129, 252),
+    "test": (162, 160, 74, 1185, 478, 329, 680),
+}
+"""RAF-DB's images per class, a tenth of its training images as validation: `data.split: folders`."""
+
 
 def _manifest(counts: Mapping[str, Sequence[int]] = SMALL) -> pd.DataFrame:
     rng = np.random.default_rng(0)
@@ -78,8 +85,8 @@ def _added_report(added: pd.DataFrame, manifest: pd.DataFrame, share: float = 0.
 
 @pytest.fixture(scope="session")
 def draw() -> SimpleNamespace:
-    """Functions that make good data: manifest, report, added, added_report."""
-    return SimpleNamespace(manifest=_manifest, report=_report, added=_added, added_report=_added_report)
+    """Functions that make good data: manifest, report, added, added_report; and the class counts of RAF-DB."""
+    return SimpleNamespace(manifest=_manifest, report=_report, added=_added, added_report=_added_report, raf_db=RAF_DB)
 
 
 @pytest.fixture(scope="session")

@@ -1,6 +1,10 @@
 """The gate on the augmented data: no leakage from validation or test, labels kept, the minimum shares reached."""
 
+import numpy as np
+import pandas as pd
 import pytest
+
+from ferops.data import augmentation
 
 
 @pytest.fixture(scope="module")
@@ -89,6 +93,21 @@ def test_a_class_that_had_its_share_must_not_be_touched(draw, failures, manifest
     happy = manifest[(manifest["split"] == "train") & (manifest["label"] == 3)].iloc[0]
     added.loc[0, ["origin", "label"]] = [happy["id"], 3]
     assert list(failures(added, draw.added_report(added, manifest), manifest)) == ["share of happy"]
+
+
+def test_a_data_set_in_which_one_class_dominates_passes(draw, failures):
+    raf_db = draw.manifest(draw.raf_db)
+    train = raf_db[raf_db["split"] == "train"]
+    origins = train.iloc[augmentation.plan(train["label"].to_numpy(), 0.1, np.random.default_rng(0))]
+    assert set(origins["label"]) == {0, 1, 2, 5}
+    added = pd.DataFrame(
+        {
+            "id": np.arange(len(origins)),
+            "origin": origins["id"].to_numpy(),
+            **{name: origins[name].array for name in ("split", "label", "mean", "std")},
+        }
+    )
+    assert failures(added, draw.added_report(added, raf_db), raf_db) == {}
 
 
 def test_nothing_added_where_nothing_was_asked_for_passes(draw, failures, manifest):

@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 
 from ferops.labels import OFFICIAL_COUNTS
-from ferops.quality import expectations
+from ferops.quality import expectations, validation
 from ferops.quality.reports import PreparedReport
 
 
@@ -142,6 +142,57 @@ def test_a_skewed_split_is_far_from_fer2013_and_from_the_other_splits(draw, fail
     for check in failed.values():
         assert check.expected == "a KL divergence of at most 0.05"
         assert float(check.observed) > 0.05
+
+
+@pytest.fixture(scope="module")
+def raf_db(draw):
+    return draw.manifest(draw.raf_db)
+
+
+def test_another_data_set_passes_far_from_fer2013_and_the_distance_is_shown(draw, bounds, raf_db):
+    suites = expectations.prepared(raf_db, draw.report(raf_db, dataset="other", split="folders"), bounds)
+    checks = validation.run("gate", suites)
+    assert all(check.passed for check in checks)
+    distances = [check for check in checks if check.name == "class shares close to FER2013"]
+    assert {check.split: check.observed for check in distances} == {
+        "train": "0.1793", "validation": "0.1803", "test": "0.1759",
+    }  # fmt: skip
+    assert {check.expected for check in distances} == {"any KL divergence: `other` is not held to FER2013's shares"}
+
+
+def test_another_data_set_under_fer2013s_name_fails(draw, failures, raf_db):
+    failed = failures(raf_db, draw.report(raf_db, dataset="fer2013", split="folders"))
+    for split in ("train", "validation", "test"):
+        check = failed.pop(f"class shares close to FER2013, {split}")
+        assert check.expected == "a KL divergence of at most 0.05"
+    assert set(failed) == {"number of images, train and validation", "number of images, test"}
+
+
+def test_another_data_sets_splits_are_held_to_one_another(draw, failures, raf_db):
+    skewed = raf_db.copy()
+    skewed.loc[in_split(skewed, "validation")[::2], "label"] = 6
+    failed = failures(skewed, draw.report(skewed, dataset="other"))
+    assert list(failed) == ["class shares close to the other splits, validation"]
+    assert failed["class shares close to the other splits, validation"].expected == "a KL divergence of at most 0.05"
+
+
+def test_another_data_set_lacks_no_class(draw, failures, raf_db):
+    without = raf_db[raf_db["label"] != 2].reset_index(drop=True)
+    assert set(failures(without, draw.report(without, dataset="other"))) == {
+        f"every class, {split}" for split in ("train", "validation", "test")
+    }
+
+
+def test_a_set_of_ten_images_a_class_passes(draw, failures):
+    manifest = draw.manifest({"train": [6] * 7, "validation": [1] * 7, "test": [3] * 7})
+    assert failures(manifest, draw.report(manifest, dataset="other", split="random")) == {}
+
+
+def test_the_distance_of_a_split_without_images_is_no_value(draw, bounds, raf_db):
+    kept = raf_db[raf_db["split"] != "test"].reset_index(drop=True)
+    checks = validation.run("gate", expectations.prepared(kept, draw.report(raf_db, dataset="other"), bounds))
+    (distance,) = (check for check in checks if check.name.endswith("to FER2013") and check.split == "test")
+    assert distance.observed == "no value"
 
 
 def test_a_class_that_no_other_split_has_is_an_infinite_divergence_not_a_crash(draw, failures):

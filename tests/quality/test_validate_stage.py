@@ -7,9 +7,11 @@ import sys
 from html import escape
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 
+from ferops.labels import NAMES, OFFICIAL_COUNTS
 from ferops.quality.reports import BadReport
 from ferops.quality.validation import GateFailed
 from ferops.stages import __main__ as stages
@@ -21,6 +23,24 @@ def spoil(repository: Path) -> None:
     manifest = pd.read_parquet(path)
     manifest.loc[5, "label"] = 7
     manifest.to_parquet(path)
+
+
+def charts(repository: Path, gate: str) -> dict[str, dict[str, tuple[list[float], list[float]]]]:
+    """The page's charts by title, their rows by class: percentages as written, lengths of the bars from 0 to 1."""
+    index = (repository / f"reports/validate/{gate}/docs/index.html").read_text()
+    _, *sections = index.split("<h3>")
+    found = {}
+    for section in sections:
+        title, rest = section.split("</h3>", 1)
+        rows = re.findall(r'<tr><th scope="row">(\w+)</th>(.*?)</tr>', rest, re.DOTALL)
+        found[title] = {
+            name: (
+                [float(text) for text in re.findall(r"<td>([\d.]+)%</td>", row)],
+                [float(text) for text in re.findall(r"--share: ([\d.]+)", row)],
+            )
+            for name, row in rows
+        }
+    return found
 
 
 @pytest.mark.parametrize("what", ["prepared", "augmented"])
@@ -52,6 +72,62 @@ def test_the_docs_show_every_check_in_full(validated):
     for check in record["checks"]:
         cells = [check["name"], check["split"] or "", check["expected"], check["observed"]]
         assert re.search(r"\s*".join(f"<td>{re.escape(escape(cell))}</td>" for cell in cells), index), cells
+
+
+def test_the_bars_of_the_splits_are_the_manifests(validated):
+    labels = pd.read_parquet(validated / "data/prepared/manifest.parquet").set_index("split")["label"]
+    official = np.sum(list(OFFICIAL_COUNTS.values()), axis=0) / 35887
+    found = charts(validated, "prepared")
+    assert list(found) == ["train", "validation", "test"]
+    for split, rows in found.items():
+        assert list(rows) == list(NAMES)
+        own, others = (chosen.value_counts(normalize=True) for chosen in (labels[split], labels[labels.index != split]))
+        for code, (texts, lengths) in enumerate(rows.values()):
+            shares = [own[code], others[code], official[code]]
+            assert texts == pytest.approx([100 * share for share in shares], abs=0.05)
+            assert lengths == pytest.approx([texts[place] / max(texts) * max(lengths) for place in range(3)], abs=0.01)
+    assert max(max(lengths) for rows in found.values() for _, lengths in rows.values()) == 1
+
+
+def test_each_split_has_its_distances_and_their_bound_beside_the_bars(validated):
+    index = (validated / "reports/validate/prepared/docs/index.html").read_text()
+    record = json.loads((validated / "reports/validate/prepared/validation.json").read_text())
+    near = [check for check in record["checks"] if check["name"].startswith("class shares")]
+    assert len(near) == 6
+    for check in near:
+        section = index.split(f"<h3>{check['split']}</h3>")[1].split("</section>")[0]
+        assert f"{check['name']}: {check['observed']} <small>{check['expected']}</small>" in section
+
+
+def test_the_bars_of_the_augmented_data_are_the_training_sets_before_and_after(validated):
+    report = json.loads((validated / "data/augmented/report.json").read_text())
+    (rows,) = charts(validated, "augmented").values()
+    assert [texts for texts, _ in rows.values()] == [
+        pytest.approx([100 * after / sum(report["after"]), 100 * before / sum(report["before"]), 10], abs=0.05)
+        for after, before in zip(report["after"], report["before"], strict=True)
+    ]
+
+
+@pytest.mark.parametrize(
+    "broken",
+    [
+        lambda manifest: manifest.drop(columns="label"),
+        lambda manifest: manifest.drop(columns="split"),
+        lambda manifest: manifest.assign(label="contempt"),
+        lambda manifest: manifest[:0],
+    ],
+    ids=["no labels", "no splits", "unknown classes", "no images"],
+)
+def test_a_broken_manifest_has_bars_of_no_length(repository, broken):
+    path = repository / "data/prepared/manifest.parquet"
+    broken(pd.read_parquet(path)).to_parquet(path)
+    for gate in ("prepared", "augmented"):
+        with pytest.raises(GateFailed):
+            validate(gate)
+    for rows in charts(repository, "prepared").values():
+        assert [texts[:2] for texts, _ in rows.values()] == [[0, 0]] * 7
+    (rows,) = charts(repository, "augmented").values()
+    assert [texts[1] for texts, _ in rows.values()] == [0] * 7
 
 
 def test_validating_again_gives_the_same_gate_and_fresh_docs(validated):

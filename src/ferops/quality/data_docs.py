@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import pandas as pd
 from great_expectations.data_context.data_context.ephemeral_data_context import EphemeralDataContext
 from jinja2 import Environment, PackageLoader
 
@@ -27,13 +28,17 @@ _FETCHED = re.compile(
 )
 
 
-def write(context: EphemeralDataContext, gate: str, results: "Sequence[CheckResult]", folder: Path) -> None:
+def write(
+    context: EphemeralDataContext, gate: str, results: "Sequence[CheckResult]", shares: Sequence[pd.DataFrame],
+    folder: Path,
+) -> None:  # fmt: skip
     """Build the pages of what was validated, make them self-contained, and write their index.
 
     Args:
         context: of Great Expectations, with the results of the gate.
         gate: the title.
         results: a `CheckResult` for each check, in order.
+        shares: of the classes, a chart each; see `frames.shares`.
         folder: of the pages, replaced whole.
     """
     # not beside the folder: on a full disk Great Expectations would log tracebacks, and go on
@@ -56,7 +61,9 @@ def write(context: EphemeralDataContext, gate: str, results: "Sequence[CheckResu
             gate=gate,
             verdict=f"{failed} of {len(results)} checks failed" if failed else f"all {len(results)} checks passed",
             failed=failed,
-            results=results,  # grouped there, failed checks first
+            results=results,
+            shares=shares,
+            widest=max((table.to_numpy().max() for table in shares), default=0) or 1,  # one scale for all bars
             pages=[page.relative_to(site).as_posix() for page in sorted(site.glob("validations/**/*.html"))],
             style=style,
         )

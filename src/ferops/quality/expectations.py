@@ -9,11 +9,9 @@ from math import ceil, floor
 from typing import Any, NamedTuple
 
 import great_expectations.expectations
-import numpy as np
 import pandas as pd
 from great_expectations.expectations.expectation import Expectation
 from great_expectations.expectations.row_conditions import Column
-from numpy.typing import NDArray
 
 from ferops.labels import NAMES, OFFICIAL_COUNTS, SPLITS
 from ferops.params import Interval, Validate
@@ -33,11 +31,12 @@ AUGMENTED_TYPES = {"id": "int64", "origin": "int64"} | _TYPES
 
 
 class Suite(NamedTuple):
-    """Expectations on one table."""
+    """Expectations on one table, and the class shares that they are about, drawn on the page (see `frames.shares`)."""
 
     name: str
     table: pd.DataFrame
     expectations: tuple[Expectation, ...]
+    shares: Sequence[pd.DataFrame] = ()
 
 
 def prepared(manifest: pd.DataFrame, report: PreparedReport, bounds: Validate) -> tuple[Suite, ...]:
@@ -56,13 +55,16 @@ def prepared(manifest: pd.DataFrame, report: PreparedReport, bounds: Validate) -
         _between("no blank images", blank, "std", bounds.min_image_std),
     ]
     table, counts = frames.by_split(manifest), frames.image_counts(report)
-    official = np.sum([OFFICIAL_COUNTS[split] for split in SPLITS], axis=0)
+    classes, near = frames.counts_by_split(table), bounds.max_kl_divergence
+    others = {split: classes.drop(columns=split).sum(axis="columns") for split in SPLITS}
+    official = pd.DataFrame(OFFICIAL_COUNTS, index=list(NAMES)).sum(axis="columns")
+    near_fer2013 = None if report.dataset == "other" else near
     most = bounds.max_cross_split_duplicates
     few = f"at most {most:.2%} of the images"
     splits = [
         *(_every_class(split) for split in SPLITS),
-        *(_shares_close_to("FER2013", official, split, bounds) for split in SPLITS),
-        *(_shares_close_to("the other splits", _counts(table, without=split), split, bounds) for split in SPLITS),
+        *(_shares_close_to("FER2013", official, split, near_fer2013) for split in SPLITS),
+        *(_shares_close_to("the other splits", others[split], split, near) for split in SPLITS),
         *_sizes(report, bounds.count_tolerance),
         *(_as_reported(split, kept) for split, kept in zip(SPLITS, counts["kept"].tolist(), strict=True)),
         *(_mean("duplicates across splits", few, "duplicate_earlier", None, most, split, "%") for split in SPLITS[1:]),
@@ -76,9 +78,13 @@ def prepared(manifest: pd.DataFrame, report: PreparedReport, bounds: Validate) -
         _expect(greater, "no more images kept than read", "read >= kept in every split", **columns, or_equal=True),
         _expect(total, "dropped images add up", added_up, "gone", min_value=gone, max_value=gone),
     ]
+    bars = [
+        frames.shares(split, {"this split": classes[split], "others": others[split], "FER2013": official})
+        for split in SPLITS
+    ]
     return (
         _suite("prepared-images", manifest, images),
-        _suite("prepared-splits", table, splits),
+        _suite("prepared-splits", table, splits, bars),
         _suite("prepared-report", counts, reported),
     )
 
@@ -111,10 +117,12 @@ def augmented(
     reported = [
         _equal(f"class counts {when} augmentation", same, when, f"reported_{when}") for when in ("before", "after")
     ]
+    images_of = counts.set_index("expression")
+    bars = frames.shares("train", {when: images_of[when] for when in ("after", "before")})
     return (
         _suite("augmented-images", added, images),
         _suite("augmented-origins", frames.with_origins(added, manifest), origins),
-        _suite("augmented-shares", frames.training_set(added, manifest), shares),
+        _suite("augmented-shares", frames.training_set(added, manifest), shares, [bars.assign(least=report.min_share)]),
         _suite("augmented-report", counts, reported),
     )
 
@@ -130,10 +138,13 @@ def scored(table: pd.DataFrame) -> tuple[Suite, ...]:
     return (_suite("scored-images", table, images),)
 
 
-def _suite(name: str, table: pd.DataFrame, expectations: Sequence[Expectation]) -> Suite:
+def _suite(
+    name: str, table: pd.DataFrame, expectations: Sequence[Expectation], shares: Sequence[pd.DataFrame] = ()
+) -> Suite:
     """Keep the expectations on columns that the table has: one that it lacks is named by the check of its columns."""
     subjects = {"rows", *table.columns}
-    return Suite(name, table, tuple(each for each in expectations if (each.meta or {})["subject"] in subjects))
+    kept = tuple(each for each in expectations if (each.meta or {})["subject"] in subjects)
+    return Suite(name, table, kept, shares)
 
 
 def _expect(
@@ -196,18 +207,16 @@ def _every_class(split: str) -> Expectation:
     return _expect(kind, "every class", "all seven expressions", "expression", split, value_set=list(NAMES))
 
 
-def _shares_close_to(what: str, counts: NDArray[np.int64], split: str, bounds: Validate) -> Expectation:
-    most = bounds.max_kl_divergence
-    check, expected = f"class shares close to {what}", f"a KL divergence of at most {most:g}"
-    partition = {"values": list(NAMES), "weights": (counts / counts.sum()).tolist()}
+def _shares_close_to(what: str, counts: pd.Series, split: str, most: float | None) -> Expectation:
+    """Bound the KL divergence of a split's class shares from those of the counts; without a bound it is only shown."""
+    check, expected = f"class shares close to {what}", f"any KL divergence: `other` is not held to {what}'s shares"
+    if most is not None:
+        expected = f"a KL divergence of at most {most:g}"
+    # equal shares where the other splits are empty, which fails elsewhere
+    weights = counts / counts.sum() if counts.any() else counts + 1 / len(counts)
+    partition = {"values": list(NAMES), "weights": weights.tolist()}
     kind = gxe.ExpectColumnKLDivergenceToBeLessThan
     return _expect(kind, check, expected, "expression", split, partition_object=partition, threshold=most)
-
-
-def _counts(table: pd.DataFrame, without: str) -> NDArray[np.int64]:
-    """Count the classes of the other splits together; as one each where these are empty, which fails elsewhere."""
-    counts = frames.count(table.loc[table["split"] != without, "expression"])
-    return counts if counts.any() else np.ones_like(counts)
 
 
 def _sizes(report: PreparedReport, tolerance: float) -> list[Expectation]:

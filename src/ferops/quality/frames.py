@@ -4,6 +4,8 @@ They never fail on bad data: a column that is missing, of a wrong type or holds 
 is named by the expectations on the manifest as it was read.
 """
 
+from collections.abc import Mapping
+
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
@@ -79,6 +81,22 @@ def class_counts(added: pd.DataFrame, prepared: pd.DataFrame, report: AugmentedR
     before, new = count(_expressions(prepared[_in_train(prepared)])), count(_expressions(added))
     counted = pd.DataFrame({"expression": NAMES, "before": before, "added": new, "after": before + new})
     return counted.assign(reported_before=report.before, reported_after=report.after)
+
+
+def counts_by_split(table: pd.DataFrame) -> pd.DataFrame:
+    """Return one row an expression, one column a split: the images counted in a table of `by_split`."""
+    return pd.DataFrame(
+        {split: count(table.loc[table["split"] == split, "expression"]) for split in SPLITS}, index=list(NAMES)
+    )
+
+
+def shares(of: str, counts: Mapping[str, pd.Series]) -> pd.DataFrame:
+    """Return the share of each class (row) in its column, from 0 to 1; zeros where a column counts no image.
+
+    On the page a table is a chart: a bar for the first column, a paler one for the second, a mark for the third.
+    """
+    table = pd.DataFrame(counts).rename_axis(columns=of)
+    return table / table.sum().clip(lower=1)
 
 
 def count(expressions: pd.Series) -> NDArray[np.int64]:

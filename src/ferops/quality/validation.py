@@ -60,7 +60,8 @@ def run(
     context.variables.progress_bars = ProgressBarsConfig(globally=False)
     results = [result for suite in suites for result in _validate(context, gate, suite)]
     if docs_folder:
-        data_docs.write(context, gate, [*others, *results], docs_folder)
+        shares = [table for suite in suites for table in suite.shares]
+        data_docs.write(context, gate, [*others, *results], shares, docs_folder)
     return results
 
 
@@ -97,7 +98,8 @@ def _observed(result: Any, unit: str) -> str:
         return f"{found['unexpected_count']:,} of {found.get('element_count', 0):,} rows: {_list(values)}{where}"
     if found.get("observed_value") is not None:
         return _value(found["observed_value"], unit)
-    return "as expected" if result.success else "no value"
+    # a divergence that is infinite, or of no images, is there as None
+    return "as expected" if result.success and "observed_value" not in found else "no value"
 
 
 def _error(info: Mapping[str, Any]) -> str | None:
