@@ -12,6 +12,11 @@ WHOLE_DIFF: Final = (
 )  # fmt: skip
 """A diff that `git apply` accepts, however the user has configured git."""
 
+NO_CLONE: Final = (
+    "run this in the root of your clone; a source archive becomes one by "
+    "`git init && git add --all && git commit --message start`"
+)
+
 _TIMEOUT: Final = 60.0  # seconds
 
 
