@@ -115,12 +115,34 @@ def test_in_a_git_hook_the_repository_is_that_of_the_folder(umlauts: Path, monke
     assert git.run(umlauts, "status", "--porcelain") == b""
 
 
+def test_data_stay_out_of_git_whatever_dvcs_config_in_the_users_home_says(tmp_path: Path) -> None:
+    home, folder = tmp_path / "home", tmp_path / "clone"
+    (home / "dvc").mkdir(parents=True)
+    (home / "dvc/config").write_text("[core]\n    no_scm = true\n    autostage = false\n", encoding="utf-8")
+    folder.mkdir()
+    shell(folder, "git", "init", "-q")
+    shell(folder, "dvc", "init", "-q")
+    shutil.copy(ROOT / ".dvc/config", folder / ".dvc/config")
+    (folder / "faces.csv").write_text("0\n", encoding="utf-8")
+    shell(folder, "dvc", "add", "faces.csv", XDG_CONFIG_HOME=str(home))
+    assert (folder / ".gitignore").read_text(encoding="utf-8") == "/faces.csv\n"
+    assert "A  faces.csv.dvc" in shell(folder, "git", "status", "--porcelain").stdout.splitlines()
+
+
+def test_a_clone_has_the_same_bytes_whatever_line_ends_the_user_has_configured(tmp_path: Path) -> None:
+    shell(ROOT, "git", "clone", "-q", "-c", "core.autocrlf=true", str(ROOT), str(tmp_path / "clone"))
+    assert "w/crlf" not in shell(tmp_path / "clone", "git", "ls-files", "--eol").stdout
+
+
 def test_a_demo_without_git_says_what_to_do_before_it_installs_anything(tmp_path: Path) -> None:
     shutil.copy(ROOT / "Makefile", tmp_path)
     done = shell(tmp_path, "make", "demo", check=False, GIT_CEILING_DIRECTORIES=str(tmp_path.parent))
     assert done.returncode == 2
     assert done.stdout == "DVC needs a git repository: git init && git add --all && git commit --message start\n"
     assert [path.name for path in tmp_path.iterdir()] == ["Makefile"]
+    way_out = done.stdout.partition(": ")[2]
+    shell(tmp_path, "sh", "-c", way_out)
+    assert shell(tmp_path, "make", "in-git").stdout == ""
 
 
 def test_no_flow_or_task_takes_its_retries_from_the_users_settings() -> None:

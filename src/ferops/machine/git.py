@@ -54,7 +54,8 @@ def run(
         raise RepositoryError(f"`git {name}` failed: {error}") from None
     if done.returncode:
         lines = [line for line in done.stderr.decode(errors="replace").splitlines() if line.strip()] or ["no message"]
-        raise RepositoryError(f"`git {name}` failed: {lines[-1].removeprefix('fatal: ')}")
+        way_out = f"; {NO_CLONE}" if "not a git repository" in lines[-1] else ""
+        raise RepositoryError(f"`git {name}` failed: {lines[-1].removeprefix('fatal: ')}{way_out}")
     return done.stdout
 
 

@@ -109,7 +109,7 @@ def _dvc_config(root: Path) -> str:
     """Return the clone's DVC options, of all config files and with absolute paths, as one config file."""
     done = dvc(root, "config", "--list")
     if done.returncode or not (root / ".dvc").is_dir():
-        raise RepositoryError(f"{root} is no DVC repository; run this in the root of your clone")
+        raise RepositoryError(f"{root} is no DVC repository; {git.NO_CLONE}")
     options: dict[str, dict[str, str]] = {"cache": {"dir": str(root / ".dvc/cache")}}
     for match in filter(None, map(_OPTION.fullmatch, done.stdout.splitlines())):
         section = _quoted(f'{match["top"]} "{match["section"]}"') if match["top"] else match["section"]
