@@ -28,6 +28,7 @@ def python(code: str, folder: Path, **environment: str) -> subprocess.CompletedP
 def keras_home(tmp_path: Path) -> Path:
     """A user's folder of Keras, with settings for another program."""
     settings = {"backend": "jax", "floatx": "float16", "epsilon": 0.1, "image_data_format": "channels_first"}
+    settings["nnx_enabled"] = True
     (tmp_path / "keras.json").write_text(json.dumps(settings), encoding="utf-8")
     return tmp_path
 

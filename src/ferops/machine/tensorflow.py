@@ -13,8 +13,8 @@ from ferops.errors import FeropsError
 
 _BACKENDS: Final = ("tensorflow", "jax", "torch")
 
-_DROPPED: Final = ("KERAS_MAX_EPOCHS", "KERAS_MAX_STEPS_PER_EPOCH", "KERAS_NNX_ENABLED", "TF_USE_LEGACY_KERAS")
-"""They cut every training short, need another package, or give MLflow another Keras."""
+_DROPPED: Final = ("KERAS_MAX_EPOCHS", "KERAS_MAX_STEPS_PER_EPOCH", "TF_USE_LEGACY_KERAS")
+"""They cut every training short, or give MLflow another Keras."""
 
 _MALLOC: Final = {"MALLOC_TRIM_THRESHOLD_": -1, "MALLOC_TOP_PAD_": -2, "MALLOC_MMAP_THRESHOLD_": -3}
 """glibc's variable -> mallopt's number for it (malloc.h).
@@ -56,7 +56,8 @@ def configure() -> None:
         raise MissingBackend(
             f"KERAS_BACKEND: the package {backend} is not installed; `pip install {backend}`, or unset the variable"
         )
-    os.environ["KERAS_BACKEND"] = backend  # the variable wins over keras.json
+    # these win over keras.json; NNX needs flax
+    os.environ |= {"KERAS_BACKEND": backend, "KERAS_NNX_ENABLED": "false"}
     for name in _DROPPED:
         os.environ.pop(name, None)
     os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
