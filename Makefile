@@ -13,6 +13,9 @@ export MLFLOW_DISABLE_TELEMETRY := true
 export DO_NOT_TRACK := true
 export PREFECT_SERVER_ANALYTICS_ENABLED := false
 export GX_ANALYTICS_ENABLED := false
+# the user's, for other environments: pip would refuse to install into .venv, or install elsewhere
+export PIP_USER := 0
+unexport PIP_TARGET PIP_PREFIX
 
 .PHONY: help setup demo table3 ablations test test-services fuzz lint ui server docs bench clean lock
 
@@ -40,7 +43,11 @@ $(STAMP): requirements.lock pyproject.toml
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
 	@touch $@
 
-demo: setup ## the whole pipeline on the synthetic sample, then its metrics
+in-git: # before the installation, which takes minutes
+	@git rev-parse --git-dir >/dev/null 2>&1 || { echo "DVC needs a git repository: git init && git add --all" \
+		"&& git commit --message start"; exit 1; }
+
+demo: in-git setup ## the whole pipeline on the synthetic sample, then its metrics
 	@dvc repro
 	@ferops results
 

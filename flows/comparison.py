@@ -29,6 +29,7 @@ REPORTS = Path("reports")
 
 
 @flow(
+    retries=0,
     flow_run_name=run_folders.named_by("table"),
     on_failure=[notifications.failed],
     on_crashed=[notifications.failed],

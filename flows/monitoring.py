@@ -28,6 +28,7 @@ TRAINING = "training/nightly"
 
 
 @flow(
+    retries=0,
     flow_run_name=run_folders.named_by("model"),
     on_failure=[notifications.failed],
     on_crashed=[notifications.failed],

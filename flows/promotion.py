@@ -42,7 +42,7 @@ class TaskFailed(FeropsError):
     """A task of the flow failed; the message is the task's."""
 
 
-@task(name="ask the gate", cache_policy=NO_CACHE)
+@task(name="ask the gate", cache_policy=NO_CACHE, retries=0)
 def ask(reference: str | None) -> State:
     """Compare a version with the rules and the champion; the state's data are the verdict."""
     try:
@@ -54,7 +54,7 @@ def ask(reference: str | None) -> State:
     return Completed(message=verdict.outcome, data=verdict)
 
 
-@task(name="carry out", cache_policy=NO_CACHE)
+@task(name="carry out", cache_policy=NO_CACHE, retries=0)
 def carry_out(verdict: Verdict) -> State:
     """Set the alias or record the refusal; a deployment leaves reports/registry.jsonl to the next `publish`."""
     try:
@@ -66,6 +66,7 @@ def carry_out(verdict: Verdict) -> State:
 
 
 @flow(
+    retries=0,
     flow_run_name=run_folders.named_by("model"),
     on_failure=[notifications.failed],
     on_crashed=[notifications.failed],

@@ -21,7 +21,6 @@ from ferops import params
 from ferops.data import scored_table
 from ferops.data.readers.image_files import UnreadableFile
 from ferops.errors import FeropsError, describe_os_error
-from ferops.machine.tensorflow import quiet_imports
 from ferops.orchestration import markdown, notifications, terminal
 from ferops.orchestration.monitoring.batch_scoring import Plan, ScoringResult, plan, score
 from ferops.orchestration.pipeline import run_folders
@@ -33,7 +32,7 @@ SHOWN = 200
 """Bad files that the artifact lists at most; the CSV beside the table lists all."""
 
 
-@task(cache_policy=NO_CACHE)
+@task(cache_policy=NO_CACHE, retries=0)
 def batch(files: tuple[Path, ...], plan: Plan, network: Network) -> ScoringResult | State:
     """Read the files of a batch, predict them with the network, add a part to the table."""
     try:
@@ -45,6 +44,7 @@ def batch(files: tuple[Path, ...], plan: Plan, network: Network) -> ScoringResul
 
 
 @flow(
+    retries=0,
     flow_run_name=run_folders.named_by("images", "model"),
     on_failure=[notifications.failed],
     on_crashed=[notifications.failed],
@@ -78,8 +78,7 @@ def scoring(
             version = versions.resolve(opened, model)
             todo = plan(Path(images), Path(output), str(version.tags.get(WEIGHTS)), batch_size)
             logger.info("%s files, %s of them known", f"{todo.found:,}", f"{todo.known:,}")
-            with quiet_imports():
-                network = versions.load(opened, version, kernel) if todo.batches else None
+            network = versions.load(opened, version, kernel) if todo.batches else None
     except FeropsError as error:
         return Failed(message=str(error))
     except OSError as error:

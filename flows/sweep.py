@@ -26,6 +26,7 @@ from ferops.tracking.runs import SweepRun
 
 
 @flow(
+    retries=0,
     flow_run_name=run_folders.named_by("name", "method", "recipe"),
     on_failure=[notifications.failed],
     on_crashed=[notifications.failed],

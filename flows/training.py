@@ -28,7 +28,7 @@ WAITS = [10, 30, 90]
 """Seconds before each retry of what may fail for a while: a remote, a server."""
 
 
-@task(task_run_name="{stage}", cache_policy=NO_CACHE)
+@task(task_run_name="{stage}", cache_policy=NO_CACHE, retries=0)
 def reproduce(folder: Folder, stage: str, *, may_run: bool) -> State:
     """Bring one stage up to date, its lines streamed into the log; the state's data are the URL that it printed."""
     if not may_run:
@@ -40,19 +40,20 @@ def reproduce(folder: Folder, stage: str, *, may_run: bool) -> State:
     return Completed(name=result.state.title(), data=result.url)
 
 
-@task(name="pull", task_run_name="pull", cache_policy=NO_CACHE)
+@task(name="pull", task_run_name="pull", cache_policy=NO_CACHE, retries=0)
 def pull_outputs(folder: Folder) -> State:
     """Restore the files of dvc.lock from DVC's cache, and from its remote where there is one."""
     return _state(lambda: dvc_stages.pull(folder, get_run_logger().info))
 
 
-@task(name="push", task_run_name="push", cache_policy=NO_CACHE)
+@task(name="push", task_run_name="push", cache_policy=NO_CACHE, retries=0)
 def push_results(folder: Folder, branch: str | None) -> State:
     """Commit the results, those of a worktree on a branch of their own, and push DVC's files to the remote."""
     return _state(lambda: dvc_stages.push(folder, branch, get_run_logger().info))
 
 
 @flow(
+    retries=0,
     flow_run_name=run_folders.named_by("recipe"),
     on_failure=[notifications.failed],
     on_crashed=[notifications.failed],

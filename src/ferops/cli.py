@@ -9,6 +9,7 @@ import typer
 from rich.console import Console
 
 from ferops.errors import FeropsError, describe_os_error
+from ferops.machine.environment import settle
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -172,6 +173,7 @@ def summary() -> None:
 def main() -> None:
     """Run a command; a user's mistake is one line on stderr and exit status 1."""
     signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))  # cleanup in `finally` runs
+    settle()
     try:
         app()
     except FeropsError as error:

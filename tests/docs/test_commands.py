@@ -162,6 +162,9 @@ INSTEAD_ON = {
     ("docs/guide/troubleshooting.md", "git checkout -- reports/registry.jsonl"): Instead(
         "git add reports/registry.jsonl && git checkout -- reports/registry.jsonl", "here it is not in git yet"
     ),
+    ("docs/guide/troubleshooting.md", "git init && git add --all && git commit --message start"): Instead(
+        None, "the clone here is a repository already; tests/machine/test_setups.py types it"
+    ),
     ("docs/guide/troubleshooting.md", "ferops trace"): Instead("ferops trace --help", "named in a sentence"),
     ("docs/guide/troubleshooting.md", "ferops trace --verify"): Instead("ferops trace --help", "named in a sentence"),
     ("README.md", "dvc repro"): Instead(

@@ -135,7 +135,10 @@ def test_an_unknown_alias_or_version_is_one_line_that_names_what_there_is(clone,
         assert reference in str(error.value)
 
 
-def test_json_has_every_md5_in_full_and_nothing_else_is_printed(clone, ferops: Ferops) -> None:
+def test_json_has_every_md5_in_full_and_nothing_else_is_printed(
+    clone, ferops: Ferops, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FORCE_COLOR", "1")
     shown = json.loads(ferops("trace", "--json").out)
     assert shown["schema"] == "ferops.lineage/1"
     assert (shown["version"], shown["aliases"]) == (2, ["champion"])

@@ -26,6 +26,11 @@ def test_a_failure_is_one_line_that_names_the_command_and_gits_reason(repository
     assert git.query(repository, "rev-parse", "--verify", "HEAD") is None
 
 
+def test_outside_of_a_repository_the_error_names_the_way_out(tmp_path: Path) -> None:
+    with pytest.raises(RepositoryError, match="not a git repository.*root of your clone.*`git init && git add --all"):
+        git.run(tmp_path, "show", "HEAD:params.yaml")
+
+
 def test_without_git_the_error_says_so(repository: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", str(repository))
     with pytest.raises(RepositoryError, match="`git status` failed: .*'git'"):

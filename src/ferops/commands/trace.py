@@ -1,6 +1,7 @@
 """`ferops trace`: show which commit, data, parameters and weights a version comes from, and its history."""
 
 import hashlib
+import json
 import textwrap
 from collections.abc import Iterable, Iterator, Mapping
 from datetime import UTC, datetime
@@ -54,7 +55,8 @@ def trace(
     rows = verify.rebuild(traced, origin, root) if origin else []
     if as_json:
         verified = [row._asdict() for row in rows] if origin else None
-        console.print_json(data={**_as_json(traced, root), "verified": verified})
+        text = json.dumps({**_as_json(traced, root), "verified": verified}, indent=2)
+        console.out(text, highlight=False)  # no colours, not even by FORCE_COLOR: the output is read by programs
     elif origin:
         verify.show(rows, console)
     return all(row.passed is not False for row in rows)

@@ -67,23 +67,25 @@ def plot_class_distribution(path: Path, before: NDArray[np.int64], after: NDArra
         before: seven counts in code order.
         after: seven counts in code order.
     """
+    from matplotlib import style
     from matplotlib.figure import Figure
 
     path.parent.mkdir(parents=True, exist_ok=True)
-    figure = Figure(figsize=(10, 4.8), layout="constrained")
-    axes = figure.subplots()
-    places, width = np.arange(len(NAMES)), 0.4
-    for side, name, colour, counts in ((-1, "before", BLUE, before), (1, "after", ORANGE, after)):
-        label = f"{name} augmentation ({counts.sum():,} images)"
-        bars = axes.bar(places + side * width / 2, counts, width * 0.94, color=colour, label=label)
-        axes.bar_label(bars, [f"{count:,}" for count in counts], padding=2, fontsize=8)
-    axes.set_xticks(places, NAMES)
-    axes.tick_params(axis="x", length=0)
-    axes.yaxis.set_major_formatter("{x:,.0f}")
-    axes.set_ylabel("training images")
-    axes.margins(x=0.01, y=0.08)
-    axes.grid(axis="y", alpha=0.3)
-    axes.set_axisbelow(True)
-    axes.spines[["top", "right"]].set_visible(False)
-    figure.legend(loc="outside upper center", ncols=2, frameon=False)
-    figure.savefig(path, dpi=110)
+    with style.context("default"):  # not that of the user's matplotlibrc
+        figure = Figure(figsize=(10, 4.8), layout="constrained")
+        axes = figure.subplots()
+        places, width = np.arange(len(NAMES)), 0.4
+        for side, name, colour, counts in ((-1, "before", BLUE, before), (1, "after", ORANGE, after)):
+            label = f"{name} augmentation ({counts.sum():,} images)"
+            bars = axes.bar(places + side * width / 2, counts, width * 0.94, color=colour, label=label)
+            axes.bar_label(bars, [f"{count:,}" for count in counts], padding=2, fontsize=8)
+        axes.set_xticks(places, NAMES)
+        axes.tick_params(axis="x", length=0)
+        axes.yaxis.set_major_formatter("{x:,.0f}")
+        axes.set_ylabel("training images")
+        axes.margins(x=0.01, y=0.08)
+        axes.grid(axis="y", alpha=0.3)
+        axes.set_axisbelow(True)
+        axes.spines[["top", "right"]].set_visible(False)
+        figure.legend(loc="outside upper center", ncols=2, frameon=False)
+        figure.savefig(path, dpi=110)

@@ -12,6 +12,11 @@ WHOLE_DIFF: Final = (
 )  # fmt: skip
 """A diff that `git apply` accepts, however the user has configured git."""
 
+NO_CLONE: Final = (
+    "run this in the root of your clone; a source archive becomes one by "
+    "`git init && git add --all && git commit --message start`"
+)
+
 _TIMEOUT: Final = 60.0  # seconds
 
 
@@ -49,7 +54,8 @@ def run(
         raise RepositoryError(f"`git {name}` failed: {error}") from None
     if done.returncode:
         lines = [line for line in done.stderr.decode(errors="replace").splitlines() if line.strip()] or ["no message"]
-        raise RepositoryError(f"`git {name}` failed: {lines[-1].removeprefix('fatal: ')}")
+        way_out = f"; {NO_CLONE}" if "not a git repository" in lines[-1] else ""
+        raise RepositoryError(f"`git {name}` failed: {lines[-1].removeprefix('fatal: ')}{way_out}")
     return done.stdout
 
 

@@ -18,6 +18,9 @@ OnLine = Callable[[str], object]
 _SOURCES: Final = str(Path(__file__).parents[2])
 """First in the guard's PYTHONPATH: the worktree of an old commit, which may come next, may have no such guard."""
 
+UTF_8: Final = {"PYTHONUTF8": "1", "PYTHONIOENCODING": "utf-8"}
+"""Environment variables for a Python whose output is read as UTF-8, whatever the locale is."""
+
 _GRACE: Final = 3.0  # seconds that a cancelled process has: git and DVC remove their lock files
 
 
@@ -40,8 +43,8 @@ def run(module: str, *arguments: str, folder: Path, environment: Mapping[str, st
     command = [sys.executable, "-m", "ferops.machine.guard", str(os.getpid()), module, *arguments]
     path = os.pathsep.join([_SOURCES, environment.get("PYTHONPATH", "")])
     with subprocess.Popen(
-        command, cwd=folder, env={**environment, "PYTHONPATH": path, "PYTHONUNBUFFERED": "1"},
-        stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace",
+        command, cwd=folder, env={**environment, **UTF_8, "PYTHONPATH": path, "PYTHONUNBUFFERED": "1"},
+        stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, encoding="utf-8", errors="replace",
     ) as process:  # fmt: skip
         try:
             for line in process.stdout or ():

@@ -16,6 +16,7 @@ import psutil
 
 from ferops.machine import git
 from ferops.machine.git import RepositoryError
+from ferops.machine.subprocesses import UTF_8
 
 FOLDER: Final = Path(".dvc/tmp/ferops")
 """Ignored by git and DVC, and on the disk of DVC's cache, so that DVC can link files instead of copying them."""
@@ -54,7 +55,7 @@ def worktree(commit: str | None, root: Path = Path(), patch: bytes = b"") -> Ite
         git.run(root, *_NO_HOOKS, "worktree", "add", "--quiet", "--detach", str(folder), commit or "HEAD")
         local = folder / ".dvc/config.local"
         local.touch(mode=0o600)  # it may hold passwords of remotes
-        local.write_text(config, encoding="utf-8")
+        local.write_text(config, encoding="utf-8", errors="surrogateescape")
         if commit is None:
             patch = git.run(root, *git.WHOLE_DIFF, "HEAD")
             for name in filter(None, git.run(root, "ls-files", "-z", "--others", "--exclude-standard").split(b"\0")):
@@ -80,8 +81,10 @@ def environment(folder: Path) -> dict[str, str]:
 
 def dvc(folder: Path, *args: str) -> subprocess.CompletedProcess[str]:
     """Run a DVC command in a clone or worktree; callers check its status, or that the files they need are there."""
-    command, variables = [sys.executable, "-m", "dvc", *args], environment(folder)
-    return subprocess.run(command, cwd=folder, env=variables, capture_output=True, text=True, errors="replace")
+    command, variables = [sys.executable, "-m", "dvc", *args], environment(folder) | UTF_8
+    return subprocess.run(
+        command, cwd=folder, env=variables, capture_output=True, encoding="utf-8", errors="replace", check=False
+    )
 
 
 def fetch(folder: Path, paths: Iterable[str]) -> list[str]:
@@ -106,7 +109,7 @@ def _dvc_config(root: Path) -> str:
     """Return the clone's DVC options, of all config files and with absolute paths, as one config file."""
     done = dvc(root, "config", "--list")
     if done.returncode or not (root / ".dvc").is_dir():
-        raise RepositoryError(f"{root} is no DVC repository; run this in the root of your clone")
+        raise RepositoryError(f"{root} is no DVC repository; {git.NO_CLONE}")
     options: dict[str, dict[str, str]] = {"cache": {"dir": str(root / ".dvc/cache")}}
     for match in filter(None, map(_OPTION.fullmatch, done.stdout.splitlines())):
         section = _quoted(f'{match["top"]} "{match["section"]}"') if match["top"] else match["section"]

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from matplotlib import style
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
@@ -12,9 +13,13 @@ from numpy.typing import NDArray
 from ferops.labels import NAMES
 
 BLUE, ORANGE, GRAY = "#2563a8", "#d9730d", "#8a8f98"
+OWN_STYLE = style.context("default")
+"""Decorator of a plot: Matplotlib's own style, not that of the user's matplotlibrc."""
+
 CURVES = ("loss", "accuracy", "binary_accuracy", "precision", "recall", "f1")
 
 
+@OWN_STYLE
 def curves(path: Path, history: Sequence[dict[str, float]], best_epoch: int) -> None:
     """Plot each metric against the epoch, training and validation (the paper's Figure 6, with both accuracies)."""
     figure = Figure(figsize=(11, 6), layout="constrained")
@@ -30,6 +35,7 @@ def curves(path: Path, history: Sequence[dict[str, float]], best_epoch: int) -> 
     figure.savefig(path, dpi=110)
 
 
+@OWN_STYLE
 def confusion(path: Path, counts: NDArray[np.int64], *, normalised: bool) -> None:
     """Plot the confusion matrix, rows true and columns predicted, as counts or as shares of the row."""
     figure = Figure(figsize=(7, 6), layout="constrained")
@@ -51,6 +57,7 @@ def confusion_axes(axes: Axes, counts: NDArray[np.int64], *, normalised: bool) -
     axes.set(xlabel="predicted", ylabel="true")
 
 
+@OWN_STYLE
 def reliability(path: Path, curve: pd.DataFrame, ece: float) -> None:
     """Plot accuracy against confidence, with the diagonal of a calibrated model and the images in each bin."""
     figure = Figure(figsize=(6, 6), layout="constrained")

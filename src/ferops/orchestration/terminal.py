@@ -19,6 +19,7 @@ from ruamel.yaml.error import YAMLError
 
 from ferops.errors import FeropsError
 from ferops.machine import reaper
+from ferops.machine.environment import settle
 from ferops.params import BadParams
 from ferops.tracking.store import address
 
@@ -52,6 +53,7 @@ def main(flow: Flow[..., State], **parameters: Any) -> None:
 
 def command(function: Callable[..., None], example: str) -> None:
     """Run a function as a command line with `--help`; a user's mistake is one line and exit status 1."""
+    settle()
     app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode="rich")
     app.command(epilog=f"Example:  {example}")(function)
     try:

@@ -6,6 +6,7 @@ from importlib import import_module
 from typing import Final
 
 from ferops.errors import FeropsError, describe_os_error
+from ferops.machine.environment import settle
 from ferops.machine.guard import guard_stage
 from ferops.machine.tensorflow import quiet_imports
 
@@ -19,9 +20,10 @@ def main() -> None:
         print(f"usage: python -m ferops.stages STAGE; STAGE is one of {', '.join(STAGES)}", file=sys.stderr)
         sys.exit(2)
     guard_stage()  # before the imports, which take many seconds
-    with quiet_imports():
-        module = import_module(f"ferops.stages.{stage}")
+    settle()
     try:
+        with quiet_imports():
+            module = import_module(f"ferops.stages.{stage}")
         module.main(*arguments)
     except FeropsError as error:
         sys.exit(f"{stage}: {error}")

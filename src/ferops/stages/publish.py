@@ -50,8 +50,7 @@ def load_model(core: Path, median_kernel: int) -> "keras.Model":
         raise MissingOutput(f"{core} is missing; run `dvc checkout` or `dvc repro`")
     with quiet_imports():
         from ferops.model.serving import load_raw_model
-
-        return load_raw_model(core, median_kernel)
+    return load_raw_model(core, median_kernel)
 
 
 def summary(published: Publication) -> list[str]:

@@ -13,6 +13,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from ferops.errors import FeropsError
+from ferops.machine.tensorflow import quiet_imports
 from ferops.tracking import ledger, runs
 from ferops.tracking.lineage import DVC_LOCK, DvcLockHistory, Source, parse_dvc_lock
 from ferops.tracking.record import FACTS, START, TRAINING, WEIGHTS
@@ -238,8 +239,11 @@ def load(store: Store, version: "ModelVersion", kernel: int) -> Network:
 
     Raises:
         MissingArtifact: the files of its model are missing or cannot be read.
+        MissingBackend: KERAS_BACKEND is unknown, or its package is not installed.
     """
-    import mlflow.tensorflow
+    with quiet_imports():
+        import keras  # noqa: F401  # before MLflow does
+        import mlflow.tensorflow
     from mlflow.exceptions import MlflowException
 
     try:

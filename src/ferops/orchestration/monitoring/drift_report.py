@@ -16,7 +16,7 @@ from ferops import params
 from ferops.data import scored_table
 from ferops.data.statistics import STATISTICS
 from ferops.errors import FeropsError
-from ferops.model.plots import BLUE, ORANGE
+from ferops.model.plots import BLUE, ORANGE, OWN_STYLE
 from ferops.orchestration import markdown
 from ferops.orchestration.monitoring import drift, reference
 from ferops.orchestration.monitoring.drift import LABEL, Shift
@@ -128,6 +128,7 @@ def page(finding: Finding) -> str:
     return markdown.render("drift.md.jinja", finding=finding, statistics=STATISTICS)
 
 
+@OWN_STYLE
 def histograms(path: Path, shifts: Sequence[Shift]) -> None:
     """Plot a panel a column: the shares of its bins, reference and latest; the title of one that drifted is orange.
 

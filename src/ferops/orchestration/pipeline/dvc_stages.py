@@ -81,7 +81,8 @@ def stages(folder: Path, targets: Sequence[str] = ()) -> dict[str, set[str]]:
             graph = repo.index.graph
             graph = graph.subgraph([stage for stage in graph if isinstance(stage, PipelineStage)])  # no .dvc files
     except DvcException as error:
-        raise DvcFailed(f"{folder.resolve()}: {str(error).splitlines()[0]}") from None
+        way_out = "" if git.query(folder, "rev-parse", "--git-dir") else f"; {git.NO_CLONE}"
+        raise DvcFailed(f"{folder.resolve()}: {str(error).splitlines()[0]}{way_out}") from None
     pipeline: list[PipelineStage] = plan_repro(graph)
     chosen: list[PipelineStage] = []
     for target in targets:

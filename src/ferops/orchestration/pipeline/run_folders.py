@@ -159,5 +159,5 @@ def head() -> str:
     """
     found = git.query(Path(), "rev-parse", "--verify", "--quiet", "HEAD")
     if found is None:
-        raise git.RepositoryError(f"{Path.cwd()} has no git commit; run this in the root of your clone")
+        raise git.RepositoryError(f"{Path.cwd()} has no git commit; {git.NO_CLONE}")
     return found.decode().strip()

@@ -9,7 +9,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter, PercentFormatter
 
-from ferops.model.plots import GRAY
+from ferops.model.plots import GRAY, OWN_STYLE
 from ferops.orchestration import markdown
 from ferops.orchestration.sweeps.comparison_tables import BASE, MINI, ComparisonRequest, Name
 from ferops.orchestration.sweeps.experiments import TrialResult
@@ -93,6 +93,7 @@ def majority(rows: Rows) -> tuple[str, float]:
     return name, counts[name] / scores["n"]
 
 
+@OWN_STYLE
 def draw(path: Path, rows: Rows, title: str) -> None:
     """Write the plot as PNG, the first row on top; rows that failed are named, without a figure.
 

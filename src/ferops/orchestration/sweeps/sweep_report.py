@@ -47,8 +47,8 @@ def draw(folder: Path, study: SweepStudy) -> list[Path]:
 
     Trials that failed or were pruned are left out.
     """
-    import matplotlib
     import matplotlib.pyplot as plt
+    from matplotlib import style
     from optuna.importance import FanovaImportanceEvaluator
     from optuna.trial import TrialState
     from optuna.visualization.matplotlib import plot_parallel_coordinate, plot_param_importances
@@ -57,7 +57,7 @@ def draw(folder: Path, study: SweepStudy) -> list[Path]:
     accuracies = {trial.value for trial in trials.get_trials(states=[TrialState.COMPLETE])}
     if not accuracies:
         return []
-    with matplotlib.rc_context(), warnings.catch_warnings():  # Optuna sets a style for all plots to come
+    with style.context("default"), warnings.catch_warnings():  # Optuna sets a style for all plots to come
         warnings.simplefilter("ignore")
         plt.switch_backend("agg")
         axes = plot_parallel_coordinate(trials, list(search.space), target_name=_ACCURACY)

@@ -38,7 +38,7 @@ class NoDask(FeropsError):
     """Trials cannot run side by side: prefect-dask is not installed, or no cluster is named."""
 
 
-@task(task_run_name="{trial.name}", cache_policy=NO_CACHE)
+@task(task_run_name="{trial.name}", cache_policy=NO_CACHE, retries=0)
 def run_trial(trial: Trial, clone: str, sweep_run: str) -> State:
     """Run the pipeline with a trial's parameters in a git worktree, and save the results as a DVC experiment.
 

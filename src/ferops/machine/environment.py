@@ -1,0 +1,17 @@
+"""What a command changes in its own process, before it does anything else."""
+
+import io
+import os
+import sys
+from typing import Final
+
+_OF_HOOKS: Final = ("GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_OBJECT_DIRECTORY", "GIT_PREFIX", "GIT_NAMESPACE")
+"""Variables that git sets for a hook: with them git and DVC use that repository and index in every worktree too."""
+
+
+def settle() -> None:
+    """Forget the repository of an enclosing git hook, and print `?` where the terminal lacks a character."""
+    for name in _OF_HOOKS:
+        os.environ.pop(name, None)
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="replace")
