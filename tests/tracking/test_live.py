@@ -2,6 +2,8 @@
 
 import os
 import socket
+import subprocess
+import sys
 import threading
 import time
 
@@ -136,6 +138,17 @@ def test_a_training_from_its_start_does_not_resume_an_abandoned_run():
     train(1, 2, offset=5000.0)
 
     assert [run.info.status for run in runs()] == ["KILLED", "FINISHED"]
+
+
+def test_a_training_killed_just_after_its_run_was_made_is_one_run_when_it_is_started_again():
+    killed = (
+        "import mlflow, os; mlflow.MlflowClient.log_batch = lambda *_, **__: os._exit(9); "
+        f"from ferops.tracking.live import LiveRun; LiveRun('key', {FLAT}).finish(None)"
+    )
+    assert subprocess.run([sys.executable, "-c", killed], check=False).returncode == 9
+    train(1, 2)
+    (run,) = runs()
+    assert run.info.status == "FINISHED"
 
 
 def test_a_training_that_fails_is_shown_as_failed_and_resumes_its_run_when_it_is_tried_again():

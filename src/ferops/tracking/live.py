@@ -121,9 +121,10 @@ class LiveRun:
         from mlflow.system_metrics.system_metrics_monitor import SystemMetricsMonitor
 
         opened = store.connect(uri)
+        # from its creation on: a run of no known process, killed before it had the tag, would never be resumed
+        wanted = replace(wanted, tags={**wanted.tags, PROCESS: processes.this_process()})
         run = self._resume(opened, wanted) or runs.create(opened, wanted)
         self._run_id = run.info.run_id
-        wanted = replace(wanted, tags={**wanted.tags, PROCESS: processes.this_process()})
         runs.complete(opened, run, wanted)
         self._logged |= {epoch.epoch for epoch in wanted.epochs}
         self._opened = opened
