@@ -181,6 +181,13 @@ def test_outside_a_dvc_repository_everything_is_as_it_was(workplace, download):
     assert not Path("data").exists()
 
 
+def test_in_a_source_archive_without_git_the_way_out_is_named(repository, download):
+    shutil.move(".git", "../away")
+    with pytest.raises(NotStored, match=r"not a git repository; .*`git init && git add --all && git commit"):
+        _use(download)
+    assert not Path("data/raw").exists()
+
+
 @pytest.mark.parametrize("used_before", [False, True])
 def test_interrupted_after_dvc_has_added_it_all_is_as_it_was_and_what_others_staged_meanwhile_stays_staged(
     used_before, repository, download

@@ -230,7 +230,8 @@ def _dvc_add(target: Path) -> None:
     if done.returncode:
         lines = [line for line in (done.stderr or done.stdout).splitlines() if line.strip()]
         why = max(reversed(lines), key=lambda line: line.startswith("ERROR"), default="no message")
-        raise NotStored(f"`dvc add {target.as_posix()}` failed: {why.removeprefix('ERROR:').strip()}")
+        way_out = f"; {git.NO_CLONE}" if "not a git repository" in why else ""
+        raise NotStored(f"`dvc add {target.as_posix()}` failed: {why.removeprefix('ERROR:').strip()}{way_out}")
 
 
 def _read(path: Path, classes: Classes, console: Console) -> tuple[FaceDataset, Counts]:
