@@ -8,12 +8,14 @@ import subprocess
 import sys
 from pathlib import Path
 
+import copies
+import extras
 import numpy as np
 import pytest
 from rich.console import Console
 
 from ferops import params as parameters
-from ferops.commands.data_sets import NotStored, tracked, use
+from ferops.commands.data_sets import MissingClass, NotStored, tracked, use
 from ferops.data.readers.faces import BadFile, BadRow, FaceDataset, UnknownLayout
 from ferops.data.splits import MissingSplit
 from ferops.errors import FeropsError
@@ -156,6 +158,38 @@ def test_data_without_a_split_that_is_asked_for_change_nothing(repository, faces
     assert "data.split" in _refused(MissingSplit, path)
     _use(path, "paper")
     assert parameters.load().data.split == "random"
+
+
+def test_images_without_a_split_are_cut_at_random_and_a_split_that_was_set_before_stays_and_is_said(
+    repository, faces, download, tmp_path
+):
+    copies.as_folder(tmp_path / "faces", copies.BROUGHT["folders without a split"].tree(faces))
+    shown = _use(tmp_path / "faces")
+    assert "data.split is random" in shown
+    assert "data.split random cuts it 70/30" in shown
+    shown = _use(download)
+    assert "data.split was set before; the copy's own is official" in shown
+    assert parameters.load().data.split == "random"
+
+
+def test_what_was_said_of_a_copys_classes_is_kept_and_forgotten_with_the_next_copy(
+    repository, faces, download, tmp_path
+):
+    brought = copies.BROUGHT["RAF-DB"]
+    copies.as_folder(tmp_path / "raf", brought.tree(faces))
+    console = Console(file=io.StringIO(), width=120)
+    use(tmp_path / "raf", None, console, labels=brought.labels, skip="contempt")
+    data = parameters.load().data
+    assert (data.labels, data.skip, data.split) == (brought.labels, "contempt", "folders")
+    _use(download)
+    data = parameters.load().data
+    assert (data.labels, data.skip) == ("", "")
+
+
+def test_ck_plus_is_no_training_set_and_what_reads_it_is_named(repository, tmp_path):
+    copies.as_folder(tmp_path, extras.ckplus())
+    with pytest.raises(MissingClass, match=r"no image of neutral; .*`ferops data extra`"):
+        use(tmp_path, None, Console(quiet=True), skip="contempt")
 
 
 def test_an_unknown_or_broken_recipe_is_refused_before_the_data_are_read(repository, tmp_path):

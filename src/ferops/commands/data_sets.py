@@ -97,6 +97,8 @@ def use(path: Path, recipe: str | None, console: Console, *, labels: str = "", s
     for key, value in found.items():
         if value:
             console.print(f"params.yaml: data.{key} is {escape(value)}", highlight=False)
+    if not recipe and found["split"] != faces.split:
+        console.print(f"data.split was set before; the copy's own is {faces.split}", highlight=False)
     if recipe:
         console.print(f"params.yaml: recipe {recipe} merged in", highlight=False)
     console.print("Next: [bold]dvc repro[/bold]")
