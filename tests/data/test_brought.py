@@ -1,6 +1,7 @@
 """Files as people bring them: read, told, and the same faces as in Kaggle's own layout; or refused with the way out."""
 
 import io
+import json
 from pathlib import Path
 
 import copies
@@ -14,7 +15,8 @@ from PIL import Image, ImageOps, features
 from ferops.data.readers import image_files, layouts
 from ferops.data.readers.classes import Classes
 from ferops.data.readers.decoding import decode
-from ferops.data.readers.faces import BadFile, BadImage, BadRow, UnknownLayout
+from ferops.data.readers.faces import BadFile, BadImage, BadRow, FaceDataset, UnknownLayout
+from ferops.errors import FeropsError
 
 
 @pytest.mark.parametrize("what", BROUGHT)
@@ -200,11 +202,11 @@ FACE = png(copies.made_up(1).images[0])
 BAD_PARQUET = {
     "no images": ({"label": ["happy"], "text": ["x"]}, UnknownLayout, "found 'label, text'"),
     "no classes": ({"image": [FACE]}, UnknownLayout, "a column label; found 'image'"),
-    "an image missing": ({"image": [FACE, None], "label": ["happy", "sad"]}, BadFile, "row 2"),
+    "an image missing": ({"image": [FACE, None], "label": ["happy", "sad"]}, BadFile, "row 2: expected"),
     "a path in an image's place": (
-        {"image": [{"bytes": None, "path": "1.png"}], "label": ["sad"]}, BadFile, "row 1: found no bytes",
+        {"image": [{"bytes": FACE}, {"bytes": None}], "label": ["sad", "sad"]}, BadFile, "row 2: expected an image",
     ),
-    "a class missing": ({"image": [FACE, FACE], "label": ["happy", None]}, BadFile, "row 2: found no class"),
+    "a class missing": ({"image": [FACE, FACE], "label": ["happy", None]}, BadFile, "row 2: expected an image"),
     "bytes that are no image": ({"image": [b"hello"], "label": ["happy"]}, BadImage, "row 1: found no image"),
     "a class of no name": ({"image": [FACE], "label": ["contempt"]}, UnknownLayout, "--skip 'contempt'"),
 }  # fmt: skip
@@ -228,6 +230,149 @@ def test_a_parquet_file_that_is_cut_short_is_a_bad_file(share, faces, tmp_path):
     path.write_bytes(whole[: int(len(whole) * share)])
     with pytest.raises(BadFile, match="damaged or cut short"):
         layouts.read(path)
+
+
+LABEL_FILES = {
+    "lines in order": ("labels.txt", "\n".join(NAMES)),
+    "numbers with a dash, not in order": (
+        "labels.txt",
+        "\n".join(f"{code} - {NAMES[code]}" for code in (3, 0, 1, 2, 4, 5, 6)),
+    ),
+    "numbers with a point": ("classes.txt", "\n".join(f"{code}. {name}" for code, name in enumerate(NAMES))),
+    "names before numbers": ("label.names", "\n".join(f"{name}_{code}" for code, name in enumerate(NAMES))),
+    "JSON in lines": ("label_map.json", json.dumps({str(code): name for code, name in enumerate(NAMES)}, indent=1)),
+    "a JSON list": ("classes.json", json.dumps(NAMES)),
+}
+
+
+@pytest.mark.parametrize("form", LABEL_FILES)
+def test_a_label_file_names_the_numbers_in_any_common_form(form, faces, tmp_path):
+    name, content = LABEL_FILES[form]
+    tree = copies.BROUGHT["numbered folders with labels.txt"].tree(faces)
+    path = bring(
+        tmp_path / "copy", {key: value for key, value in tree.items() if ".txt" not in key} | {name: content.encode()}
+    )
+    assert same(layouts.read(path), as_told(faces, "random"))
+
+
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        (json.dumps({name: float(code) for code, name in enumerate(NAMES)}), "names of numbered classes"),
+        ("0 angry\n0 happy\n1 sad", "names of numbered classes"),
+        (f"angry {'1' * 5000}", "names of numbered classes"),
+    ],
+)
+def test_a_label_file_that_does_not_name_each_number_once_is_not_guessed_at(content, says, faces, tmp_path):
+    tree = copies.BROUGHT["numbered folders with labels.txt"].tree(faces)
+    with pytest.raises(UnknownLayout, match=says):
+        layouts.read(bring(tmp_path / "copy", tree | {"labels.txt": content.encode()}))
+
+
+def test_two_label_files_that_contradict_each_other_are_refused(faces, tmp_path):
+    tree = copies.BROUGHT["numbered folders with labels.txt"].tree(faces)
+    tree["faces/labels.txt"] = "\n".join(sorted(NAMES)).encode()
+    with pytest.raises(UnknownLayout, match="in another way than a file before it; give --labels"):
+        layouts.read(bring(tmp_path / "copy", tree))
+
+
+def test_a_class_to_be_left_out_that_is_not_there_is_refused(faces, tmp_path):
+    path = bring(tmp_path / "copy", BROUGHT["folders with contempt"].tree(faces))
+    with pytest.raises(UnknownLayout, match=r"'contmept'; expected one of the classes that are there: angry"):
+        layouts.read(path, Classes.parse("", "contempt, contmept"))
+
+
+def test_a_word_that_is_like_another_expression_is_not_taken_for_it(tmp_path):
+    copies.as_folder(tmp_path, {"train/unhappy/1.png": FACE, "train/sad/1.png": FACE})
+    with pytest.raises(UnknownLayout, match="'unhappy'; expected angry, disgust"):
+        layouts.read(tmp_path)
+
+
+def test_csvs_named_by_a_split_are_one_copy(faces, tmp_path):
+    for name, usage in (("train", "Training"), ("val", "PublicTest"), ("test", "PrivateTest")):
+        part = faces.usages == usage
+        some = FaceDataset(faces.images[part], faces.labels[part], faces.usages[part])
+        (tmp_path / f"{name}.csv").write_bytes(copies.train_and_test(some)["train.csv"])
+    assert same(layouts.read(tmp_path), copies.ordered(faces))
+    (tmp_path / "more.csv").write_bytes(copies.train_and_test(faces)["train.csv"])
+    with pytest.raises(UnknownLayout, match="several CSVs without a split"):
+        layouts.read(tmp_path)
+
+
+def test_the_first_line_that_excel_writes_for_itself_is_passed_over(faces, tmp_path):
+    path = bring(tmp_path / "copy", BROUGHT["CSV with semicolons"].tree(faces))
+    path.write_bytes(b"sep=;\r\n" + path.read_bytes())
+    assert same(layouts.read(path), copies.ordered(faces))
+
+
+@pytest.mark.parametrize("column", ["Usage", "split"])
+def test_a_column_of_splits_in_parquet_is_the_split(column, faces, tmp_path):
+    table = pq.read_table(io.BytesIO(copies.parquet(faces)))
+    words = [{"PublicTest": "validation"}.get(usage, usage) for usage in faces.usages.tolist()]
+    pq.write_table(table.append_column(column, [words]), tmp_path / "a.parquet")
+    assert same(layouts.read(tmp_path / "a.parquet"), copies.ordered(faces))
+
+
+def test_parquet_files_whose_names_end_with_the_split_have_it(faces, tmp_path):
+    for usage, name in (("Training", "train"), ("PublicTest", "validation"), ("PrivateTest", "test")):
+        part = faces.usages == usage
+        some = FaceDataset(faces.images[part], faces.labels[part], faces.usages[part])
+        (tmp_path / f"fer2013_{name}.parquet").write_bytes(copies.parquet(some))
+    assert same(layouts.read(tmp_path), copies.ordered(faces))
+
+
+def test_a_shard_that_git_lfs_did_not_fetch_is_named(faces, tmp_path):
+    tree = copies.BROUGHT["a folder of Parquet shards"].tree(faces)
+    last = max(tree)
+    tree[last] = b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 1\n"
+    with pytest.raises(BadFile, match=f"{Path(last).name}: the Parquet file is damaged"):
+        layouts.read(bring(tmp_path / "copy", tree))
+
+
+HARMLESS = {
+    "a CSV in a folder named by a year": lambda faces: {f"2013/{k}": v for k, v in copies.icml(faces).items()},
+    "logs in numbered folders": lambda faces: copies.three_folders(faces) | {"mlruns/0/meta.yaml": b"a: 1"},
+    "a long number in a text": lambda faces: copies.kaggle(faces) | {"z.txt": b"1" * 5000},
+    "a word file": lambda faces: copies.three_folders(faces) | {"readme.docx": b"PK list of files"},
+    "a CSV called labels.txt": lambda faces: {"labels.txt": copies.kaggle(faces)["fer2013/fer2013.csv"]},
+}
+
+
+@pytest.mark.parametrize("what", HARMLESS)
+def test_what_lies_beside_the_faces_does_no_harm(what, faces, tmp_path):
+    copies.as_folder(tmp_path, HARMLESS[what](faces))
+    assert same(layouts.read(tmp_path), copies.ordered(faces))
+
+
+def test_an_archive_that_is_not_opened_is_said(faces, tmp_path):
+    copies.as_folder(tmp_path, copies.three_folders(faces))
+    copies.as_zip(tmp_path / "more.zip", copies.three_folders(faces))
+    assert layouts.read(tmp_path).left_out == ("more.zip: an archive beside what was read",)
+
+
+def test_folders_that_are_links_are_followed_and_a_circle_is_refused(faces, tmp_path):
+    copies.as_folder(tmp_path / "real", copies.three_folders(faces))
+    (tmp_path / "copy").mkdir()
+    for split in ("train", "validation", "test"):
+        (tmp_path / "copy" / split).symlink_to(tmp_path / "real" / split)
+    assert same(layouts.read(tmp_path / "copy"), copies.ordered(faces))
+    (tmp_path / "real/train/circle").symlink_to(tmp_path / "real/train")
+    with pytest.raises(FeropsError):
+        layouts.read(tmp_path / "copy")
+
+
+def test_a_class_within_a_class_is_refused(faces, tmp_path):
+    tree = copies.BROUGHT["folders without a split"].tree(faces)
+    for name in ("happy/neutral/1.png", "happy/3/1.png"):
+        with pytest.raises(UnknownLayout, match=f"{name}: expected images as"):
+            layouts.read(bring(tmp_path / name[6], tree | {name: FACE}), Classes.parse("", ""))
+
+
+def test_a_heic_photograph_is_named_as_such_and_32_bits_are_refused(tmp_path):
+    with pytest.raises(BadImage, match="found a HEIC image, which is not read"):
+        decode("a.heic", b"\x00\x00\x00\x18ftypheic" + bytes(500))
+    with pytest.raises(BadImage):
+        decode("a.tiff", _saved(Image.fromarray(np.full((48, 48), 70_000, np.int32)), "TIFF"))
 
 
 def test_a_file_that_names_other_things_than_the_classes_is_of_no_harm(faces, tmp_path):

@@ -64,10 +64,8 @@ def test_ck_plus_in_every_packing_is_the_same_and_contempt_is_left_out(packing, 
 def test_jaffe_in_every_packing_is_the_same_and_labelled_by_its_names(packing, tmp_path):
     tree = extras.jaffe()
     PACKINGS[packing](tmp_path / "download", dict(reversed(tree.items())))
-    found, other = (
-        extra_sets.read(tmp_path / "download", NO_CONTEMPT),
-        extra_sets.read(_folder(tmp_path / "folder", tree), NO_CONTEMPT),
-    )
+    found = extra_sets.read(tmp_path / "download", AS_NAMED)
+    other = extra_sets.read(_folder(tmp_path / "folder", tree), AS_NAMED)
     assert (found.kind, found.left_out) == (JAFFE, ())
     assert found.counts == (2, 2, 2, 2, 2, 2, 3)
     assert np.array_equal(found.images, other.images)
@@ -85,7 +83,7 @@ def test_a_face_is_cut_where_the_cascade_finds_it(tmp_path):
 
 
 def test_a_picture_without_a_face_is_cut_from_its_middle_and_counted(tmp_path):
-    found = extra_sets.read(_folder(tmp_path / "one", {KA: FACELESS}), NO_CONTEMPT)
+    found = extra_sets.read(_folder(tmp_path / "one", {KA: FACELESS}), AS_NAMED)
     assert found.central == 1
     assert np.array_equal(found.images, [crops.cut(extras.faceless(), crops.Box(48, 48, 160))])
     assert found.images[0, 0, 0] == 49, "the first of 160 columns from the 48th, averaged by three and a third"
@@ -105,7 +103,7 @@ def test_pictures_in_colour_of_16_bits_and_compressed_are_made_gray(tmp_path):
         "KA.AN2.2.tif": extras.tiff(gray.astype(np.uint16) * 257),
         "ka.an3.3.TIFF": extras.tiff(gray, compression="tiff_lzw"),
     }
-    found = extra_sets.read(_folder(tmp_path / "three", forms), NO_CONTEMPT)
+    found = extra_sets.read(_folder(tmp_path / "three", forms), AS_NAMED)
     assert found.counts[0] == 3
     assert (found.images == found.images[0]).all()
 
@@ -118,6 +116,7 @@ BAD = {
     "both": ({CK: FACE, KA: FACELESS}, UnknownLayout, "CK+48 and JAFFE"),
     "no image": ({"README": b"hello", "faces.csv": b"emotion,pixels\n"}, UnknownLayout, "expected CK+48"),
     "contempt alone": ({f"contempt/{Path(CK).name}": FACE}, UnknownLayout, "seven expressions"),
+    "an image twice": ({KA: extras.tiff(PORTRAIT), "KA.AN1.39.png": png(PORTRAIT)}, UnknownLayout, "a second time"),
     "faces of another size": ({CK: png(np.zeros((490, 640), np.uint8))}, UnknownLayout, "640 x 490 pixels"),
     "portraits of another size": ({KA: extras.tiff(np.zeros((48, 48), np.uint8))}, UnknownLayout, "expected 256 x 256"),
     "a file that is no image": ({CK: b"hello"}, BadImage, "no image that is read here; expected a whole JPEG or PNG"),
@@ -136,7 +135,7 @@ def test_a_bad_set_is_refused_in_one_line(fault, packing, tmp_path, capfd, recwa
     tree, kind, says = BAD[fault]
     PACKINGS[packing](tmp_path / "copy", tree)
     with pytest.raises(kind) as error:
-        extra_sets.read(tmp_path / "copy", NO_CONTEMPT)
+        extra_sets.read(tmp_path / "copy", NO_CONTEMPT if fault == "contempt alone" else AS_NAMED)
     assert says in str(error.value)
     assert "\n" not in str(error.value)
     assert capfd.readouterr() == ("", ""), "the libraries below are silent"
@@ -156,6 +155,13 @@ def test_a_set_that_was_stored_in_another_format_is_the_same_set(suffix, tmp_pat
     as_tiff = extra_sets.read(_folder(tmp_path / "tiff", {"KA.HA1.30.tiff": extras.tiff(PORTRAIT)}), AS_NAMED)
     assert (found.kind, found.counts) == (JAFFE, as_tiff.counts)
     assert np.array_equal(found.images, as_tiff.images)
+
+
+def test_a_class_that_is_left_out_is_not_searched_for_faces_and_files_beside_the_images_are_passed_over(tmp_path):
+    tree = extras.jaffe() | {"jaffe/KA.HA1.30.txt": b"a note"}
+    found = extra_sets.read(_folder(tmp_path / "jaffe", tree), Classes.parse("", "neutral"))
+    assert (found.counts[6], found.central) == (0, 0)
+    assert found.left_out == ("3 images of neutral: data.skip names it",)
 
 
 def test_what_is_missing_or_no_archive_is_refused_in_one_line(tmp_path):

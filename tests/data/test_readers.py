@@ -84,7 +84,11 @@ BAD_ROWS = {
     "a pixel that is a word": (lambda row: _put(row, b"nan"), "'nan'", "0-255"),
     "a pixel that is a fraction": (lambda row: _put(row, b"0.5"), "'0.5'", "0-255"),
     "a pixel beyond 64 bits": (lambda row: _put(row, b"9" * 30), f"'{'9' * 30}'", "0-255"),
-    "a label above 6": (lambda row: b"7" + row[1:], "label '7'", "0, 1, 2, 3, 4, 5, 6; --skip 7"),
+    "a label above 6": (
+        lambda row: b"7" + row[1:],
+        "label '7'",
+        "0, 1, 2, 3, 4, 5, 6; --labels names other numbers, --skip 7",
+    ),
     "a label that is empty": (lambda row: row[1:], "label ''", "angry, disgust"),
     "a label that is none of the seven": (lambda row: b"contempt" + row[1:], "label 'contempt'", "--skip 'contempt'"),
     "a label with a slip": (lambda row: b"suprise" + row[1:], "label 'suprise'", "expected surprise;"),

@@ -160,16 +160,16 @@ def test_data_without_a_split_that_is_asked_for_change_nothing(repository, faces
     assert parameters.load().data.split == "random"
 
 
-def test_images_without_a_split_are_cut_at_random_and_a_split_that_was_set_before_stays_and_is_said(
+def test_images_without_a_split_are_cut_at_random_and_the_next_copy_has_its_own_split_again(
     repository, faces, download, tmp_path
 ):
     copies.as_folder(tmp_path / "faces", copies.BROUGHT["folders without a split"].tree(faces))
     shown = _use(tmp_path / "faces")
     assert "data.split is random" in shown
-    assert "data.split random cuts it 70/30" in shown
+    assert "random 70/30" in shown
     shown = _use(download)
-    assert "data.split was set before; the copy's own is official" in shown
-    assert parameters.load().data.split == "random"
+    assert "data.split is official, was random" in shown
+    assert parameters.load().data.split == "official"
 
 
 def test_what_was_said_of_a_copys_classes_is_kept_and_forgotten_with_the_next_copy(
@@ -178,9 +178,13 @@ def test_what_was_said_of_a_copys_classes_is_kept_and_forgotten_with_the_next_co
     brought = copies.BROUGHT["RAF-DB"]
     copies.as_folder(tmp_path / "raf", brought.tree(faces))
     console = Console(file=io.StringIO(), width=120)
-    use(tmp_path / "raf", None, console, labels=brought.labels, skip="contempt")
+    use(tmp_path / "raf", None, console, labels=brought.labels)
     data = parameters.load().data
-    assert (data.labels, data.skip, data.split) == (brought.labels, "contempt", "folders")
+    assert (data.labels, data.split) == (brought.labels, "folders")
+    copies.as_folder(tmp_path / "eight", copies.BROUGHT["folders with contempt"].tree(faces))
+    use(tmp_path / "eight", None, console, skip="contempt")
+    data = parameters.load().data
+    assert (data.labels, data.skip, data.split) == ("", "contempt", "random")
     _use(download)
     data = parameters.load().data
     assert (data.labels, data.skip) == ("", "")

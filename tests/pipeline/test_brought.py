@@ -11,7 +11,6 @@ import pytest
 from copies import BROUGHT, RAF, bring
 from support import checkout, shell
 
-from ferops import params
 from ferops.data.readers.faces import FaceDataset, digests
 from ferops.labels import NAMES
 
@@ -34,7 +33,6 @@ def repository(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_what_people_bring_passes_the_gates(what: str, repository: Path, tmp_path: Path) -> None:
     brought, faces = BROUGHT[what], copies.made_up()
     path = bring(tmp_path / "copy", brought.tree(faces))
-    params.merge({"data": {"split": "official"}}, repository / "params.yaml")  # as in a fresh clone
     told = [f"--{name}={value}" for name in ("labels", "skip") if (value := getattr(brought, name))]
     said = shell(repository, "ferops", "data", "use", str(path), *told).stdout
     assert f"params.yaml: data.split is {brought.split}" in said

@@ -70,7 +70,7 @@ def use(path: Path, recipe: str | None, console: Console, *, labels: str = "", s
         NotStored: the copy or `dvc add` failed.
     """
     overrides = parameters.load_recipe(recipe) if recipe else {}
-    split = _merged(overrides).data.split  # what is wrong with the recipe is known before the data are read
+    before = _merged(overrides).data.split  # what is wrong with the recipe is known before the data are read
     faces, counts = _read(path, Classes.parse(labels, skip), console)
     if missing := [name for code, name in enumerate(NAMES) if code not in faces.labels]:
         raise MissingClass(
@@ -85,7 +85,8 @@ def use(path: Path, recipe: str | None, console: Console, *, labels: str = "", s
     console.print(_completeness(dataset, counts))
 
     found = {"source": target.as_posix(), "dataset": dataset, "labels": labels, "skip": skip}
-    found["split"] = faces.split if split == "official" else split
+    asked = overrides.get("data", {}).get("split", "official")
+    found["split"] = faces.split if asked == "official" else asked
     overrides["data"] = {**overrides.get("data", {}), **found}
     merged = _merged(overrides)
     alone = np.full(len(faces.labels), -1)  # no duplicates known yet: only whether no split is empty is asked
@@ -96,9 +97,8 @@ def use(path: Path, recipe: str | None, console: Console, *, labels: str = "", s
         parameters.merge(overrides)
     for key, value in found.items():
         if value:
-            console.print(f"params.yaml: data.{key} is {escape(value)}", highlight=False)
-    if not recipe and found["split"] != faces.split:
-        console.print(f"data.split was set before; the copy's own is {faces.split}", highlight=False)
+            was = f", was {before}" if key == "split" and value != before else ""
+            console.print(f"params.yaml: data.{key} is {escape(value)}{was}", highlight=False)
     if recipe:
         console.print(f"params.yaml: recipe {recipe} merged in", highlight=False)
     console.print("Next: [bold]dvc repro[/bold]")
@@ -219,7 +219,7 @@ def _target(path: Path) -> Path:
         return SAMPLE
     if raw.is_relative_to(inside):
         raise NotStored(f"{path} holds this repository's data/raw; name the folder or file with the images alone")
-    return RAW / (inside.relative_to(raw) if inside.is_relative_to(raw) else inside.name)
+    return RAW / (inside.relative_to(raw) if inside.is_relative_to(raw) else inside.name.strip())
 
 
 def _staged(files: list[Path]) -> bytes | None:
@@ -250,12 +250,11 @@ def _read(path: Path, classes: Classes, console: Console) -> tuple[FaceDataset, 
         usage: (np.bincount(faces.labels[faces.usages == usage], minlength=len(NAMES)).tolist(), _OFFICIAL[usage])
         for usage in usages
     }
-    cut = "70/30 and takes 10% of the 70 for validation" if faces.of_images else "80/10/10"
     notes = {
         **{f"left out: {what}": True for what in faces.left_out},
         f"{faces.resized:,} images of another size were resized to 48 x 48": faces.resized,
         f"{faces.recoloured:,} images in colour or of another depth were made 8-bit gray": faces.recoloured,
-        f"no split in it: data.split {faces.split} cuts it {cut}, stratified, by data.split_seed": UNSPLIT in usages,
+        "no split in it: cut by data.split_seed, stratified; official 80/10/10, random 70/30": UNSPLIT in usages,
         "PublicTest and PrivateTest are not told apart: data.split folders takes both as test": MERGED in faces.usages,
     }
     _print_overview(console, faces.layout, path.name, counts, notes)

@@ -4,6 +4,7 @@ import ctypes
 import importlib.util
 import os
 import sys
+import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -91,7 +92,9 @@ def quiet_imports() -> Iterator[None]:
             os.dup2(nowhere.fileno(), 2)
         try:
             yield
-        except ValueError as error:  # Keras reads its file while it is imported
+        except (ValueError, AttributeError) as error:  # Keras reads its file while it is imported
+            if "keras" not in traceback.extract_tb(error.__traceback__)[-1].filename:
+                raise
             raise BadKerasConfig(f"{error}; correct keras.json in ~/.keras or KERAS_HOME") from None
         if keras := sys.modules.get("keras"):
             keras.config.set_image_data_format("channels_last")

@@ -30,11 +30,11 @@ _HELD_AT_MOST: Final = 512 << 20
 """Bytes of a file inside an archive that must be in memory to be read: a .zip, or Parquet."""
 
 _CHUNK: Final = 1 << 18
-_PACKED_NAME: Final = re.compile(r"(\.(zip|tar|tgz|gz|bz2|xz))+$", re.IGNORECASE)
+_PACKED_NAME: Final = re.compile(r"(\.(zip|tar|tgz|gz|bz2|xz|7z|rar|zst))+$", re.IGNORECASE)
 _NOT_READ: Final = {b"7z\xbc\xaf\x27\x1c": "7z", b"Rar!\x1a\x07": "rar", b"\x28\xb5\x2f\xfd": "zst"}
 """First bytes of the archives that Python does not read, and what they are called."""
 
-_JUNK: Final = ("__MACOSX", "Thumbs.db", "desktop.ini")
+_JUNK: Final = ("__macosx", "thumbs.db", "ehthumbs.db", "desktop.ini", "@eadir", "icon\r")
 
 
 class Member(NamedTuple):
@@ -72,7 +72,7 @@ def members(path: Path, progress: ProgressCallback | None = None, *, nested: boo
         is_folder = path.is_dir()
         files = find(path) if is_folder else [path]
         done, total = 0, sum(file.stat().st_size for file in files)
-        budget = _Budget()
+        budget = Budget()
         for file in files:
             if not file.is_file():  # opening a pipe would wait for ever
                 raise BadFile(f"{file} is neither a file nor a folder")
@@ -115,20 +115,28 @@ def find(folder: Path) -> list[Path]:
 
     found: list[Path] = []
     with _readable(str(folder)):
-        for parent, folders, names in os.walk(folder, onerror=refuse):
+        for parent, folders, names in os.walk(folder, onerror=refuse, followlinks=True):
             folders[:] = sorted(name for name in folders if not _is_junk(name))
             found += [Path(parent, name) for name in sorted(names) if not _is_junk(name)]
     return found
 
 
-def _inside(packed: Member, budget: "_Budget") -> Iterator[Member]:
+def is_packed(member: Member) -> bool:
+    """Whether a file has the name of an archive."""
+    return _PACKED_NAME.search(member.name) is not None
+
+
+def _inside(packed: Member, budget: "Budget") -> Iterator[Member]:
     """Iterate over the members of an archive in a copy as over a folder of its name: train.zip is train/."""
+    if not is_packed(packed):
+        yield packed
+        return
     name = _PACKED_NAME.sub("", packed.name)
-    for member in _members(packed._replace(name=name), budget):
+    for member in _members(packed, budget):
         yield member if member.name == name else member._replace(name=f"{name}/{member.name}")
 
 
-def _members(packed: Member, budget: "_Budget", *, nested: bool = False) -> Iterator[Member]:
+def _members(packed: Member, budget: "Budget", *, nested: bool = False) -> Iterator[Member]:
     """Iterate over the members of an archive, or return the bare file as the only one."""
     where, raw = packed.where, packed.stream
     start = raw.peek(6)
@@ -141,12 +149,12 @@ def _members(packed: Member, budget: "_Budget", *, nested: bool = False) -> Iter
         unpacked = _unpacked(where, bz2.BZ2File(raw), budget)
     elif start.startswith(b"\xfd7zXZ\x00"):
         unpacked = _unpacked(where, lzma.LZMAFile(raw), budget)  # noqa: SIM115  # closed with the file below it
-    if start.startswith(b"PK"):
+    if start.startswith((b"PK\x03\x04", b"PK\x05\x06")):
         entries = _zip_entries(where, seekable(packed), budget)
     elif unpacked.peek(512)[257:].startswith(b"ustar"):
         entries = _tar_entries(_unpacked(where, unpacked))
     else:
-        yield Member(packed.name, where, unpacked)
+        yield Member(_PACKED_NAME.sub("", packed.name), where, unpacked)
         return
     for name, is_folder, fault, opened in entries:
         # nothing is written to disk, but an archive with a path outside of it is no data set
@@ -164,8 +172,9 @@ def _members(packed: Member, budget: "_Budget", *, nested: bool = False) -> Iter
             yield member
 
 
-def _zip_entries(where: str, file: IO[bytes], budget: "_Budget") -> Iterator[_Entry]:
-    archive = zipfile.ZipFile(file)
+def _zip_entries(where: str, file: IO[bytes], budget: "Budget") -> Iterator[_Entry]:
+    with _readable(where):
+        archive = zipfile.ZipFile(file)
     # zipfile reads no more of a member than the index says
     budget.spend(where, sum(info.file_size for info in archive.infolist()))
     for info in archive.infolist():
@@ -187,25 +196,31 @@ def _tar_entries(unpacked: Stream) -> Iterator[_Entry]:
 
 
 def _is_junk(*parts: str) -> bool:
-    return any(part in _JUNK or (part.startswith(".") and part != ".") for part in parts)
+    return any(part.lower() in _JUNK or (part.startswith(".") and part != ".") for part in parts)
 
 
-class _Budget:
-    """Bytes that a copy may unpack to, over all of its archives."""
+class Budget:
+    """Bytes that a copy may unpack to, over all of its archives: `UNPACKED_AT_MOST`."""
 
     def __init__(self) -> None:
         self._left = UNPACKED_AT_MOST
 
     def spend(self, where: str, number: int) -> None:
+        """Count bytes; `where` names the archive in the error.
+
+        Raises:
+            BadFile: there are more than the copy may have.
+        """
         self._left -= number
         if self._left < 0:
-            raise too_large(where)
+            limit = f"{UNPACKED_AT_MOST / (1 << 30):g} GiB"
+            raise BadFile(f"{where} unpacks to more than {limit}, far more than FER2013; it was not read on")
 
 
 class _UnpackedFile(io.RawIOBase):
     """An unpacked file of bounded size, whose errors are `BadFile`."""
 
-    def __init__(self, where: str, stream: IO[bytes] | io.BufferedIOBase, budget: _Budget) -> None:
+    def __init__(self, where: str, stream: IO[bytes] | io.BufferedIOBase, budget: Budget) -> None:
         super().__init__()
         self._where, self._stream, self._budget = where, stream, budget
 
@@ -220,15 +235,9 @@ class _UnpackedFile(io.RawIOBase):
         return len(found)
 
 
-def _unpacked(where: str, stream: IO[bytes] | io.BufferedIOBase, budget: _Budget | None = None) -> Stream:
+def _unpacked(where: str, stream: IO[bytes] | io.BufferedIOBase, budget: Budget | None = None) -> Stream:
     """Wrap a stream; what is counted already, as the members of a .tar are, has a budget of its own."""
-    return io.BufferedReader(_UnpackedFile(where, stream, budget or _Budget()), _CHUNK)
-
-
-def too_large(where: str) -> BadFile:
-    """Return the error of an archive that unpacks to more than `UNPACKED_AT_MOST`."""
-    limit = f"{UNPACKED_AT_MOST / (1 << 30):g} GiB"
-    return BadFile(f"{where} unpacks to more than {limit}, far more than FER2013; it was not read on")
+    return io.BufferedReader(_UnpackedFile(where, stream, budget or Budget()), _CHUNK)
 
 
 class _ProgressFile(io.FileIO):

@@ -20,14 +20,19 @@ SKIPPED: Final = -1
 LABEL_COLUMNS: Final = ("emotion", "label", "labels", "expression")
 """Names of a table's column of classes."""
 
+USAGE_COLUMNS: Final = ("usage", "split")
+"""Names of a table's column of splits."""
+
 _USAGES: Final = {
     **dict.fromkeys(("train", "training"), "Training"),
-    **dict.fromkeys(("val", "valid", "validation", "dev", "publictest"), "PublicTest"),
+    **dict.fromkeys(("val", "valid", "validation", "publictest"), "PublicTest"),
     **dict.fromkeys(("test", "testing"), MERGED),
     "privatetest": "PrivateTest",
 }
+_NEAR: Final = 0.85
+"""Likeness of a slip to the name that was meant: `suprise` has 0.93, `unhappy` 0.83 to `happy`."""
 _NUMBER: Final = re.compile(r"(\d{1,9})(?:[.,]0*)?")
-_NUMBERED_NAME: Final = re.compile(r"\d+[\s._-]+(?=\D)")
+_NUMBERED_NAME: Final = re.compile(r"\d{1,9}[\s._-]+(?=\D)")
 
 
 class UnknownClass(FeropsError):
@@ -57,8 +62,8 @@ class Classes:
         return cls(tuple(map(_normal, _split(labels))), frozenset(map(_normal, _split(skip))))
 
     def is_class(self, word: str) -> bool:
-        """Whether a folder of this name holds the images of a class."""
-        return _normal(word) in self.skip or _normal(word) in EXPRESSIONS or is_number(word)
+        """Whether a folder of this name holds the images of a class; a number alone does not tell."""
+        return _normal(word) in self.skip or _normal(word) in EXPRESSIONS
 
     def code(self, name: str) -> int:
         """Return the code of a class name, as `0_angry` or `Happiness`, or `SKIPPED`.
@@ -71,9 +76,9 @@ class Classes:
             return SKIPPED
         if word in EXPRESSIONS:
             return EXPRESSIONS[word]
-        if word.isdecimal():
+        if is_number(word):
             raise UnknownClass(name, f"the names of numbered classes, in ascending order: --labels {','.join(NAMES)}")
-        near = get_close_matches(word, EXPRESSIONS, n=1) or [", ".join(NAMES)]
+        near = get_close_matches(word, EXPRESSIONS, n=1, cutoff=_NEAR) or [", ".join(NAMES)]
         raise UnknownClass(name, f"{near[0]}; --skip {shown(word)} leaves the class out")
 
     def codes(self, words: Iterable[str], known: Mapping[int, str] | Sequence[str] = ()) -> dict[str, int]:
@@ -84,7 +89,8 @@ class Classes:
             known: names of the numbers by what the copy says: by number, or in ascending order; `labels` wins.
 
         Raises:
-            UnknownClass: a class is none of the seven, or there is not one name for each number.
+            UnknownClass: a class is none of the seven, there is not one name for each number, or none is to be skipped
+                that `skip` names.
         """
         words = list(words)
         numbers = {word: int(_normal(word)) for word in words if is_number(word) and _normal(word) not in self.skip}
@@ -98,8 +104,12 @@ class Classes:
         for word, number in numbers.items():
             if names and number not in names:
                 listed = ", ".join(map(str, names))
-                raise UnknownClass(word, f"{listed}; --skip {number} leaves the class out")
-        return {word: self.code(names[numbers[word]] if names and word in numbers else word) for word in words}
+                raise UnknownClass(word, f"{listed}; --labels names other numbers, --skip {number} leaves it out")
+        named = {word: names[numbers[word]] if names and word in numbers else word for word in words}
+        there = {_normal(word) for word in (*words, *named.values())}
+        if absent := self.skip - there:
+            raise UnknownClass(min(absent), f"one of the classes that are there: {', '.join(sorted(there))[:200]}")
+        return {word: self.code(name) for word, name in named.items()}
 
 
 AS_NAMED: Final = Classes()
@@ -108,12 +118,24 @@ AS_NAMED: Final = Classes()
 
 def is_number(word: str) -> bool:
     """Whether a class is given by a number, as `3` or a spreadsheet's `3.0`."""
-    return _normal(word).isdecimal()
+    return _NUMBER.fullmatch(word.strip()) is not None
 
 
 def usage(word: str) -> str | None:
     """Return the Usage that a split's name stands for, as `Training` for `train`; None for another word."""
     return _USAGES.get(re.sub(r"[\s_-]", "", word).lower())
+
+
+def settled(usages: Sequence[str]) -> list[str]:
+    """Return the usages with `test` as PrivateTest where there is a validation split beside it.
+
+    Raises:
+        UnknownLayout: some test images tell which of FER2013's two tests they belong to, and some do not.
+    """
+    if MERGED in usages and "PrivateTest" in usages:
+        raise UnknownLayout("some test images say PublicTest or PrivateTest, not all; expected all or none")
+    told = {MERGED: "PrivateTest"} if "PublicTest" in usages else {}
+    return [told.get(each, each) for each in usages]
 
 
 def labelled(
@@ -124,30 +146,34 @@ def labelled(
     Args:
         images: uint8 (N, 48, 48).
         words: the class of each.
-        usages: of each, from `usage`. `test` is PrivateTest where there is a validation split beside it.
+        usages: of each, from `usage`.
         codes: from `Classes.codes`.
         described: the other attributes.
 
     Raises:
-        UnknownLayout: some test images tell which of FER2013's two tests they belong to, and some do not.
+        UnknownLayout: of `settled`.
     """
-    if MERGED in usages and "PrivateTest" in usages:
-        raise UnknownLayout("some test images say PublicTest or PrivateTest, not all; expected all or none")
-    if MERGED in usages and "PublicTest" in usages:
-        usages = ["PrivateTest" if each == MERGED else each for each in usages]
     labels = np.array([codes[word] for word in words], np.int64)
     kept = labels != SKIPPED
+    notes = left_out(words, codes)
+    return FaceDataset(
+        images[kept], labels[kept], np.array(settled(usages), np.str_)[kept], left_out=notes, **described
+    )
+
+
+def left_out(words: Iterable[str], codes: Mapping[str, int]) -> tuple[str, ...]:
+    """Say how many images of which classes are skipped."""
     skipped = Counter(word for word in words if codes[word] == SKIPPED)
-    notes = tuple(f"{count:,} images of {printable(word)}: data.skip names it" for word, count in skipped.items())
-    return FaceDataset(images[kept], labels[kept], np.array(usages, np.str_)[kept], left_out=notes, **described)
+    return tuple(f"{count:,} images of {printable(word)}: data.skip names it" for word, count in skipped.items())
 
 
 def _split(words: str) -> list[str]:
-    return [word.strip() for word in words.split(",") if word.strip()]
+    return [word for part in re.split("[,;]", words) if (word := part.strip(" \t\"'[]"))]
 
 
 def _normal(word: str) -> str:
     """Return a class in lower case, `3` for `3.0`, and without the number in front of a name."""
     word = word.strip().lower()
     number = _NUMBER.fullmatch(word)
-    return str(int(number[1])) if number else _NUMBERED_NAME.sub("", word, count=1)
+    prefix = _NUMBERED_NAME.match(word)
+    return str(int(number[1])) if number else word[prefix.end() :] if prefix else word

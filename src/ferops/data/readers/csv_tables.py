@@ -11,14 +11,13 @@ from typing import Final, NamedTuple
 import numpy as np
 
 from ferops.data.readers.archives import Stream
-from ferops.data.readers.classes import LABEL_COLUMNS, Classes, UnknownClass, labelled, usage
+from ferops.data.readers.classes import LABEL_COLUMNS, USAGE_COLUMNS, Classes, UnknownClass, labelled, usage
 from ferops.data.readers.faces import BadFile, BadRow, FaceDataset, shown
 from ferops.labels import NAMES, SIDE, UNSPLIT, USAGES
 
 _PIXELS: Final = SIDE * SIDE
 _LONGEST_LINE: Final = 1 << 20
-_PIXEL_COLUMN: Final = re.compile(r"(?:pixel|px|p)?[\s._-]*(\d+)")
-_USAGE_COLUMNS: Final = ("usage", "split")
+_PIXEL_COLUMN: Final = re.compile(r"(?:pixel|px|p)?[\s._-]*(\d{1,9})")
 _SEPARATORS: Final = {",": "", ";": "separated by semicolons", "\t": "separated by tabs"}
 
 
@@ -47,11 +46,13 @@ def open_table(stream: Stream) -> Table:
     """Read the header of a CSV in UTF-8 or UTF-16, separated by commas, semicolons or tabs."""
     lines, encoding = _lines(stream)
     header = next(lines, "").removeprefix("\ufeff").lower()
+    if header.startswith("sep="):  # Excel's own first line
+        header = next(lines, "").lower()
     separator = max(_SEPARATORS, key=header.count)
     names = [name.strip(' "\r\n') for name in header.split(separator)]
     places = {name: place for place, name in reversed([*enumerate(names)])}
     label, usage = (
-        next((places[name] for name in known if name in places), -1) for known in (LABEL_COLUMNS, _USAGE_COLUMNS)
+        next((places[name] for name in known if name in places), -1) for known in (LABEL_COLUMNS, USAGE_COLUMNS)
     )
     pixels = [places["pixels"]] if "pixels" in places else []
     numbered = {int(match[1]): place for name, place in places.items() if (match := _PIXEL_COLUMN.fullmatch(name))}
@@ -76,7 +77,7 @@ def read(table: Table, where: str, classes: Classes) -> FaceDataset:
     images, words, usages = bytearray(), [], []
     first: dict[str, int] = {}
     for row, line in enumerate(table.rows, start=2):
-        fields = _fields(line, table.separator)
+        fields = _fields(line, table.separator, len(table.names))
         if not any(fields):
             continue
         if len(fields) != len(table.names):
@@ -85,6 +86,8 @@ def read(table: Table, where: str, classes: Classes) -> FaceDataset:
         if split is None:
             known = f"{', '.join(USAGES)}, or train, validation, test"
             raise BadRow(where, row, f"Usage {shown(fields[table.usage])}", known)
+        if len(table.pixels) > 1 and not all(fields[place] for place in table.pixels):
+            raise BadRow(where, row, "an empty pixel", "whole numbers 0-255")
         images += _gray_levels(where, row, " ".join(fields[place] for place in table.pixels))
         words.append(fields[table.label])
         usages.append(split)
@@ -113,10 +116,10 @@ def _lines(stream: Stream) -> tuple[Iterator[str], str]:
     return (line.decode("utf-8", "replace") for line in raw), ""
 
 
-def _fields(line: str, separator: str) -> list[str]:
+def _fields(line: str, separator: str, number: int) -> list[str]:
     line = line.rstrip("\r\n")
     fields = line.split(separator)
-    if '"' in line and line.count(separator, line.index('"')):  # one may be in quotes, as in "[70, 80]"
+    if len(fields) > number and '"' in line:  # a separator in quotes, as in "[70, 80]"
         with suppress(csv.Error):
             fields = next(csv.reader([line], delimiter=separator, skipinitialspace=True), [])
     return [field.strip(' "') for field in fields]

@@ -16,13 +16,14 @@ from ferops.labels import SIDE
 Picture = NDArray[np.uint8]
 
 IMAGE_START: Final = re.compile(
-    rb"\xff\xd8\xff|\x89PNG\r\n\x1a\n|BM....\0\0\0\0|RIFF....WEBP|II\*\0|MM\0\*|GIF8|P[1-6]\s|....ftypavi[fs]",
+    rb"\xff\xd8\xff|\x89PNG\r\n\x1a\n|BM....\0\0\0\0|RIFF....WEBP|II\*\0|MM\0\*|GIF8|P[1-6]\s+[\d#]|....ftyp(?:avi[fs]|hei[cx]|mif1)",
     re.DOTALL,
 )
-"""First bytes of the formats that are read."""
+"""First bytes of the formats that are read, and of HEIC."""
 
 _LARGEST_FILE: Final = 16 << 20
 _LARGEST_SIDE: Final = 4096
+_DEEPEST: Final = (1 << 16) - 1
 
 
 class Decoded(NamedTuple):
@@ -82,7 +83,8 @@ def decode(where: str, content: bytes) -> Decoded:
     except Exception:  # Pillow raises half a dozen kinds on bad bytes
         pixels = None
     if pixels is None:
-        raise BadImage(where, "an image damaged or cut short" if is_image else "no image that is read here")
+        found = "an image damaged or cut short" if is_image else "no image that is read here"
+        raise BadImage(where, "a HEIC image, which is not read" if content[8:11] in (b"hei", b"mif") else found)
     return Decoded(pixels, pixels.shape[::-1], is_gray)
 
 
@@ -113,5 +115,8 @@ def _jpeg(content: bytes) -> Picture | None:
 
 def _gray_levels(image: Image.Image) -> Picture:
     if image.mode.startswith("I"):  # 16 bits, which Pillow would cut off at 255
-        return (np.asarray(image).astype(np.uint32) >> 8).astype(np.uint8)
+        levels = np.asarray(image)
+        if levels.min() < 0 or levels.max() > _DEEPEST:
+            raise ValueError("32 bits of unknown range")
+        return np.asarray(levels >> 8, np.uint8)
     return np.asarray(image.convert("L"))

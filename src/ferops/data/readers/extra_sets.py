@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from ferops.data import crops, prepared
 from ferops.data.readers import archives, image_folders
 from ferops.data.readers.archives import Member
-from ferops.data.readers.classes import SKIPPED, Classes, UnknownClass, labelled
+from ferops.data.readers.classes import SKIPPED, Classes, UnknownClass, labelled, left_out
 from ferops.data.readers.decoding import Picture, decode, read_bounded
 from ferops.data.readers.faces import UnknownLayout, by_content, digests
 from ferops.labels import NAMES, SIDE, UNSPLIT
@@ -42,9 +42,10 @@ JAFFE: Final = Kind("jaffe", "JAFFE", 256, (30, 29, 32, 31, 31, 30, 30))
 """Ten women who posed seven expressions (Lyons, Akamatsu, Kamachi and Gyoba, 1998): 213 images."""
 
 _CK_FOLDERS: Final = ("anger", "contempt", "disgust", "fear", "happy", "sadness", "surprise")
-_CK_FILE: Final = re.compile(r"S\d+_\d+_\d+\.\w+", re.IGNORECASE)
+_SUFFIX: Final = r"(?:png|jpe?g|tiff?|bmp|webp|gif|pgm|avif)"
+_CK_FILE: Final = re.compile(rf"S\d+_\d+_\d+\.{_SUFFIX}", re.IGNORECASE)
 _JAFFE_CODES: Final = dict(zip(("AN", "DI", "FE", "HA", "SA", "SU", "NE"), NAMES, strict=True))
-_JAFFE_FILE: Final = re.compile(rf"[A-Z]{{2}}\.({'|'.join(_JAFFE_CODES)})\d*\.\d+\.\w+", re.IGNORECASE)
+_JAFFE_FILE: Final = re.compile(rf"[A-Z]{{2}}\.({'|'.join(_JAFFE_CODES)})\d*\.\d+\.{_SUFFIX}", re.IGNORECASE)
 _EXPECTED: Final = (
     f"CK+48 (folders {', '.join(_CK_FOLDERS)} with files such as S010_004_00000017.png) "
     f"or JAFFE (files such as KA.AN1.39.tiff, with {', '.join(_JAFFE_CODES)})"
@@ -89,28 +90,37 @@ def read(path: Path, classes: Classes) -> ExtraSet:
         BadImage: an image cannot be read.
     """
     pictures: list[Picture] = []
-    kinds, words, codes = set(), [], {}
+    kinds, stems, words = set(), set(), []
+    first: dict[str, str] = {}
     with warnings.catch_warnings(action="ignore"):  # Pillow's, of images that are refused
         for member in archives.members(path):
-            if named := _named(PurePosixPath(member.name)):
+            file = PurePosixPath(member.name)
+            if named := _named(file):
                 kind, word = named
                 kinds.add(kind)
                 words.append(word)
-                try:
-                    codes[word] = classes.code(word)
-                except UnknownClass as error:
-                    raise UnknownLayout(f"{member.where}: {error}") from None
+                first.setdefault(word, member.where)
                 pictures.append(_pixels(member, kind))
+                if file.with_suffix("") in stems:
+                    raise UnknownLayout(f"{member.where}: the same image a second time, in another format; remove one")
+                stems.add(file.with_suffix(""))
             elif image_folders.is_image(member):
                 raise UnknownLayout(f"{member.where}: an image with another name or folder; expected {_EXPECTED}")
     if len(kinds) > 1:
         raise UnknownLayout(f"{path}: holds {' and '.join(sorted(kind.title for kind in kinds))}; name one of them")
+    if not words:
+        raise UnknownLayout(f"{path}: no image of a test set; expected {_EXPECTED}")
+    try:
+        codes = classes.codes(first)
+    except UnknownClass as error:
+        raise UnknownLayout(f"{first.get(error.word, path)}: {error}") from None
     if set(codes.values()) <= {SKIPPED}:
         raise UnknownLayout(f"{path}: no image of the seven expressions; expected {_EXPECTED}")
     (kind,) = kinds
-    images, central = _faces(pictures, kind)
-    faces = by_content(labelled(images, words, [UNSPLIT] * len(words), codes))
-    return ExtraSet(kind, faces.images, faces.labels, faces.left_out, central)
+    kept = [place for place, word in enumerate(words) if codes[word] != SKIPPED]
+    images, central = _faces([pictures[place] for place in kept], kind)
+    faces = by_content(labelled(images, [words[place] for place in kept], [UNSPLIT] * len(kept), codes))
+    return ExtraSet(kind, faces.images, faces.labels, left_out(words, codes), central)
 
 
 def save(folder: Path, found: ExtraSet) -> None:
@@ -125,7 +135,7 @@ def _named(file: PurePosixPath) -> tuple[Kind, str] | None:
     """Return the test set and the class of an image by the names of the file and its folder; None for another file."""
     if named := _JAFFE_FILE.fullmatch(file.name):
         return JAFFE, _JAFFE_CODES[named[1].upper()]
-    folder = file.parent.name.lower()
+    folder = file.parent.name.strip().lower()
     return (CKPLUS, folder) if folder in _CK_FOLDERS and _CK_FILE.fullmatch(file.name) else None
 
 

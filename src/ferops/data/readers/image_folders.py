@@ -9,7 +9,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from itertools import chain
 from pathlib import PurePosixPath
-from typing import Any, Final, NamedTuple
+from typing import Final, NamedTuple
 
 import numpy as np
 
@@ -25,6 +25,9 @@ _BATCH: Final = 64
 _WAITING: Final = 2 * (os.cpu_count() or 1)
 """Batches that are read and not yet decoded, at most: a bound on the memory."""
 
+_NAMED_NUMBER: Final = re.compile(
+    r"(?P<number>\d{1,9})[\W_]+(?P<name>[^\d\W].*)|(?P<name2>[^\d\W].*?)[\W_]+(?P<number2>\d{1,9})"
+)
 _LABEL_FILE: Final = re.compile(r"(labels?|class(es|_names|_indices)?|label_map)\.(txt|json|names)", re.IGNORECASE)
 _LONGEST_LABEL_FILE: Final = 1 << 16
 _EXPECTED: Final = "expected images as train/EXPRESSION/FILE and test/EXPRESSION/FILE, or all as EXPRESSION/FILE"
@@ -47,17 +50,24 @@ def annotation(member: Member, classes: Classes) -> Annotation | None:
     """
     *folders, file = PurePosixPath(member.name).parts
     depths = [depth for depth, folder in enumerate(folders) if usage(folder)]
-    split, below = (folders[depths[-1]], folders[depths[-1] + 1 :]) if depths else ("", folders[-1:])
-    if len(below) != 1 or not (split or classes.is_class(below[0])):
-        if (split or any(map(classes.is_class, folders))) and is_image(member):
-            raise UnknownLayout(f"{member.where}: {_EXPECTED}")
+    split, below = (folders[depths[-1]], folders[depths[-1] + 1 :]) if depths else ("", folders)
+    named = [folder for folder in below if classes.is_class(folder)]
+    if split and len(below) == 1:
+        word = below[0]
+    elif not split and named and named == below[-1:]:
+        word = named[0]
+    elif not split and below and is_number(below[-1]) and not named and is_image(member):
+        word = below[-1]
+    elif (split or named) and is_image(member):
+        raise UnknownLayout(f"{member.where}: {_EXPECTED}")
+    else:
         return None
     of_folder, prefix = usage(split) or UNSPLIT, file.partition("_")[0]
     if prefix not in USAGES:
-        return Annotation(of_folder, below[0])
+        return Annotation(of_folder, word)
     if of_folder not in (prefix, UNSPLIT) and (of_folder != MERGED or prefix == "Training"):
         raise UnknownLayout(f"{member.where}: its name says {prefix}, its folder {split}; expected the same of both")
-    return Annotation(prefix, below[0])
+    return Annotation(prefix, word)
 
 
 def is_image(member: Member) -> bool:
@@ -71,19 +81,24 @@ def label_names(member: Member) -> Mapping[int, str] | Sequence[str]:
     Returns:
         Nothing for any other file.
     """
-    if not _LABEL_FILE.fullmatch(PurePosixPath(member.name).name):
+    is_table = b"pixel" in member.stream.peek(1 << 12)[: 1 << 12].lower()
+    if is_table or not _LABEL_FILE.fullmatch(PurePosixPath(member.name).name):
         return ()
     text = member.stream.read(_LONGEST_LABEL_FILE).decode("utf-8-sig", "replace")
-    entries: Any = [line.strip() for line in text.splitlines() if line.strip()]
+    lines = [line.strip(" \t,{}[]\"'") for line in text.splitlines()]
     with suppress(ValueError, RecursionError):
         entries = json.loads(text)
-    if not isinstance(entries, dict | list):
-        return ()
-    pairs = entries.items() if isinstance(entries, dict) else (re.split(r"[\s:=,;]+", str(entry)) for entry in entries)
-    named = [sorted(map(str, pair), key=str.isdecimal) for pair in pairs]
-    if all(len(pair) == 2 and pair[1].isdecimal() for pair in named):
-        return {int(number): name for name, number in named}
-    return [str(entry) for entry in entries]
+        lines = []
+        if isinstance(entries, dict):
+            lines = [f"{key}={value}" for key, value in entries.items()]
+        elif isinstance(entries, list):
+            lines = list(map(str, entries))
+    lines = [line for line in lines if line]
+    pairs = [match.groupdict() for line in lines if (match := _NAMED_NUMBER.fullmatch(line))]
+    if not pairs and not any(map(str.isdecimal, "".join(lines))):
+        return lines
+    named = {int(pair["number"] or pair["number2"]): pair["name"] or pair["name2"] for pair in pairs}
+    return named if len(named) == len(lines) else ()
 
 
 @dataclass
@@ -110,6 +125,16 @@ class LabelledImages:
     def __len__(self) -> int:
         """Return the number of images."""
         return len(self._annotations)
+
+    def learn(self, known: Mapping[int, str] | Sequence[str], where: str) -> None:
+        """Keep what a file says of numbered classes.
+
+        Raises:
+            UnknownLayout: another file says otherwise.
+        """
+        if self.known and self.known != known:
+            raise UnknownLayout(f"{where}: names the classes in another way than a file before it; give --labels")
+        self.known = known
 
     def add(self, annotation: Annotation, where: str, content: bytes) -> None:
         """Add an image file; `where` names it in messages.

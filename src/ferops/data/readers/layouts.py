@@ -1,14 +1,16 @@
 """Read any copy of FER2013: recognise its layout, and return its faces in an order that does not depend on it."""
 
 import warnings
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
-from pathlib import Path
+from pathlib import Path, PurePosixPath
+
+import numpy as np
 
 from ferops.data.readers import archives, csv_tables, image_folders, parquet_files
 from ferops.data.readers.archives import Member, ProgressCallback
-from ferops.data.readers.classes import AS_NAMED, Classes
+from ferops.data.readers.classes import AS_NAMED, Classes, settled, usage
 from ferops.data.readers.decoding import read_bounded
 from ferops.data.readers.faces import BadFile, FaceDataset, UnknownLayout, by_content, printable, shown
 from ferops.data.readers.image_folders import LabelledImages
@@ -45,7 +47,12 @@ def read(path: Path, classes: Classes = AS_NAMED, *, progress: ProgressCallback 
             found = _find(archives.members(path, progress, nested=nested), LabelledImages(classes, pool))
         if found.copies:
             (faces, name), *others = (found.copies[rank] for rank in sorted(found.copies))
-            left_out = (*faces.left_out, *found.left_out, *(f"{other}: {name} tells more" for _, other in others))
+            left_out = (
+                *faces.left_out,
+                *found.left_out,
+                *found.packed,
+                *(f"{other}: {name} tells more" for _, other in others),
+            )
             return replace(by_content(faces), left_out=left_out)
     raise _unknown(path, found)
 
@@ -59,46 +66,78 @@ class _Found:
         left_out: what was not read, and why.
         seen: names of all files.
         columns: of the last file that is no image.
+        packed: archives that were not opened.
     """
 
     copies: dict[int, tuple[FaceDataset, str]] = field(default_factory=dict)
     left_out: list[str] = field(default_factory=list)
     seen: list[str] = field(default_factory=list)
     columns: list[str] = field(default_factory=list)
+    packed: list[str] = field(default_factory=list)
 
 
 def _find(members: Iterable[Member], images: LabelledImages) -> _Found:
     found, stray = _Found(), None
+    plain: list[tuple[FaceDataset, str]] = []
     for member in members:
         found.seen.append(member.name)
         if annotation := image_folders.annotation(member, images.classes):
             images.add(annotation, member.where, read_bounded(member.stream, member.where))
         elif parquet_files.is_parquet(member):
             images.source = "Parquet"
-            for row in parquet_files.rows(member):
-                images.add(*row)
+            parquet_files.read(member, images)
         elif image_folders.is_image(member):
             stray = stray or member
         elif known := image_folders.label_names(member):
-            images.known = known
+            images.learn(known, member.where)
+        elif archives.is_packed(member):
+            found.packed.append(f"{printable(member.name)}: an archive beside what was read")
         else:
             table = csv_tables.open_table(member.stream)
             found.columns = table.names
-            name, rank = printable(member.name), _SPLIT_CSV if table.usage >= 0 else _PLAIN_CSV
+            name = printable(member.name)
             if not table.pixels:
                 continue
             if table.label < 0:
                 found.left_out.append(f"{name}: it has no labels")
-            elif rank in found.copies:
+            elif table.usage < 0:
+                plain.append((csv_tables.read(table, member.where, images.classes), name))
+            elif _SPLIT_CSV in found.copies:
                 found.left_out.append(f"{name}: another CSV was read already")
             else:
-                found.copies[rank] = csv_tables.read(table, member.where, images.classes), name
+                found.copies[_SPLIT_CSV] = csv_tables.read(table, member.where, images.classes), name
+    if plain:
+        found.copies[_PLAIN_CSV] = _joined(plain)
     title = f"{len(images):,} images in {images.source}"
-    if images and _SPLIT_CSV in found.copies:  # whether they are sound does not matter then
+    if images and _SPLIT_CSV in found.copies:
         found.left_out.append(f"{title}: {found.copies[_SPLIT_CSV][1]} tells more")
     elif images:
         found.copies[_IMAGES] = images.faces(stray), title
     return found
+
+
+def _joined(tables: Sequence[tuple[FaceDataset, str]]) -> tuple[FaceDataset, str]:
+    """Join CSVs without a column of splits by their names: train.csv, val.csv, test.csv.
+
+    Raises:
+        UnknownLayout: there are several, and not each is named by a split.
+    """
+    if len(tables) == 1:
+        return tables[0]
+    names = ", ".join(name for _, name in tables)
+    usages = [usage(PurePosixPath(name).stem) or "" for _, name in tables]
+    if not all(usages):
+        raise UnknownLayout(f"{shown(names)}: several CSVs without a split; name one, or call them train, val and test")
+    every = [faces for faces, _ in tables]
+    joined = replace(
+        every[0],
+        images=np.concatenate([faces.images for faces in every]),
+        labels=np.concatenate([faces.labels for faces in every]),
+        usages=np.repeat(settled(usages), [len(faces.labels) for faces in every]),
+        left_out=tuple(note for faces in every for note in faces.left_out),
+        layout=f"{len(every)} CSVs named by their split",
+    )
+    return joined, names
 
 
 def _unknown(path: Path, found: _Found) -> BadFile | UnknownLayout:
