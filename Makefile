@@ -17,7 +17,7 @@ export GX_ANALYTICS_ENABLED := false
 export PIP_USER := 0
 unexport PIP_TARGET PIP_PREFIX
 
-.PHONY: help in-git setup demo table3 ablations test test-services fuzz lint ui server docs bench clean lock
+.PHONY: help setup demo table3 ablations test test-services fuzz lint ui server docs bench clean lock
 
 .DEFAULT_GOAL := help
 

@@ -54,7 +54,7 @@ def prefect(started: Deployed) -> Iterator[Deployed]:
 
 def workspace(clone: Path) -> dict[str, Any]:
     """What a user has there: git's and DVC's opinion, the branch, every file but the stores that runs share."""
-    shared = (".git", ".dvc/cache", ".dvc/tmp", ".scratch", "mlflow.db", "mlartifacts", "reports/monitoring")
+    shared = (".git", ".dvc/cache", ".dvc/tmp", ".scratch", "mlflow.db", "mlartifacts", "reports/monitoring", "sweeps")
     return {
         "git": shell(clone, "git", "status", "--porcelain", "--branch").stdout,
         "head": shell(clone, "git", "rev-parse", "HEAD").stdout,
