@@ -155,7 +155,11 @@ def test_bad_data_change_nothing(repository, download, tmp_path):
 def test_data_without_a_split_that_is_asked_for_change_nothing(repository, faces, write_csv, tmp_path):
     train = FaceDataset(faces.images[:84], faces.labels[:84], faces.usages[:84])
     path = write_csv(tmp_path / "train.csv", train)
-    assert "data.split" in _refused(MissingSplit, path)
+    assert "data.split: random in params.yaml" in _refused(MissingSplit, path)
+    parameters.merge({"data": {"split": "random"}})
+    _use(path)
+    assert parameters.load().data.split == "random"
+    parameters.merge({"data": {"split": "official"}})
     _use(path, "paper")
     assert parameters.load().data.split == "random"
 

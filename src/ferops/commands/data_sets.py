@@ -86,7 +86,7 @@ def use(path: Path, recipe: str | None, console: Console, *, labels: str = "", s
 
     found = {"source": target.as_posix(), "dataset": dataset, "labels": labels, "skip": skip}
     asked = overrides.get("data", {}).get("split", "official")
-    found["split"] = faces.split if asked == "official" else asked
+    found["split"] = asked if asked != "official" else faces.split or before
     overrides["data"] = {**overrides.get("data", {}), **found}
     merged = _merged(overrides)
     alone = np.full(len(faces.labels), -1)  # no duplicates known yet: only whether no split is empty is asked

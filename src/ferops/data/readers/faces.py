@@ -68,11 +68,17 @@ class FaceDataset:
     of_images: bool = False
 
     @property
-    def split(self) -> str:
-        """Return the `data.split` that takes the copy as it is; Kaggle's train.csv is cut 80/10/10 by `official`."""
-        if MERGED in self.usages:
-            return "folders"
-        return "random" if self.of_images and UNSPLIT in self.usages else "official"
+    def split(self) -> str | None:
+        """Return the `data.split` that takes the copy as it is; Kaggle's train.csv is cut 80/10/10 by `official`.
+
+        None where the copy lacks one of the three splits.
+        """
+        usages = set(self.usages)
+        if MERGED in usages:
+            return "folders" if "Training" in usages else None
+        if UNSPLIT in usages:
+            return "random" if self.of_images else "official"
+        return "official" if usages >= set(USAGES) else None
 
 
 def digests(images: NDArray[np.uint8]) -> NDArray[np.str_]:
