@@ -72,7 +72,7 @@ REFUSED = {
     "contempt and its way out": ("folders with contempt", {}, {}, UnknownLayout, "--skip 'contempt' leaves the class"),
     "a slip": ("folders without a split", {}, _one_more("faces/suprise/1.png"), UnknownLayout, "expected surprise;"),
     "a slip below a split": ("RAF-DB", {}, _one_more("DATASET/train/hapy/1.png"), UnknownLayout, "expected happy;"),
-    "numbers without names": ("RAF-DB", {"labels": ""}, {}, UnknownLayout, "--labels angry,disgust,fear"),
+    "numbers without names": ("RAF-DB", {"labels": ""}, {}, UnknownLayout, "--labels NAME,NAME"),
     "a name too few": ("RAF-DB", {"labels": "happy,sad"}, {}, UnknownLayout, "expected 2 numbered classes"),
     "names for numbers where there are names": (
         "folders without a split", {"labels": ",".join(NAMES)}, {}, UnknownLayout, "found no numbers",

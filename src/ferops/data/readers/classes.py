@@ -77,7 +77,7 @@ class Classes:
         if word in EXPRESSIONS:
             return EXPRESSIONS[word]
         if is_number(word):
-            raise UnknownClass(name, f"the names of numbered classes, in ascending order: --labels {','.join(NAMES)}")
+            raise UnknownClass(name, "the names of numbered classes, in ascending order: --labels NAME,NAME,...")
         near = get_close_matches(word, EXPRESSIONS, n=1, cutoff=_NEAR) or [", ".join(NAMES)]
         raise UnknownClass(name, f"{near[0]}; --skip {shown(word)} leaves the class out")
 
