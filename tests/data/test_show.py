@@ -68,7 +68,7 @@ def test_a_csv_without_a_split_is_said_to_be_cut(repository, tmp_path):
     used = shell(repository, "ferops", "data", "use", str(tmp_path / "kaggle")).stdout
     assert "recognised: CSV with emotion and pixels, no Usage" in used
     assert "left out: test.csv: it has no labels" in used
-    assert "cuts it 80/10/10, stratified" in used
+    assert "no split in it: cut by data.split_seed, stratified; official 80/10/10" in used
     assert _data(repository)[2] == "official"
 
 

@@ -72,6 +72,12 @@ INSTEAD = {
     "export MLFLOW_TRACKING_URI=https://mlflow.example.org": Instead(
         "export MLFLOW_TRACKING_URI=sqlite:///team.db", "an empty database file stands for an empty server"
     ),
+    "ferops data use ~/RAF-DB/DATASET --labels surprise,fear,disgust,happy,sad,angry,neutral": Instead(
+        None, "tests/pipeline/test_brought.py types it, on faces laid out as RAF-DB"
+    ),
+    "ferops data use ~/AffectNet --skip contempt,unknown": Instead(
+        None, "tests/pipeline/test_brought.py types it, on folders with contempt"
+    ),
     "dvc queue start": Instead(None, "works in the background, after the page's end; --run-all runs the same queue"),
     "make server": Instead(None, "serves until it is ended: tests/services/deployed.py starts it"),
     "prefect work-pool create ferops --type process": Instead(None, TYPED),
@@ -136,7 +142,7 @@ INSTEAD = {
         "the network here is the demo's: it says so",
     ),
     "make ablations": Instead(f"{NO_SETUP} --dry-run ablations", COMPARES),
-    "ferops data extra ~/Downloads/CK+48": Instead(
+    "ferops data extra ~/Downloads/CK+48 --skip contempt": Instead(
         "ferops data extra --help", "CK+ is not here; tests/pipeline/test_extra.py runs it with synthetic faces"
     ),
     "dvc repro --force train": Instead("dvc repro --force --dry train", "trains"),

@@ -137,13 +137,15 @@ def test_a_clone_has_the_same_bytes_whatever_line_ends_the_user_has_configured(t
 
 def test_a_demo_without_git_says_what_to_do_before_it_installs_anything(tmp_path: Path) -> None:
     shutil.copy(ROOT / "Makefile", tmp_path)
-    done = shell(tmp_path, "make", "demo", check=False, GIT_CEILING_DIRECTORIES=str(tmp_path.parent))
+    done = shell(
+        tmp_path, "make", "--no-print-directory", "demo", check=False, GIT_CEILING_DIRECTORIES=str(tmp_path.parent)
+    )
     assert done.returncode == 2
     assert done.stdout == "DVC needs a git repository: git init && git add --all && git commit --message start\n"
     assert [path.name for path in tmp_path.iterdir()] == ["Makefile"]
     way_out = done.stdout.partition(": ")[2]
     shell(tmp_path, "sh", "-c", way_out)
-    assert shell(tmp_path, "make", "in-git").stdout == ""
+    assert shell(tmp_path, "make", "--no-print-directory", "in-git").stdout == ""
 
 
 def test_no_flow_or_task_takes_its_retries_from_the_users_settings() -> None:
