@@ -5,6 +5,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
+from functools import lru_cache
 from typing import Any, Final, Self
 
 import numpy as np
@@ -121,6 +122,7 @@ def is_number(word: str) -> bool:
     return _NUMBER.fullmatch(word.strip()) is not None
 
 
+@lru_cache  # a copy has few of them, and tens of thousands of images
 def usage(word: str) -> str | None:
     """Return the Usage that a split's name stands for, as `Training` for `train`; None for another word."""
     return _USAGES.get(re.sub(r"[\s_-]", "", word).lower())
@@ -171,6 +173,7 @@ def _split(words: str) -> list[str]:
     return [word for part in re.split("[,;]", words) if (word := part.strip(" \t\"'[]"))]
 
 
+@lru_cache
 def _normal(word: str) -> str:
     """Return a class in lower case, `3` for `3.0`, and without the number in front of a name."""
     word = word.strip().lower()

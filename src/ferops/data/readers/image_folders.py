@@ -81,8 +81,9 @@ def label_names(member: Member) -> Mapping[int, str] | Sequence[str]:
     Returns:
         Nothing for any other file.
     """
-    is_table = b"pixel" in member.stream.peek(1 << 12)[: 1 << 12].lower()
-    if is_table or not _LABEL_FILE.fullmatch(PurePosixPath(member.name).name):
+    if not _LABEL_FILE.fullmatch(PurePosixPath(member.name).name):
+        return ()
+    if b"pixel" in member.stream.peek(1 << 12)[: 1 << 12].lower():  # a CSV of faces
         return ()
     text = member.stream.read(_LONGEST_LABEL_FILE).decode("utf-8-sig", "replace")
     lines = [line.strip(" \t,{}[]\"'") for line in text.splitlines()]
