@@ -12,6 +12,7 @@ _OF_HOOKS: Final = (
     "GIT_OBJECT_DIRECTORY",
     "GIT_COMMON_DIR",
     "GIT_PREFIX",
+    "GIT_NAMESPACE",
 )
 """Variables that git sets for a hook: with them git and DVC use that repository and index in every worktree too."""
 
