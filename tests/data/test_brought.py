@@ -15,7 +15,7 @@ from PIL import Image, ImageOps, features
 from ferops.data.readers import image_files, layouts
 from ferops.data.readers.classes import Classes
 from ferops.data.readers.decoding import decode
-from ferops.data.readers.faces import BadFile, BadImage, BadRow, FaceDataset, UnknownLayout
+from ferops.data.readers.faces import BadFile, BadImage, FaceDataset, UnknownLayout
 from ferops.errors import FeropsError
 
 
@@ -31,8 +31,11 @@ TOLD = {
     "CSV in UTF-16": "CSV with emotion, pixels and Usage (UTF-16, separated by semicolons)",
     "CSV with 2,304 columns of pixels": "CSV with label, 2,304 columns of pixels and Usage",
     "folders without a split": "image folders without a split",
-    "RAF-DB": "image folders with one test split",
-    "a folder of Parquet shards": "Parquet with PublicTest and PrivateTest told apart",
+    "RAF-DB": ("image folders with one test split, 1 surprise, 2 fear, 3 disgust, 4 happy, 5 sad, 6 angry, 7 neutral"),
+    "a folder of Parquet shards": (
+        "Parquet with PublicTest and PrivateTest told apart, "
+        "0 angry, 1 disgust, 2 fear, 3 happy, 4 neutral, 5 sad, 6 surprise"
+    ),
 }
 
 
@@ -69,17 +72,23 @@ def _one_more(name: str) -> copies.Tree:
 
 REFUSED = {
     "contempt": ("folders with contempt", {}, {}, UnknownLayout, "'contempt'; expected angry, disgust, fear"),
-    "contempt and its way out": ("folders with contempt", {}, {}, UnknownLayout, "--skip 'contempt' leaves the class"),
-    "a slip": ("folders without a split", {}, _one_more("faces/suprise/1.png"), UnknownLayout, "expected surprise;"),
-    "a slip below a split": ("RAF-DB", {}, _one_more("DATASET/train/hapy/1.png"), UnknownLayout, "expected happy;"),
+    "contempt and its way out": ("folders with contempt", {}, {}, UnknownLayout, "--skip 'contempt' leaves it out"),
+    "a slip": ("folders without a split", {}, _one_more("faces/suprise/1.png"), UnknownLayout, "'suprise' (surprise?)"),
+    "a slip below a split": ("RAF-DB", {}, _one_more("DATASET/train/hapy/1.png"), UnknownLayout, "'hapy' (happy?)"),
     "numbers without names": ("RAF-DB", {"labels": ""}, {}, UnknownLayout, "--labels NAME,NAME"),
-    "a name too few": ("RAF-DB", {"labels": "happy,sad"}, {}, UnknownLayout, "expected 2 numbered classes"),
+    "a name too few": ("RAF-DB", {"labels": "happy,sad"}, {}, UnknownLayout, "2 names of numbered classes"),
     "names for numbers where there are names": (
         "folders without a split", {"labels": ",".join(NAMES)}, {}, UnknownLayout, "found no numbers",
     ),
     "bare numbers in Parquet": ("Parquet with bare numbers", {"labels": ""}, {}, UnknownLayout, "row 1: unknown"),
     "numbers in a column that is not FER2013's": (
-        "CSV with numbered classes of its own", {"labels": ""}, {}, BadRow, "row 2 (the header is row 1): found label",
+        "CSV with numbered classes of its own", {"labels": ""}, {}, UnknownLayout,
+        "row 2 (the header is row 1): unknown expression '1', '2', '3', '4', '5', '6', '7'; expected the names of",
+    ),
+    "several of them": (
+        "folders without a split", {}, _one_more("faces/suprise/1.png") | _one_more("faces/awe/1.png"), UnknownLayout,
+        "suprise/1.png: unknown expression 'suprise' (surprise?), 'awe'; expected angry, disgust, fear, happy, sad, "
+        "surprise, neutral; --skip 'awe' leaves it out",
     ),
     "images with a split and without": ("RAF-DB", {}, _one_more("faces/happy/1.png"), UnknownLayout, "or all as"),
     "an image beside the classes": ("folders without a split", {}, _one_more("1.png"), UnknownLayout, "1.png: exp"),
@@ -278,7 +287,7 @@ def test_two_label_files_that_contradict_each_other_are_refused(faces, tmp_path)
 
 def test_a_class_to_be_left_out_that_is_not_there_is_refused(faces, tmp_path):
     path = bring(tmp_path / "copy", BROUGHT["folders with contempt"].tree(faces))
-    with pytest.raises(UnknownLayout, match=r"'contmept'; expected one of the classes that are there: angry"):
+    with pytest.raises(UnknownLayout, match=r"--skip 'contmept': expected one of the classes that are there: angry"):
         layouts.read(path, Classes.parse("", "contempt, contmept"))
 
 
@@ -348,6 +357,14 @@ def test_an_archive_that_is_not_opened_is_said(faces, tmp_path):
     copies.as_folder(tmp_path, copies.three_folders(faces))
     copies.as_zip(tmp_path / "more.zip", copies.three_folders(faces))
     assert layouts.read(tmp_path).left_out == ("more.zip: an archive beside what was read",)
+
+
+def test_images_in_no_class_folder_beside_those_of_a_split_are_counted(faces, tmp_path):
+    tree = copies.three_folders(faces) | {"sheets/1.png": FACE, "sheets/2.png": FACE, "logo.png": FACE}
+    copies.as_folder(tmp_path, tree)
+    read = layouts.read(tmp_path)
+    assert same(read, copies.ordered(faces))
+    assert read.left_out == (f"3 images in no class folder, the first {tmp_path}/logo.png",)
 
 
 def test_folders_that_are_links_are_followed_and_a_circle_is_refused(faces, tmp_path):

@@ -143,7 +143,7 @@ def test_a_bad_set_is_refused_in_one_line(fault, packing, tmp_path, capfd, recwa
 
 
 def test_contempt_is_refused_with_the_way_out(tmp_path):
-    with pytest.raises(UnknownLayout, match=r"unknown expression 'contempt'.*--skip 'contempt' leaves the class out"):
+    with pytest.raises(UnknownLayout, match=r"unknown expression 'contempt'.*--skip 'contempt' leaves it out"):
         extra_sets.read(_folder(tmp_path / "all", extras.ckplus()), AS_NAMED)
 
 

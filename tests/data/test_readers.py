@@ -84,18 +84,29 @@ BAD_ROWS = {
     "a pixel that is a word": (lambda row: _put(row, b"nan"), "'nan'", "0-255"),
     "a pixel that is a fraction": (lambda row: _put(row, b"0.5"), "'0.5'", "0-255"),
     "a pixel beyond 64 bits": (lambda row: _put(row, b"9" * 30), f"'{'9' * 30}'", "0-255"),
-    "a label above 6": (
-        lambda row: b"7" + row[1:],
-        "label '7'",
-        "0, 1, 2, 3, 4, 5, 6; --labels names other numbers, --skip 7",
-    ),
-    "a label that is empty": (lambda row: row[1:], "label ''", "angry, disgust"),
-    "a label that is none of the seven": (lambda row: b"contempt" + row[1:], "label 'contempt'", "--skip 'contempt'"),
-    "a label with a slip": (lambda row: b"suprise" + row[1:], "label 'suprise'", "expected surprise;"),
     "an unknown Usage": (lambda row: row.replace(b"Training", b"Later"), "Usage 'Later'", "PublicTest"),
     "a field too few": (lambda row: row.replace(b",Training", b""), "2 fields", "expected 3"),
     "a field too many": (lambda row: row + b",1", "4 fields", "expected 3"),
 }
+
+
+BAD_LABELS = {
+    b"7": "unknown expression '7'; expected 0, 1, 2, 3, 4, 5, 6; --labels names other numbers; --skip '7'",
+    b"": "unknown expression ''; expected angry, disgust, fear, happy, sad, surprise, neutral",
+    b"contempt": "unknown expression 'contempt'; expected angry, disgust, fear, happy, sad, surprise, neutral; --skip",
+    b"suprise": "unknown expression 'suprise' (surprise?); expected angry",
+}
+
+
+@pytest.mark.parametrize("label", BAD_LABELS)
+def test_the_first_row_of_an_unknown_expression_is_named(label, content, tmp_path):
+    rows = content.split(b"\n")
+    rows[5], rows[9] = label + rows[5][1:], label + rows[9][1:]
+    path = tmp_path / "fer2013.csv"
+    path.write_bytes(b"\n".join(rows))
+    with pytest.raises(UnknownLayout) as error:
+        layouts.read(path)
+    _one_line(error, f"{path}: row 6 (the header is row 1): {BAD_LABELS[label]}")
 
 
 def _put(row: bytes, pixel: bytes) -> bytes:

@@ -12,7 +12,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ferops.data.readers.faces import FaceDataset, UnknownLayout, printable, shown
-from ferops.errors import FeropsError
 from ferops.labels import EXPRESSIONS, MERGED, NAMES
 
 SKIPPED: Final = -1
@@ -32,17 +31,11 @@ _USAGES: Final = {
 }
 _NEAR: Final = 0.85
 """Likeness of a slip to the name that was meant: `suprise` has 0.93, `unhappy` 0.83 to `happy`."""
+_LISTED: Final = 10
+"""Unknown classes that a message names, at most."""
+
 _NUMBER: Final = re.compile(r"(\d{1,9})(?:[.,]0*)?")
 _NUMBERED_NAME: Final = re.compile(r"\d{1,9}[\s._-]+(?=\D)")
-
-
-class UnknownClass(FeropsError):
-    """A class is none of the seven expressions: carries `word` and `expected`, which says how to go on."""
-
-    def __init__(self, word: str, expected: str) -> None:
-        """Name the class and the way out."""
-        super().__init__(f"unknown expression {shown(word)}; expected {expected}")
-        self.word, self.expected = word, expected
 
 
 @dataclass(frozen=True)
@@ -66,51 +59,34 @@ class Classes:
         """Whether a folder of this name holds the images of a class; a number alone does not tell."""
         return _normal(word) in self.skip or _normal(word) in EXPRESSIONS
 
-    def code(self, name: str) -> int:
-        """Return the code of a class name, as `0_angry` or `Happiness`, or `SKIPPED`.
-
-        Raises:
-            UnknownClass: it is none of the seven, or a number.
-        """
-        word = _normal(name)
-        if word in self.skip:
-            return SKIPPED
-        if word in EXPRESSIONS:
-            return EXPRESSIONS[word]
-        if is_number(word):
-            raise UnknownClass(name, "the names of numbered classes, in ascending order: --labels NAME,NAME,...")
-        near = get_close_matches(word, EXPRESSIONS, n=1, cutoff=_NEAR) or [", ".join(NAMES)]
-        raise UnknownClass(name, f"{near[0]}; --skip {shown(word)} leaves the class out")
-
-    def codes(self, words: Iterable[str], known: Mapping[int, str] | Sequence[str] = ()) -> dict[str, int]:
-        """Return the code of every class of a copy, or `SKIPPED`.
+    def codes(self, first: Mapping[str, str], known: Mapping[int, str] | Sequence[str] = ()) -> dict[str, int]:
+        """Return the code of every class of a copy, a name or a number, or `SKIPPED`.
 
         Args:
-            words: the classes, names or numbers.
+            first: the name, in messages, of each class' first image or row.
             known: names of the numbers by what the copy says: by number, or in ascending order; `labels` wins.
 
         Raises:
-            UnknownClass: a class is none of the seven, there is not one name for each number, or none is to be skipped
-                that `skip` names.
+            UnknownLayout: classes are none of the seven, there is not one name for each number, or none is to be
+                skipped that `skip` names.
         """
-        words = list(words)
-        numbers = {word: int(_normal(word)) for word in words if is_number(word) and _normal(word) not in self.skip}
+        numbers = {word: int(_normal(word)) for word in first if is_number(word) and _normal(word) not in self.skip}
         names = self.labels or known
         if not isinstance(names, Mapping):
             found = sorted(set(numbers.values()))
             if len(found) != len(names) and (self.labels or (names and found)):
                 listed = ", ".join(map(str, found)) or "no numbers"
-                raise UnknownClass(words[0], f"{len(names)} numbered classes, as names are given; found {listed}")
+                raise UnknownLayout(f"{len(names)} names of numbered classes are given; found {listed}")
             names = dict(zip(found, names, strict=False))
-        for word, number in numbers.items():
-            if names and number not in names:
-                listed = ", ".join(map(str, names))
-                raise UnknownClass(word, f"{listed}; --labels names other numbers, --skip {number} leaves it out")
-        named = {word: names[numbers[word]] if names and word in numbers else word for word in words}
-        there = {_normal(word) for word in (*words, *named.values())}
+        named = {word: names.get(numbers[word], word) if word in numbers else word for word in first}
+        there = {_normal(word) for word in (*first, *named.values())}
         if absent := self.skip - there:
-            raise UnknownClass(min(absent), f"one of the classes that are there: {', '.join(sorted(there))[:200]}")
-        return {word: self.code(name) for word, name in named.items()}
+            listed = ", ".join(sorted(there))[:200]
+            raise UnknownLayout(f"--skip {shown(min(absent))}: expected one of the classes that are there: {listed}")
+        meanings = EXPRESSIONS | dict.fromkeys(self.skip, SKIPPED)
+        if unknown := [word for word, name in named.items() if _normal(name) not in meanings]:
+            raise UnknownLayout(f"{first[unknown[0]]}: {_ways_out([named[word] for word in unknown], names)}")
+        return {word: meanings[_normal(name)] for word, name in named.items()}
 
 
 AS_NAMED: Final = Classes()
@@ -167,6 +143,25 @@ def left_out(words: Iterable[str], codes: Mapping[str, int]) -> tuple[str, ...]:
     """Say how many images of which classes are skipped."""
     skipped = Counter(word for word in words if codes[word] == SKIPPED)
     return tuple(f"{count:,} images of {printable(word)}: data.skip names it" for word, count in skipped.items())
+
+
+def _ways_out(unknown: Sequence[str], names: Mapping[int, str]) -> str:
+    """Say which classes are unknown, which are expected or likely meant, and how to go on."""
+    likely = [get_close_matches(_normal(word), EXPRESSIONS, n=1, cutoff=_NEAR) for word in unknown]
+    listed = [shown(word) + "".join(f" ({name}?)" for name in near) for word, near in zip(unknown, likely, strict=True)]
+    more = f" and {len(listed) - _LISTED} more" if len(listed) > _LISTED else ""
+    found = f"unknown expression {', '.join(listed[:_LISTED])}{more}; expected"
+    numbered = any(map(is_number, unknown))
+    if numbered and not names:
+        return f"{found} the names of numbered classes, in ascending order: --labels NAME,NAME,..."
+    expected = ", ".join(map(str, names) if numbered else NAMES)
+    way_out = "; --labels names other numbers" if numbered else ""
+    others = [word for word, near in zip(unknown, likely, strict=True) if word and not near] or list(
+        filter(None, unknown)
+    )
+    if others:
+        way_out += f"; --skip {shown(','.join(others), 200)} leaves {'it' if len(others) == 1 else 'them'} out"
+    return f"{found} {expected}{way_out}"
 
 
 def _split(words: str) -> list[str]:

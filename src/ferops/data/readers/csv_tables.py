@@ -11,7 +11,7 @@ from typing import Final, NamedTuple
 import numpy as np
 
 from ferops.data.readers.archives import Stream
-from ferops.data.readers.classes import LABEL_COLUMNS, USAGE_COLUMNS, Classes, UnknownClass, labelled, usage
+from ferops.data.readers.classes import LABEL_COLUMNS, USAGE_COLUMNS, Classes, labelled, usage
 from ferops.data.readers.faces import BadFile, BadRow, FaceDataset, shown
 from ferops.labels import NAMES, SIDE, UNSPLIT, USAGES
 
@@ -72,10 +72,11 @@ def read(table: Table, where: str, classes: Classes) -> FaceDataset:
 
     Raises:
         BadFile: there are no rows.
-        BadRow: a row without 2,304 pixels in 0-255, a known class and, where there is such a column, a known split.
+        BadRow: a row without 2,304 pixels in 0-255 or, where there is such a column, a known split.
+        UnknownLayout: of `Classes.codes`.
     """
     images, words, usages = bytearray(), [], []
-    first: dict[str, int] = {}
+    first: dict[str, str] = {}
     for row, line in enumerate(table.rows, start=2):
         fields = _fields(line, table.separator, len(table.names))
         if not any(fields):
@@ -91,16 +92,12 @@ def read(table: Table, where: str, classes: Classes) -> FaceDataset:
         images += _gray_levels(where, row, " ".join(fields[place] for place in table.pixels))
         words.append(fields[table.label])
         usages.append(split)
-        first.setdefault(fields[table.label], row)
+        if fields[table.label] not in first:
+            first[fields[table.label]] = f"{where}: row {row} (the header is row 1)"
     if not words:
         raise BadFile(f"{where} has a header and no rows; expected a row for each face")
     label = table.names[table.label]
-    try:
-        codes = classes.codes(first, dict(enumerate(NAMES)) if label == "emotion" else ())
-    except UnknownClass as error:
-        if error.word not in first:  # a name that was given for a number
-            raise
-        raise BadRow(where, first[error.word], f"label {shown(error.word)}", error.expected) from None
+    codes = classes.codes(first, dict(enumerate(NAMES)) if label == "emotion" else ())
     pixels = "pixels" if len(table.pixels) == 1 else f"{_PIXELS:,} columns of pixels"
     layout = f"CSV with {label} and {pixels}, no Usage" if table.usage < 0 else f"CSV with {label}, {pixels} and Usage"
     faces = np.frombuffer(images, np.uint8).reshape(-1, SIDE, SIDE)

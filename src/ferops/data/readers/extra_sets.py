@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from ferops.data import crops, prepared
 from ferops.data.readers import archives, image_folders
 from ferops.data.readers.archives import Member
-from ferops.data.readers.classes import SKIPPED, Classes, UnknownClass, labelled, left_out
+from ferops.data.readers.classes import SKIPPED, Classes, labelled, left_out
 from ferops.data.readers.decoding import Picture, decode, read_bounded
 from ferops.data.readers.faces import UnknownLayout, by_content, digests
 from ferops.labels import NAMES, SIDE, UNSPLIT
@@ -110,10 +110,7 @@ def read(path: Path, classes: Classes) -> ExtraSet:
         raise UnknownLayout(f"{path}: holds {' and '.join(sorted(kind.title for kind in kinds))}; name one of them")
     if not words:
         raise UnknownLayout(f"{path}: no image of a test set; expected {_EXPECTED}")
-    try:
-        codes = classes.codes(first)
-    except UnknownClass as error:
-        raise UnknownLayout(f"{first.get(error.word, path)}: {error}") from None
+    codes = classes.codes(first)
     if set(codes.values()) <= {SKIPPED}:
         raise UnknownLayout(f"{path}: no image of the seven expressions; expected {_EXPECTED}")
     (kind,) = kinds

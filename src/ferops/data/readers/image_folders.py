@@ -3,10 +3,10 @@
 import json
 import os
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import Executor, Future
-from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
 from itertools import chain
 from pathlib import PurePosixPath
 from typing import Final, NamedTuple
@@ -14,10 +14,10 @@ from typing import Final, NamedTuple
 import numpy as np
 
 from ferops.data.readers.archives import Member
-from ferops.data.readers.classes import Classes, UnknownClass, is_number, labelled, usage
+from ferops.data.readers.classes import SKIPPED, Classes, is_number, labelled, usage
 from ferops.data.readers.decoding import IMAGE_START, Decoded, decode_faces
 from ferops.data.readers.faces import FaceDataset, UnknownLayout
-from ferops.labels import MERGED, SIDE, UNSPLIT, USAGES
+from ferops.labels import MERGED, NAMES, SIDE, UNSPLIT, USAGES
 
 _BATCH: Final = 64
 """Images that a thread decodes at once."""
@@ -111,12 +111,14 @@ class LabelledImages:
         pool: of threads.
         known: what the copy says of its numbered classes, see `label_names`.
         source: where the images come from, for people.
+        strays: images in no class folder: the name of the folder that they are in, and theirs in messages.
     """
 
     classes: Classes
     pool: Executor
     known: Mapping[int, str] | Sequence[str] = ()
     source: str = "image folders"
+    strays: list[tuple[str, str]] = field(default_factory=list)
     _annotations: list[Annotation] = field(default_factory=list)
     _first: dict[str, str] = field(default_factory=dict)
     _unsplit: str = ""
@@ -141,13 +143,9 @@ class LabelledImages:
         """Add an image file; `where` names it in messages.
 
         Raises:
-            UnknownLayout: its class is none of the seven.
             BadImage: an earlier image cannot be decoded.
         """
-        if annotation.word not in self._first:
-            self._first[annotation.word] = where
-            if not is_number(annotation.word):  # what a number means may be told later
-                self._check(annotation.word)
+        self._first.setdefault(annotation.word, where)
         if annotation.usage == UNSPLIT:
             self._unsplit = self._unsplit or where
         self._annotations.append(annotation)
@@ -157,48 +155,35 @@ class LabelledImages:
             self._decoded[-_WAITING:][0].result()
             self._batch = []
 
-    def faces(self, stray: Member | None) -> FaceDataset:
+    def faces(self) -> FaceDataset:
         """Return the faces.
 
-        Args:
-            stray: an image that lies in no class folder.
-
         Raises:
-            UnknownLayout: numbered classes without names, images with a split and without one, a stray image beside
+            UnknownLayout: of `Classes.codes`, images with a split and without one, an image in no class folder beside
                 images without a split, or only some test images tell their test.
             BadImage: an image cannot be decoded.
         """
         usages, words = zip(*self._annotations, strict=True)
-        if UNSPLIT in usages and (stray or len(set(usages)) > 1):
-            if stray and (folder := PurePosixPath(stray.name).parent.name):
-                self._first[folder] = stray.where
-                self._check(folder)
-            raise UnknownLayout(f"{stray.where if stray else self._unsplit}: {_EXPECTED}")
-        with self._placed():
-            codes = self.classes.codes(self._first, self.known)
+        strays = dict(reversed(self.strays))  # the first of each folder
+        if UNSPLIT in usages and ("" in strays or len(set(usages)) > 1):
+            raise UnknownLayout(f"{strays.get('', self._unsplit)}: {_EXPECTED}")
+        # without a split any folder may be meant as a class
+        codes = self.classes.codes(self._first | (strays if UNSPLIT in usages else {}), self.known)
         images = [*chain.from_iterable(future.result() for future in self._decoded), *decode_faces(self._batch)]
         told = "with PublicTest and PrivateTest told apart"
         if UNSPLIT in usages:
             told = "without a split"
         elif MERGED in usages and "PublicTest" not in usages:
             told = "with one test split"
-        return labelled(
+        numbered = [
+            f"{word} {NAMES[code]}" for word, code in sorted(codes.items()) if is_number(word) and code != SKIPPED
+        ]
+        faces = labelled(
             np.stack([image.pixels for image in images]), words, usages, codes,
-            layout=f"{self.source} {told}",
+            layout=", ".join((f"{self.source} {told}", *numbered)),
             resized=sum(image.size != (SIDE, SIDE) for image in images),
             recoloured=sum(not image.is_gray for image in images),
             of_images=True,
         )  # fmt: skip
-
-    def _check(self, name: str) -> None:
-        with self._placed():
-            self.classes.code(name)
-
-    @contextmanager
-    def _placed(self) -> Iterator[None]:
-        """Name the first image of a class that is unknown."""
-        try:
-            yield
-        except UnknownClass as error:
-            where = f"{self._first[error.word]}: " if error.word in self._first else ""  # a name that was given
-            raise UnknownLayout(f"{where}{error}") from None
+        passed = f"{len(self.strays):,} images in no class folder, the first {self.strays[0][1]}" if strays else ""
+        return replace(faces, left_out=(*faces.left_out, *filter(None, [passed])))

@@ -77,7 +77,7 @@ class _Found:
 
 
 def _find(members: Iterable[Member], images: LabelledImages) -> _Found:
-    found, stray = _Found(), None
+    found = _Found()
     plain: list[tuple[FaceDataset, str]] = []
     for member in members:
         found.seen.append(member.name)
@@ -87,7 +87,7 @@ def _find(members: Iterable[Member], images: LabelledImages) -> _Found:
             images.source = "Parquet"
             parquet_files.read(member, images)
         elif image_folders.is_image(member):
-            stray = stray or member
+            images.strays.append((PurePosixPath(member.name).parent.name, member.where))
         elif known := image_folders.label_names(member):
             images.learn(known, member.where)
         elif archives.is_packed(member):
@@ -112,7 +112,7 @@ def _find(members: Iterable[Member], images: LabelledImages) -> _Found:
     if images and _SPLIT_CSV in found.copies:
         found.left_out.append(f"{title}: {found.copies[_SPLIT_CSV][1]} tells more")
     elif images:
-        found.copies[_IMAGES] = images.faces(stray), title
+        found.copies[_IMAGES] = images.faces(), title
     return found
 
 
