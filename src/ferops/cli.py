@@ -89,6 +89,36 @@ def weights_shrink(model: _Network, out: _File) -> None:
     shrink(model, out, Console())
 
 
+@app.command(
+    epilog="Examples:  ferops predict photo.jpg  |  ferops predict photos/ --csv faces.csv --save annotated  |  "
+    "ferops predict --json - < photo.jpg",
+)
+def predict(
+    pictures: Annotated[list[str], typer.Argument(help="Files, folders, patterns, or - for standard input.")],
+    as_json: Annotated[bool, typer.Option("--json", help="A line of JSON for each picture.")] = False,
+    csv: Annotated[Path | None, typer.Option(help="Write a CSV with a row for each face.")] = None,
+    save: Annotated[Path | None, typer.Option(metavar="FOLDER", help="Save annotated copies here.")] = None,
+    model: Annotated[
+        Path | None, typer.Option(help="A .tflite file of `ferops export`; by default the best that is shipped.")
+    ] = None,
+    detector: Annotated[str, typer.Option(help="blazeface, haar, or none where each picture is a face.")] = "blazeface",
+) -> None:
+    """Find the faces in pictures and their expressions. Exit status 3: some pictures could not be read."""
+    from ferops.commands.predict import predict
+
+    raise typer.Exit(
+        predict(pictures, Console(), as_json=as_json, table=csv, save=save, model=model, detector=detector)
+    )
+
+
+@app.command(epilog="Example:  ferops export models/core.keras models/core.tflite")
+def export(model: _Network, out: _File) -> None:
+    """Export a trained network for `ferops predict`, checked against the Keras model on the validation split."""
+    from ferops.commands.export import export
+
+    export(model, out, Console())
+
+
 @app.command(epilog="Example:  ferops results")
 def results() -> None:
     """Show the measured figures beside the paper's, and which model has them."""

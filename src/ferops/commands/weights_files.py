@@ -35,7 +35,7 @@ def fold(model: Path, out: Path, console: Console) -> None:
     _check_names(model, out, ".weights.h5")
     with quiet_imports():
         from ferops.model import conversion
-    base = conversion.fold(_load(model))
+    base = conversion.fold(load_model(model))
     with replacing(out) as scratch:
         base.save_weights(scratch, overwrite=True)
     console.out(
@@ -60,10 +60,10 @@ def shrink(model: Path, out: Path, console: Console) -> None:
     _check_names(model, out, ".keras")
     with quiet_imports():
         from ferops.model import conversion, weights
-    before = _load(model)
+    before = load_model(model)
     with replacing(out) as scratch:
         conversion.shrink(model, scratch)
-    after = _load(out)
+    after = load_model(out)
     change = conversion.greatest_change(before, after)
     console.out(
         f"written   {_described(out)}\n"
@@ -71,6 +71,20 @@ def shrink(model: Path, out: Path, console: Console) -> None:
         f"          {weights.digest(after)} now, no weight changed by more than {change:.2%} of its kernel's greatest",
         highlight=False,
     )
+
+
+def load_model(path: Path) -> Any:
+    """Load the Keras model in a .keras file.
+
+    Raises:
+        NotAModel: it is none.
+    """
+    import keras
+
+    try:
+        return keras.models.load_model(path, compile=False, safe_mode=True)
+    except (ValueError, TypeError, OSError, KeyError) as error:
+        raise NotAModel(f"{path} is no .keras model: {str(error).splitlines()[0]}") from None
 
 
 def _check_names(model: Path, out: Path, suffix: str) -> None:
@@ -83,16 +97,6 @@ def _check_names(model: Path, out: Path, suffix: str) -> None:
         raise NotWritable(f"{out}: there is no folder {out.parent}")
     if not model.is_file():
         raise NotAModel(f"{model} does not exist; `dvc repro` writes models/core.keras")
-
-
-def _load(path: Path) -> Any:
-    """Load the Keras model in a .keras file."""
-    import keras
-
-    try:
-        return keras.models.load_model(path, compile=False, safe_mode=True)
-    except (ValueError, TypeError, OSError, KeyError) as error:
-        raise NotAModel(f"{path} is no .keras model: {str(error).splitlines()[0]}") from None
 
 
 def _described(out: Path) -> str:

@@ -7,10 +7,10 @@ import sys
 import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Final
 
 from ferops.errors import FeropsError
+from ferops.machine.environment import muted_stderr
 
 _BACKENDS: Final = ("tensorflow", "jax", "torch")
 
@@ -85,11 +85,7 @@ def quiet_imports() -> Iterator[None]:
         BadKerasConfig: keras.json has a value that is never valid.
     """
     configure()
-    sys.stderr.flush()
-    kept = os.dup(2)
-    try:
-        with Path(os.devnull).open("wb") as nowhere:
-            os.dup2(nowhere.fileno(), 2)
+    with muted_stderr():
         try:
             yield
         except (ValueError, AttributeError) as error:  # Keras reads its file while it is imported
@@ -101,6 +97,3 @@ def quiet_imports() -> Iterator[None]:
             keras.config.set_floatx("float32")
             keras.config.set_epsilon(1e-7)
             keras.ops.zeros(())
-    finally:
-        os.dup2(kept, 2)
-        os.close(kept)

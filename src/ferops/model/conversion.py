@@ -1,4 +1,4 @@
-"""Trained networks converted: batch norms folded into convolutions, kernels stored in half precision."""
+"""Trained networks converted: batch norms folded into convolutions, kernels in half precision, LiteRT."""
 
 import io
 import zipfile
@@ -56,6 +56,16 @@ def shrink(model: Path, out: Path) -> None:
         for name in whole.namelist():
             content = whole.read(name)
             smaller.writestr(name, _halved(content) if name == "model.weights.h5" else content)
+
+
+def export_litert(model: keras.Model, out: Path) -> None:
+    """Write a network as a .tflite file, which LiteRT runs without Keras.
+
+    Args:
+        model: from raw uint8 faces (N, 48, 48) to probabilities (N, 7).
+        out: the file to write, named *.tflite.
+    """
+    model.export(str(out), format="litert", verbose=False)  # Keras takes the suffix for granted, and no Path
 
 
 def greatest_change(before: keras.Model, after: keras.Model) -> float:

@@ -2,7 +2,8 @@
 
 import io
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from typing import Final, NamedTuple
 
 import cv2
@@ -23,7 +24,12 @@ IMAGE_START: Final = re.compile(
 
 _LARGEST_FILE: Final = 16 << 20
 _LARGEST_SIDE: Final = 4096
+_LARGEST_PHOTOGRAPH: Final = 80_000_000  # pixels
 _DEEPEST: Final = (1 << 16) - 1
+
+
+LARGEST_PHOTOGRAPH_FILE: Final = 64 << 20
+"""Bytes of a file that `decode_photograph` decodes, at most."""
 
 
 class Decoded(NamedTuple):
@@ -66,26 +72,38 @@ def decode(where: str, content: bytes) -> Decoded:
     Raises:
         BadImage: no image of `FORMATS`, damaged, too large, or of fractions; the size is checked before decoding.
     """
-    is_image = bool(IMAGE_START.match(content))
-    try:
-        with Image.open(io.BytesIO(content), formats=FORMATS) as image:  # reads the header alone
-            is_image, (width, height), is_gray = True, image.size, image.mode == "L"
-            if max(width, height) > _LARGEST_SIDE:
-                raise BadImage(where, f"an image of {width:,} x {height:,} pixels, more than {_LARGEST_SIDE:,} a side")
-            if image.mode == "F":
-                raise BadImage(where, "an image of fractions, not of whole gray levels or colours")
-            by_opencv = image.format == "JPEG" and image.mode in ("L", "RGB")  # it takes CMYK for its negative
-            pixels = _jpeg(content) if by_opencv else _gray_levels(ImageOps.exif_transpose(image))
-    except BadImage:
-        raise
-    except Image.DecompressionBombError:
-        raise BadImage(where, "an image of hundreds of millions of pixels") from None
-    except Exception:  # Pillow raises half a dozen kinds on bad bytes
-        pixels = None
-    if pixels is None:
-        found = "an image damaged or cut short" if is_image else "no image that is read here"
-        raise BadImage(where, "a HEIC image, which is not read" if content[8:11] in (b"hei", b"mif") else found)
-    return Decoded(pixels, pixels.shape[::-1], is_gray)
+    with _opened(where, content) as image:
+        width, height = image.size
+        if max(width, height) > _LARGEST_SIDE:
+            raise BadImage(where, f"an image of {width:,} x {height:,} pixels, more than {_LARGEST_SIDE:,} a side")
+        by_opencv = _is_plain_jpeg(image)
+        pixels = _jpeg(content, cv2.IMREAD_GRAYSCALE) if by_opencv else _gray_levels(ImageOps.exif_transpose(image))
+        return Decoded(pixels, pixels.shape[::-1], image.mode == "L")
+
+
+def decode_photograph(where: str, content: bytes) -> Picture:
+    """Decode an image of any shape to colours, RGB uint8 (H, W, 3), upright; otherwise as `decode`.
+
+    Args:
+        where: names the image in errors.
+        content: the file's bytes.
+
+    Raises:
+        BadImage: as `decode`; too large is one of more than 64 MiB or 80 million pixels.
+    """
+    if len(content) > LARGEST_PHOTOGRAPH_FILE:
+        raise BadImage(where, f"a file of more than {LARGEST_PHOTOGRAPH_FILE >> 20} MiB")
+    with _opened(where, content) as image:
+        width, height = image.size
+        if width * height > _LARGEST_PHOTOGRAPH:
+            limit = f"{_LARGEST_PHOTOGRAPH // 1_000_000} million"
+            raise BadImage(where, f"an image of {width:,} x {height:,} pixels, more than {limit}")
+        if _is_plain_jpeg(image):
+            return _jpeg(content, cv2.IMREAD_COLOR_RGB)
+        upright = ImageOps.exif_transpose(image)
+        if upright.mode.startswith("I"):
+            return np.asarray(cv2.cvtColor(_gray_levels(upright), cv2.COLOR_GRAY2RGB), np.uint8)
+        return np.asarray(upright.convert("RGB"), np.uint8)
 
 
 def decode_face(where: str, content: bytes) -> Decoded:
@@ -108,9 +126,36 @@ def resize(pixels: Picture) -> Picture:
     return np.asarray(resized, np.uint8)
 
 
-def _jpeg(content: bytes) -> Picture | None:
+@contextmanager
+def _opened(where: str, content: bytes) -> Iterator[Image.Image]:
+    """Open an image whose header alone is read, and turn what its pixels raise in the block into `BadImage`."""
+    is_image = bool(IMAGE_START.match(content))
+    try:
+        with Image.open(io.BytesIO(content), formats=FORMATS) as image:
+            is_image = True
+            if image.mode == "F":
+                raise BadImage(where, "an image of fractions, not of whole gray levels or colours")
+            yield image
+    except BadImage:
+        raise
+    except Image.DecompressionBombError:
+        raise BadImage(where, "an image of hundreds of millions of pixels") from None
+    except Exception:  # Pillow raises half a dozen kinds on bad bytes
+        found = "an image damaged or cut short" if is_image else "no image that is read here"
+        found = "a HEIC image, which is not read" if content[8:11] in (b"hei", b"mif") else found
+        raise BadImage(where, found) from None
+
+
+def _is_plain_jpeg(image: Image.Image) -> bool:
+    return image.format == "JPEG" and image.mode in ("L", "RGB")  # OpenCV takes CMYK for its negative
+
+
+def _jpeg(content: bytes, mode: int) -> Picture:
     # four times as fast as Pillow, and without the interpreter's lock
-    return cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_GRAYSCALE)
+    pixels = cv2.imdecode(np.frombuffer(content, np.uint8), mode)
+    if pixels is None:
+        raise ValueError("damaged")
+    return np.asarray(pixels, np.uint8)
 
 
 def _gray_levels(image: Image.Image) -> Picture:

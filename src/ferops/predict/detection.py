@@ -1,0 +1,96 @@
+"""Faces in pictures: what a detector finds, the detectors by name, and crops as FER2013's images are."""
+
+from typing import Final, NamedTuple, Protocol
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from ferops.data import crops
+from ferops.data.readers.decoding import resize
+from ferops.errors import FeropsError
+from ferops.labels import SIDE
+
+Picture = NDArray[np.uint8]
+"""RGB uint8 (H, W, 3)."""
+
+Floats = NDArray[np.float32]
+
+DETECTORS: Final = ("blazeface", "haar", "none")
+
+
+class UnknownDetector(FeropsError):
+    """There is no detector of this name."""
+
+
+class Detection(NamedTuple):
+    """A face.
+
+    Fields:
+        box: left, top, right, bottom in pixels of the picture, float32 (4,); it may reach beyond the picture.
+        corners: x and y of the crop's upper left, upper right and lower left corner, float32 (3, 2).
+        score: confidence in 0-1; 1 where the detector gives none.
+    """
+
+    box: Floats
+    corners: Floats
+    score: float
+
+
+class Detector(Protocol):
+    """Finds faces; thread-safe."""
+
+    def find(self, picture: Picture) -> list[Detection]:
+        """Find the faces in a picture, the most certain first."""
+
+
+def load(name: str) -> Detector:
+    """Load a detector: `blazeface`, `haar` (OpenCV's cascade), or `none` for pictures that are faces.
+
+    Raises:
+        UnknownDetector: it is none of them.
+    """
+    if name == "blazeface":
+        from ferops.predict.blazeface import BlazeFace
+
+        return BlazeFace()
+    if name not in DETECTORS:
+        raise UnknownDetector(f"there is no detector {name!r}; expected {', '.join(DETECTORS)}")
+    return _Cascade() if name == "haar" else _Whole()
+
+
+def cut(picture: Picture, corners: Floats) -> NDArray[np.uint8]:
+    """Cut a face out of a picture; beyond the picture its border is repeated.
+
+    Returns:
+        Gray levels, uint8 (48, 48).
+    """
+    sides = np.linalg.norm(corners[1:] - corners[0], axis=1)
+    width, height = (max(SIDE, round(float(side))) for side in sides)
+    whole = np.array([[0, 0], [width, 0], [0, height]], np.float32)
+    # pixels are squares, and OpenCV's places are their centres
+    matrix = cv2.getAffineTransform(corners - np.float32(0.5), whole - np.float32(0.5))
+    face = cv2.warpAffine(picture, matrix, (width, height), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+    return resize(np.asarray(cv2.cvtColor(face, cv2.COLOR_RGB2GRAY), np.uint8))
+
+
+class _Cascade:
+    """OpenCV's cascade for frontal faces, by whose boxes FER2013 was cut out (Goodfellow et al., 2013)."""
+
+    def find(self, picture: Picture) -> list[Detection]:
+        found = crops.detector().detectMultiScale(cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY), 1.1, 5)
+        return [_upright(*map(float, box)) for box in sorted(np.asarray(found).tolist(), key=lambda box: -box[2])]
+
+
+class _Whole:
+    """A picture that is a face."""
+
+    def find(self, picture: Picture) -> list[Detection]:
+        height, width = picture.shape[:2]
+        return [_upright(0, 0, width, height)]
+
+
+def _upright(left: float, top: float, width: float, height: float) -> Detection:
+    right, bottom = left + width, top + height
+    corners = np.array([[left, top], [right, top], [left, bottom]], np.float32)
+    return Detection(np.array([left, top, right, bottom], np.float32), corners, 1.0)

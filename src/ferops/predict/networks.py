@@ -1,0 +1,108 @@
+"""Exported networks: a .tflite file with its card beside it, and those that are shipped."""
+
+import hashlib
+import json
+from importlib.metadata import PackageNotFoundError, files
+from pathlib import Path
+from typing import Final, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from ferops.errors import FeropsError
+from ferops.labels import NAMES
+from ferops.predict.litert import Network
+
+_BATCH: Final = 64
+
+
+class BadNetwork(FeropsError):
+    """A file is no exported network, or its card is missing or of another file."""
+
+
+class Card(BaseModel):
+    """What is known of an exported network; NAME.json beside NAME.tflite.
+
+    Attributes:
+        schema: of this card.
+        network: name of its system, as `lean_cnn`.
+        weights: digest of the weights that it was exported from.
+        sha256: of the .tflite file.
+        split, n: the images on which the following was measured: FER2013's PublicTest, or the validation split of
+            another data set.
+        accuracy: of the exported network.
+        agreement: share of images with the same answer as the Keras model's.
+        largest_difference: of a probability from the Keras model's.
+        uncertain_below: an answer whose probability is lower is uncertain.
+        coverage, accuracy_certain: share of answers that are not, and their accuracy.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    schema_: Literal["ferops.card/1"] = Field("ferops.card/1", alias="schema")
+    network: str
+    weights: str
+    sha256: str
+    split: str
+    n: int
+    accuracy: float
+    agreement: float
+    largest_difference: float
+    uncertain_below: float
+    coverage: float
+    accuracy_certain: float
+
+
+class ExpressionNetwork:
+    """An exported network with its card; not thread-safe."""
+
+    def __init__(self, path: Path | None = None) -> None:
+        """Load a .tflite file that `ferops export` wrote; by default the shipped one most accurate on PublicTest.
+
+        Raises:
+            BadNetwork: there is no such file, it is damaged, or it and its card do not belong together.
+        """
+        path = path or max(_shipped(), key=lambda shipped: _card(shipped).accuracy)
+        self.card = _card(path)
+        content = path.read_bytes()
+        if hashlib.sha256(content).hexdigest() != self.card.sha256:
+            raise BadNetwork(f"{path}: {path.with_suffix('.json').name} beside it is the card of another file")
+        self._network = Network(content)
+
+    @property
+    def name(self) -> str:
+        """Return the system and the beginning of the weights' digest, as `lean_cnn/5582fc45e4a3`."""
+        return f"{self.card.network}/{self.card.weights[:12]}"
+
+    def probabilities(self, faces: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """Return the probabilities of the seven expressions, float32 (N, 7), of faces, uint8 (N, 48, 48)."""
+        batches = [self._network.run(faces[at : at + _BATCH])[0] for at in range(0, len(faces), _BATCH)]
+        return np.concatenate([np.empty((0, len(NAMES)), np.float32), *batches])
+
+
+def _card(path: Path) -> Card:
+    if path.suffix != ".tflite":
+        raise BadNetwork(f"{path}: expected a .tflite file; `ferops export {path} NAME.tflite` writes one")
+    if not path.is_file():
+        raise BadNetwork(f"{path} does not exist; `ferops export` writes an exported network")
+    beside = path.with_suffix(".json")
+    try:
+        return Card.model_validate(json.loads(beside.read_text(encoding="utf-8")))
+    except OSError:
+        raise BadNetwork(f"{beside} is missing; `ferops export` writes it beside the network") from None
+    except (ValueError, ValidationError):
+        raise BadNetwork(f"{beside} is no card that `ferops export` wrote") from None
+
+
+def _shipped() -> list[Path]:
+    """Find the networks in weights/ of the clone, or those that the installed wheel brought along."""
+    if found := sorted(Path(__file__).parents[3].glob("weights/*.tflite")):
+        return found
+    try:
+        installed = [Path(str(file.locate())) for file in files("ferops") or () if file.suffix == ".tflite"]
+    except PackageNotFoundError:
+        installed = []
+    if not installed:
+        raise BadNetwork("no network was installed with ferops; name one: --model NAME.tflite")
+    return installed

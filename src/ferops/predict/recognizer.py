@@ -1,0 +1,194 @@
+"""Expressions in pictures: faces are found and cut out on every core, and the network answers many at once."""
+
+import os
+import warnings
+from collections.abc import Iterable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final, NamedTuple, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ferops.data.readers.decoding import LARGEST_PHOTOGRAPH_FILE, decode_photograph
+from ferops.data.readers.faces import BadImage, printable
+from ferops.labels import NAMES, SIDE
+from ferops.predict import detection
+from ferops.predict.detection import Picture
+from ferops.predict.networks import ExpressionNetwork
+
+SCHEMA: Final = "ferops.prediction/1"
+
+Source: TypeAlias = str | os.PathLike[str] | bytes | NDArray[np.uint8]
+"""A picture: the path of an image file, the bytes of one, or pixels, uint8 RGB (H, W, 3) or gray (H, W)."""
+
+Box: TypeAlias = tuple[int, int, int, int]
+
+_FACES: Final = 64
+"""Faces that the network is asked for at once, unless the pictures end before."""
+
+
+@dataclass(frozen=True)
+class Face:
+    """A face and its expression.
+
+    Attributes:
+        box: left, top, width and height in pixels, inside the picture.
+        detector_score: how certain the detector is of the face, 0-1.
+        probabilities: of the seven expressions; they sum to 1.
+        uncertain: whether the greatest probability is too low to rely on, see `networks.Card.uncertain_below`.
+    """
+
+    box: Box
+    detector_score: float
+    probabilities: Mapping[str, float]
+    uncertain: bool
+
+    @property
+    def label(self) -> str:
+        """Return the most probable expression."""
+        return max(self.probabilities, key=self.probabilities.__getitem__)
+
+    @property
+    def probability(self) -> float:
+        """Return the probability of `label`."""
+        return self.probabilities[self.label]
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """The faces of a picture.
+
+    Attributes:
+        path: of the picture, as it was given; empty for pixels and bytes.
+        model: name and digest of the network that answered.
+        faces: the most certain first; empty where there is none.
+        error: why the picture could not be read, empty where it could.
+    """
+
+    path: str
+    model: str
+    faces: tuple[Face, ...] = ()
+    error: str = ""
+
+    def as_json(self) -> dict[str, Any]:
+        """Return the prediction as an object of the schema `ferops.prediction/1`."""
+        head = {"schema": SCHEMA, "path": self.path, "model": self.model}
+        if self.error:
+            return head | {"error": self.error}
+        return head | {
+            "faces": [
+                {
+                    "box": list(face.box),
+                    "detector_score": round(face.detector_score, 4),
+                    "label": face.label,
+                    "probability": round(face.probability, 4),
+                    "probabilities": {name: round(value, 4) for name, value in face.probabilities.items()},
+                    "uncertain": face.uncertain,
+                }
+                for face in self.faces
+            ]
+        }
+
+
+class ExpressionRecognizer:
+    """Finds faces in pictures and recognises their expressions, without TensorFlow; not thread-safe."""
+
+    def __init__(self, model: str | os.PathLike[str] | None = None, detector: str = "blazeface") -> None:
+        """Load network and detector.
+
+        Args:
+            model: a .tflite file that `ferops export` wrote; by default the shipped one most accurate on PublicTest.
+            detector: `blazeface`, `haar`, or `none` for pictures that are faces.
+
+        Raises:
+            BadNetwork: of `ExpressionNetwork`.
+            UnknownDetector: there is no such detector.
+        """
+        self._detector = detection.load(detector)
+        self.network = ExpressionNetwork(None if model is None else Path(model))
+
+    def predict(self, pictures: Source | Iterable[Source]) -> list[Prediction]:
+        """Recognise the expressions in one picture or many.
+
+        Returns:
+            A prediction for each picture, in order; one that cannot be read has an `error`.
+        """
+        one = isinstance(pictures, str | bytes | os.PathLike | np.ndarray)
+        return list(self.stream([pictures] if one else pictures))  # type: ignore[list-item, arg-type]
+
+    def stream(self, pictures: Iterable[Source]) -> Iterator[Prediction]:
+        """Recognise as `predict` does, and return each prediction when it is there: for any number of pictures."""
+        waiting: list[_Found] = []
+        with warnings.catch_warnings(action="ignore"), ThreadPoolExecutor() as pool:  # Pillow's, of what is refused
+            for found in pool.map(self._find, pictures):
+                waiting.append(found)
+                if sum(len(each.crops) for each in waiting) >= _FACES:
+                    yield from self._answers(waiting)
+                    waiting = []
+            yield from self._answers(waiting)
+
+    def _find(self, source: Source) -> "_Found":
+        """Decode a picture, and find and cut out its faces."""
+        path = printable(os.fspath(source)) if isinstance(source, str | os.PathLike) else ""
+        try:
+            picture = read_picture(source)
+        except BadImage as error:
+            return _Found(path, [], [], [], error.found)
+        found = self._detector.find(picture)
+        crops = [detection.cut(picture, face.corners) for face in found]
+        return _Found(path, [_inside(face.box, picture) for face in found], [face.score for face in found], crops, "")
+
+    def _answers(self, found: list["_Found"]) -> Iterator[Prediction]:
+        """Ask the network for all faces at once."""
+        crops = [crop for each in found for crop in each.crops]
+        answers = iter(self.network.probabilities(np.array(crops, np.uint8).reshape(-1, SIDE, SIDE)).tolist())
+        for path, boxes, scores, _, error in found:
+            faces = []
+            for box, score in zip(boxes, scores, strict=True):
+                probabilities = dict(zip(NAMES, next(answers), strict=True))
+                uncertain = max(probabilities.values()) < self.network.card.uncertain_below
+                faces.append(Face(box, score, probabilities, uncertain))
+            yield Prediction(path, self.network.name, tuple(faces), error)
+
+
+class _Found(NamedTuple):
+    """A picture's faces before the network was asked, or why it cannot be read."""
+
+    path: str
+    boxes: list[Box]
+    scores: list[float]
+    crops: list[NDArray[np.uint8]]
+    error: str
+
+
+def read_picture(source: Source) -> Picture:
+    """Return a picture as RGB, uint8 (H, W, 3), upright.
+
+    Raises:
+        BadImage: it cannot be read, is no image of `FORMATS`, damaged or too large, or pixels of another form.
+    """
+    if isinstance(source, np.ndarray):
+        if source.dtype != np.uint8 or source.size == 0 or source.shape[2:] not in ((), (3,)) or source.ndim < 2:
+            raise BadImage("pixels", f"{source.dtype} {source.shape}, expected uint8 (H, W, 3) or (H, W)")
+        return np.ascontiguousarray(source if source.ndim == 3 else source[..., None].repeat(3, axis=2))
+    if isinstance(source, bytes):
+        return decode_photograph("picture", source)
+    path = Path(source)
+    try:
+        if path.exists() and not path.is_file():  # opening a pipe would wait for ever
+            raise BadImage(str(path), "no regular file")
+        with path.open("rb") as stream:
+            return decode_photograph(str(path), stream.read(LARGEST_PHOTOGRAPH_FILE + 1))
+    except (OSError, ValueError) as error:  # a NUL in the name
+        reason = error.strerror if isinstance(error, OSError) else str(error)
+        raise BadImage(str(path), reason or "a file that cannot be read") from None
+
+
+def _inside(box: detection.Floats, picture: Picture) -> Box:
+    """Return the part of a box inside its picture: left, top, width and height in whole pixels."""
+    height, width = picture.shape[:2]
+    left, top = (int(np.clip(np.floor(low), 0, most - 1)) for low, most in zip(box[:2], (width, height), strict=True))
+    right, bottom = (int(np.clip(np.ceil(high), 1, most)) for high, most in zip(box[2:], (width, height), strict=True))
+    return left, top, max(1, right - left), max(1, bottom - top)
