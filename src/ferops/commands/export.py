@@ -48,13 +48,16 @@ def export(model: Path, out: Path, console: Console) -> None:
         raise NotExported(f"{out}: expected a name that ends in .tflite")
     if existing := next((file for file in (out, card_file) if file.exists()), None):
         raise NotExported(f"{existing} exists and is kept; remove it, or give another name")
+    if not model.is_file():
+        raise NotExported(f"{model} does not exist; `dvc repro` writes models/core.keras")
+    with quiet_imports():
+        core = load_model(model)
+    if tuple(core.input_shape) != (None, SIDE, SIDE):
+        raise NotExported(f"{model}: {core.name} does not take faces alone; it cannot be exported")
     data = prepared.load(Path("data/prepared"))
     faces, labels = data.split("validation")
     with quiet_imports():
         from ferops.model import conversion, serving, weights
-    core = load_model(model)
-    if tuple(core.input_shape) != (None, SIDE, SIDE):
-        raise NotExported(f"{model}: {core.name} does not take faces alone; it cannot be exported")
     raw = serving.load_raw_model(model, data.report["median_kernel"])
     with replacing(out) as scratch, replacing(card_file) as scratch_card:
         with quiet_imports():  # the converter reports on itself

@@ -28,7 +28,7 @@ def median(faces: keras.KerasTensor, kernel: int) -> keras.KerasTensor:
 
     cv2 repeats the border pixel; symmetric padding does so for one pixel, so it is applied once per pixel of radius.
     """
-    padded = faces
+    padded = ops.cast(faces, "int32")  # LiteRT has no minimum and maximum of uint8
     for _ in range(kernel // 2):
         padded = ops.pad(padded, [[0, 0], [1, 1], [1, 1]], mode="symmetric")
     height, width = faces.shape[1], faces.shape[2]
@@ -40,4 +40,4 @@ def median(faces: keras.KerasTensor, kernel: int) -> keras.KerasTensor:
             rest.append(ops.minimum(greatest, window))
             greatest = ops.maximum(greatest, window)
         windows = rest
-    return greatest
+    return ops.cast(greatest, "uint8")

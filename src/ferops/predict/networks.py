@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-from importlib.metadata import PackageNotFoundError, files
 from pathlib import Path
 from typing import Final, Literal
 
@@ -13,6 +12,9 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from ferops.errors import FeropsError
 from ferops.labels import NAMES
 from ferops.predict.litert import Network
+
+SHIPPED: Final = Path(__file__).with_name("weights")
+"""Folder of the networks that come with ferops: in a clone a link to weights/."""
 
 _BATCH: Final = 64
 
@@ -63,7 +65,7 @@ class ExpressionNetwork:
         Raises:
             BadNetwork: there is no such file, it is damaged, or it and its card do not belong together.
         """
-        path = path or max(_shipped(), key=lambda shipped: _card(shipped).accuracy)
+        path = path or max(SHIPPED.glob("*.tflite"), key=_accuracy, default=SHIPPED / "lean_cnn.tflite")
         self.card = _card(path)
         content = path.read_bytes()
         if hashlib.sha256(content).hexdigest() != self.card.sha256:
@@ -81,6 +83,10 @@ class ExpressionNetwork:
         return np.concatenate([np.empty((0, len(NAMES)), np.float32), *batches])
 
 
+def _accuracy(path: Path) -> float:
+    return _card(path).accuracy
+
+
 def _card(path: Path) -> Card:
     if path.suffix != ".tflite":
         raise BadNetwork(f"{path}: expected a .tflite file; `ferops export {path} NAME.tflite` writes one")
@@ -93,16 +99,3 @@ def _card(path: Path) -> Card:
         raise BadNetwork(f"{beside} is missing; `ferops export` writes it beside the network") from None
     except (ValueError, ValidationError):
         raise BadNetwork(f"{beside} is no card that `ferops export` wrote") from None
-
-
-def _shipped() -> list[Path]:
-    """Find the networks in weights/ of the clone, or those that the installed wheel brought along."""
-    if found := sorted(Path(__file__).parents[3].glob("weights/*.tflite")):
-        return found
-    try:
-        installed = [Path(str(file.locate())) for file in files("ferops") or () if file.suffix == ".tflite"]
-    except PackageNotFoundError:
-        installed = []
-    if not installed:
-        raise BadNetwork("no network was installed with ferops; name one: --model NAME.tflite")
-    return installed

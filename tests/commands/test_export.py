@@ -1,0 +1,84 @@
+"""`ferops export`: what it writes is what `ferops predict` runs, and answers as the Keras model does."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from support import Ferops, refused
+
+from ferops.commands.export import uncertain_below
+from ferops.labels import NAMES
+
+
+@pytest.fixture
+def folder(repro: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Where a user works: the pipeline's data and network."""
+    for name in ("data", "models"):
+        (tmp_path / name).symlink_to(repro / name)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def test_a_trained_network_is_exported_and_answers_as_keras_does(folder: Path, ferops: Ferops) -> None:
+    import keras
+
+    from ferops.model import serving, weights
+    from ferops.predict.networks import ExpressionNetwork
+
+    done = ferops("export", "models/core.keras", "mine.tflite")
+    assert done.code == 0, done.err
+    card = json.loads((folder / "mine.json").read_text())
+    core = keras.models.load_model("models/core.keras", compile=False)
+    assert (card["network"], card["weights"]) == (core.name, weights.digest(core))
+    assert card["split"] == "the synthetic sample's validation split"
+    assert card["agreement"] == 1
+    assert card["largest_difference"] < 1e-4
+    median_kernel = json.loads((folder / "data/prepared/report.json").read_text())["median_kernel"]
+    faces = np.random.default_rng(0).integers(0, 256, (20, 48, 48), dtype=np.uint8)
+    expected = np.asarray(serving.load_raw_model(Path("models/core.keras"), median_kernel)(faces))
+    np.testing.assert_allclose(ExpressionNetwork(Path("mine.tflite")).probabilities(faces), expected, atol=1e-4)
+
+
+def test_its_accuracy_is_that_of_evaluate(folder: Path, repro: Path, ferops: Ferops) -> None:
+    ferops("export", "models/core.keras", "mine.tflite")
+    card = json.loads((folder / "mine.json").read_text())
+    scores = json.loads((repro / "metrics/val.json").read_text())
+    assert card["accuracy"] == pytest.approx(scores["accuracy"], abs=1e-4)
+    assert card["n"] == scores["n"]
+
+
+def test_what_was_exported_is_named_in_the_answers(folder: Path, ferops: Ferops) -> None:
+    from predict.pictures import encoded, portrait
+
+    ferops("export", "models/core.keras", "mine.tflite")
+    (folder / "a.png").write_bytes(encoded(portrait()))
+    done = ferops("predict", "a.png", "--model", "mine.tflite", "--json")
+    answer = json.loads(done.out)
+    card = json.loads((folder / "mine.json").read_text())
+    assert answer["model"] == f"{card['network']}/{card['weights'][:12]}"
+    assert list(answer["faces"][0]["probabilities"]) == list(NAMES)
+
+
+def test_a_mistake_is_one_line_and_writes_nothing(folder: Path, ferops: Ferops) -> None:
+    (folder / "there.json").write_text("{}")
+    (folder / "junk.keras").write_bytes(b"junk")
+    assert "ends in .tflite" in refused(ferops, "export", "models/core.keras", "mine.onnx")
+    assert "there.json exists" in refused(ferops, "export", "models/core.keras", "there.tflite")
+    assert "junk.keras is no .keras model" in refused(ferops, "export", "junk.keras", "mine.tflite")
+    assert "nowhere.keras does not exist" in refused(ferops, "export", "nowhere.keras", "mine.tflite")
+
+
+@pytest.mark.parametrize(
+    ("correct", "certainty", "expected"),
+    [
+        ([1, 1, 1, 1], [0.2, 0.3, 0.4, 0.9], 0.0),
+        ([0, 0, 1, 1, 1, 1], [0.31, 0.42, 0.7, 0.8, 0.9, 0.9], 0.35),
+        ([0, 0], [0.99, 0.99], 0.95),
+        ([], [], 0.95),
+    ],
+)
+def test_answers_are_uncertain_below_the_lowest_threshold_that_keeps_80_percent(
+    correct: list[int], certainty: list[float], expected: float
+) -> None:
+    assert uncertain_below(np.array(correct, bool), np.array(certainty, np.float32)) == expected

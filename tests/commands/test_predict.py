@@ -1,0 +1,222 @@
+"""`ferops predict` as users type it: on photographs, folders, streams, and on what is no picture."""
+
+import csv
+import io
+import json
+import os
+import struct
+import subprocess
+import sys
+import zlib
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from PIL import Image
+from predict.pictures import encoded, portrait, temple
+from support import Ferops, refused
+
+from ferops.labels import NAMES
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Where a user works, with photographs."""
+    (tmp_path / "photos/more").mkdir(parents=True)
+    (tmp_path / "photos/hopper.jpg").write_bytes(encoded(portrait(), ".jpg"))
+    (tmp_path / "photos/more/temple.png").write_bytes(encoded(temple()))
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def _lines(out: str) -> list[dict]:
+    return [json.loads(line) for line in out.splitlines()]
+
+
+def test_a_photograph_gives_a_table_and_says_which_network_answered(folder: Path, ferops: Ferops) -> None:
+    done = ferops("predict", "photos/hopper.jpg")
+    assert done.code == 0
+    (row,) = [line for line in done.out.splitlines() if "hopper.jpg" in line]
+    assert any(name in row for name in NAMES)
+    assert "lean_cnn/5582fc45e4a3: accuracy 0.657 on FER2013's PublicTest" in done.out
+    assert done.err == ""
+
+
+def test_no_face_is_said_and_is_no_error(folder: Path, ferops: Ferops) -> None:
+    done = ferops("predict", "photos/more/temple.png")
+    assert done.code == 0
+    assert "no face" in done.out
+
+
+def test_a_folder_is_searched_and_each_picture_is_a_line_of_json(folder: Path, ferops: Ferops) -> None:
+    done = ferops("predict", "photos", "--json")
+    assert done.code == 0
+    assert [(line["path"], len(line["faces"])) for line in _lines(done.out)] == [
+        ("photos/hopper.jpg", 1),
+        ("photos/more/temple.png", 0),
+    ]
+
+
+def test_a_pattern_is_its_files(folder: Path, ferops: Ferops) -> None:
+    assert len(_lines(ferops("predict", "photos/**/*.png", "photos/*.jpg", "--json").out)) == 2
+    assert "no file is named as *.tiff" in refused(ferops, "predict", "*.tiff")
+
+
+def test_a_picture_on_standard_input_is_read(folder: Path) -> None:
+    command = [str(Path(sys.executable).with_name("ferops")), "predict", "--json", "-"]
+    done = subprocess.run(command, input=(folder / "photos/hopper.jpg").read_bytes(), capture_output=True, check=True)
+    (line,) = _lines(done.stdout.decode())
+    assert (line["path"], len(line["faces"])) == ("", 1)
+
+
+def test_a_csv_has_a_row_for_each_face(folder: Path, ferops: Ferops) -> None:
+    done = ferops("predict", "photos", "--csv", "faces.csv", "--json")
+    (row,) = csv.DictReader(io.StringIO((folder / "faces.csv").read_text()))
+    (face,) = _lines(done.out)[0]["faces"]
+    assert [int(row[name]) for name in ("left", "top", "width", "height")] == face["box"]
+    assert {name: float(row[name]) for name in NAMES} == face["probabilities"]
+    assert (row["path"], row["label"], row["uncertain"]) == ("photos/hopper.jpg", face["label"], str(face["uncertain"]))
+
+
+def test_annotated_copies_keep_their_folders_and_the_originals_stay(folder: Path, ferops: Ferops) -> None:
+    before = {path: path.read_bytes() for path in (folder / "photos").rglob("*.*g")}
+    assert ferops("predict", "photos", "--save", "drawn").code == 0
+    assert {path: path.read_bytes() for path in before} == before
+    drawn = cv2.imread(str(folder / "drawn/hopper.jpg"))
+    assert drawn.shape == (600, 512, 3)
+    changed = np.abs(drawn.astype(int) - cv2.cvtColor(portrait(), cv2.COLOR_RGB2BGR)).max(axis=2) > 60
+    rows, columns = np.nonzero(changed)
+    assert 100 < rows.min() < rows.max() < 350
+    assert 150 < columns.min() < columns.max() < 400
+    assert np.array_equal(cv2.imread(str(folder / "drawn/more/temple.png"))[..., ::-1], temple())
+
+
+def test_two_pictures_of_one_name_are_not_saved_over_each_other(folder: Path, ferops: Ferops) -> None:
+    (folder / "hopper.jpg").write_bytes(encoded(portrait(), ".jpg"))
+    assert "two pictures would be saved as hopper.jpg" in refused(
+        ferops, "predict", "hopper.jpg", "photos/hopper.jpg", "--save", "drawn"
+    )
+
+
+def _claiming(width: int, height: int) -> bytes:
+    """A PNG whose header declares another size."""
+    whole = encoded(np.zeros((4, 4), np.uint8))
+    header = b"IHDR" + struct.pack(">II", width, height) + whole[24:29]
+    return whole[:12] + header + struct.pack(">I", zlib.crc32(header)) + whole[33:]
+
+
+def _saved(image: Image.Image, form: str, **options: object) -> bytes:
+    stream = io.BytesIO()
+    image.save(stream, form, **options)
+    return stream.getvalue()
+
+
+def _many() -> bytes:
+    """200 faces in rows, each 140 pixels wide."""
+    face = cv2.resize(portrait()[110:360, 140:390], (140, 140), interpolation=cv2.INTER_AREA)
+    framed = np.pad(face, ((5, 5), (5, 5), (0, 0)), mode="edge")
+    return encoded(np.tile(framed, (10, 20, 1)), ".jpg")
+
+
+HOPPER = Image.fromarray(portrait())
+UPRIGHT = HOPPER.getexif()
+UPRIGHT[0x0112] = 6  # turn it by 90 degrees to see it upright
+READ = {
+    "200 faces": (_many(), 190),
+    "1x1": (encoded(np.zeros((1, 1, 3), np.uint8)), 0),
+    "animated GIF": (_saved(HOPPER, "GIF", save_all=True, append_images=[HOPPER.rotate(90)]), 1),
+    "16-bit": (_saved(Image.fromarray(np.asarray(HOPPER.convert("L")).astype(np.uint16) * 257), "PNG"), 1),
+    "CMYK": (_saved(HOPPER.convert("CMYK"), "JPEG"), 1),
+    "alpha": (_saved(HOPPER.convert("RGBA"), "PNG"), 1),
+    "gray": (_saved(HOPPER.convert("L"), "JPEG"), 1),
+    "WebP": (_saved(HOPPER, "WEBP"), 1),
+    "lying on its side": (_saved(HOPPER.transpose(Image.Transpose.ROTATE_90), "JPEG", exif=UPRIGHT), 1),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("what", READ)
+def test_a_picture_of_any_form_is_read(what: str, folder: Path, ferops: Ferops) -> None:
+    content, faces = READ[what]
+    (folder / "picture").write_bytes(content)
+    done = ferops("predict", "picture", "--json")
+    assert (done.code, done.err) == (0, "")
+    (line,) = _lines(done.out)
+    assert faces <= len(line["faces"]) <= faces * 1.1
+
+
+REFUSED = {
+    "20,000x20,000 pixels": (_claiming(20_000, 20_000), "hundreds of millions of pixels"),
+    "10,000x9,000 pixels": (_claiming(10_000, 9_000), "more than 80 million"),
+    "a truncated JPEG": (encoded(portrait(), ".jpg")[:200], "damaged or cut short"),
+    "an SVG": (b'<svg xmlns="http://www.w3.org/2000/svg" width="9" height="9"/>', "no image that is read here"),
+    "a zip named .jpg": (b"PK\x03\x04" + bytes(60), "no image that is read here"),
+    "a text file": (b"hello", "no image that is read here"),
+    "nothing": (b"", "no image that is read here"),
+}
+
+
+@pytest.mark.parametrize("what", REFUSED)
+def test_what_is_no_picture_is_named_and_the_rest_is_done(what: str, folder: Path, ferops: Ferops) -> None:
+    content, says = REFUSED[what]
+    (folder / "photos/bad.jpg").write_bytes(content)
+    done = ferops("predict", "photos", "--json")
+    assert done.code == 3
+    assert done.err.startswith("ferops: photos/bad.jpg: ")
+    assert says in done.err
+    assert len(done.err.splitlines()) == 1
+    assert ["error" in line for line in _lines(done.out)] == [True, False, False]
+
+
+def test_nothing_but_bad_pictures_is_a_mistake(folder: Path, ferops: Ferops) -> None:
+    done = ferops("predict", "nowhere.jpg")
+    assert done.code == 1
+    assert done.err == "ferops: nowhere.jpg: No such file or directory\nferops: none of the pictures could be read\n"
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (["photos/hopper.jpg", "--detector", "yunet"], "expected blazeface, haar, none"),
+        (["photos/hopper.jpg", "--model", "models/core.keras"], "`ferops export models/core.keras NAME.tflite`"),
+        (["photos/hopper.jpg", "--model", "core.tflite"], "core.tflite does not exist"),
+        (["empty"], "empty has no file in it"),
+    ],
+)
+def test_a_mistake_is_one_line(words: list[str], says: str, folder: Path, ferops: Ferops) -> None:
+    (folder / "empty").mkdir()
+    assert says in refused(ferops, "predict", *words)
+
+
+def test_a_file_that_may_not_be_read_is_named(folder: Path, ferops: Ferops) -> None:
+    if os.getuid() == 0:
+        pytest.skip("root reads everything")
+    (folder / "photos/hopper.jpg").chmod(0)
+    done = ferops("predict", "photos")
+    assert done.code == 3
+    assert "hopper.jpg: Permission denied" in done.err
+
+
+@pytest.mark.parametrize("detector", ["haar", "none"])
+def test_other_detectors_answer_in_the_same_schema(detector: str, folder: Path, ferops: Ferops) -> None:
+    (line,) = _lines(ferops("predict", "photos/hopper.jpg", "--json", "--detector", detector).out)
+    assert line["faces"][0]["detector_score"] == 1
+    if detector == "none":
+        assert line["faces"][0]["box"] == [0, 0, 512, 600]
+
+
+def test_mutated_pictures_end_as_a_prediction(folder: Path) -> None:
+    from ferops import ExpressionRecognizer
+
+    random = np.random.default_rng(2013)
+    whole = [content for content, _ in READ.values() if len(content) < 200_000]
+    mutated = []
+    for _ in range(150):
+        content = bytearray(whole[random.integers(len(whole))])
+        for at in random.integers(0, len(content), random.integers(1, 20)):
+            content[at] = random.integers(256)
+        mutated.append(bytes(content[: random.integers(1, len(content) + 1)] if random.random() < 0.3 else content))
+    answers = ExpressionRecognizer().predict(mutated)
+    assert len(answers) == 150
+    assert any(answer.error for answer in answers)
+    assert any(answer.faces for answer in answers)
