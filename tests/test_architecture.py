@@ -33,7 +33,7 @@ PACKAGES = {
     "predict": GROUND | {"data"},
     "commands": GROUND | {"data", "model", "quality", "tracking", "paper", "promotion", "predict"},
     "cli": GROUND | {"data", "model", "quality", "tracking", "paper", "promotion", "commands"},
-    "orchestration": GROUND | {"data", "model", "quality", "tracking", "paper", "promotion"},
+    "orchestration": GROUND | {"data", "model", "quality", "tracking", "paper", "promotion", "predict"},
 }
 ONLY_IN = {
     "mlflow": {"tracking"},

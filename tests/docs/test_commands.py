@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pytest
+from matplotlib import cbook
 from support import ROOT, shell
 
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs/guide").glob("*.md"))]
@@ -47,6 +48,7 @@ class Instead(NamedTuple):
     reason: str
 
 
+PHOTOGRAPH = cbook.get_sample_data("grace_hopper.jpg", asfileobj=False)
 STARTED_THERE = "tests/services/servers.py starts it, on loopback"
 NEEDS_TRAINING = "the recipe trains for minutes or hours: what comes before the training is run"
 REFUSED = "two epochs on 140 faces stay below the floors: refused, exit status 1"
@@ -89,6 +91,10 @@ INSTEAD = {
     "prefect deployment schedule resume training/nightly SCHEDULE": Instead(None, TYPED),
     "prefect deployment schedule pause training/nightly SCHEDULE": Instead(None, TYPED),
     "prefect server start --host 127.0.0.1": Instead(None, "`make server` without its proxy"),
+    "ferops predict photo.jpg": Instead(
+        f'mkdir -p photos && cp "{PHOTOGRAPH}" photo.jpg && cp photo.jpg photos/ && ferops predict photo.jpg',
+        "a photograph that Matplotlib brings along",
+    ),
     "docker build --tag ferops .": Instead(None, "no Docker; the page says so"),
     "prefect work-pool create ferops-docker --type docker": Instead(None, "no Docker; the page says so"),
     "dvc exp apply NAME": Instead(None, "the name is that of a run; docs/guide/experiments.md applies one"),

@@ -76,6 +76,17 @@ def test_faces_beyond_a_batch_are_all_answered() -> None:
     assert np.allclose(answers, recognizer.network.probabilities(faces), atol=1e-6)
 
 
+def test_who_stops_after_the_first_answer_waits_for_no_other_picture() -> None:
+    read = []
+    recognizer = ExpressionRecognizer(detector="none")
+    find = recognizer._find
+    recognizer._find = lambda source: read.append(1) or find(source)  # type: ignore[method-assign, func-returns-value]
+    answers = recognizer.stream([np.zeros((1500, 1500, 3), np.uint8)] * 3000)
+    next(answers)
+    answers.close()
+    assert len(read) < 2000
+
+
 def test_a_picture_that_cannot_be_read_says_why_and_the_others_are_answered(
     recognizer: ExpressionRecognizer, tmp_path: Path
 ) -> None:

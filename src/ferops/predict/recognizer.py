@@ -122,12 +122,15 @@ class ExpressionRecognizer:
         """Recognise as `predict` does, and return each prediction when it is there: for any number of pictures."""
         waiting: list[_Found] = []
         with warnings.catch_warnings(action="ignore"), ThreadPoolExecutor() as pool:  # Pillow's, of what is refused
-            for found in pool.map(self._find, pictures):
-                waiting.append(found)
-                if sum(len(each.crops) for each in waiting) >= _FACES:
-                    yield from self._answers(waiting)
-                    waiting = []
-            yield from self._answers(waiting)
+            try:
+                for found in pool.map(self._find, pictures):
+                    waiting.append(found)
+                    if sum(len(each.crops) for each in waiting) >= _FACES:
+                        yield from self._answers(waiting)
+                        waiting = []
+                yield from self._answers(waiting)
+            finally:
+                pool.shutdown(cancel_futures=True)  # who stops early waits for no other picture
 
     def _find(self, source: Source) -> "_Found":
         """Decode a picture, and find and cut out its faces."""
