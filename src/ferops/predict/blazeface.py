@@ -158,7 +158,7 @@ def _decode(regressors: Floats, logits: Floats) -> Floats:
 
     Returns:
         float32 (N, 17): the two corners of the box and the six keypoints, as shares of the input's side, and the score,
-        of the anchors whose score is at least 0.5.
+        of the anchors that are certain enough.
     """
     scores = 1 / (1 + np.exp(-np.clip(logits[0, :, 0], -80, 80)))
     good = scores >= _LEAST_SCORE
