@@ -96,10 +96,10 @@ def weights_shrink(model: _Network, out: _File) -> None:
 def predict(
     pictures: Annotated[list[str], typer.Argument(help="Files, folders, patterns, or - for standard input.")],
     as_json: Annotated[bool, typer.Option("--json", help="A line of JSON for each picture.")] = False,
-    csv: Annotated[Path | None, typer.Option(help="Write a CSV with a row for each face.")] = None,
+    csv: Annotated[Path | None, typer.Option(metavar="FILE", help="Write a CSV with a row for each face.")] = None,
     save: Annotated[Path | None, typer.Option(metavar="FOLDER", help="Save annotated copies here.")] = None,
     model: Annotated[
-        Path | None, typer.Option(help="A .tflite file of `ferops export`; by default the best that is shipped.")
+        Path | None, typer.Option(help="A .tflite file of `ferops export`; by default the shipped one.")
     ] = None,
     detector: Annotated[str, typer.Option(help="blazeface, haar, or none where each picture is a face.")] = "blazeface",
 ) -> None:

@@ -70,9 +70,12 @@ def test_a_picture_on_standard_input_is_read(folder: Path) -> None:
     assert (line["path"], len(line["faces"])) == ("", 1)
 
 
-def test_a_csv_has_a_row_for_each_face(folder: Path, ferops: Ferops) -> None:
+def test_a_csv_has_a_row_for_each_face_and_for_each_picture_without(folder: Path, ferops: Ferops) -> None:
+    (folder / "photos/z.jpg").write_text("no picture")
     done = ferops("predict", "photos", "--csv", "faces.csv", "--json")
-    (row,) = csv.DictReader(io.StringIO((folder / "faces.csv").read_text()))
+    row, bad, faceless = csv.DictReader(io.StringIO((folder / "faces.csv").read_text()))
+    assert (faceless["path"], faceless["label"], faceless["error"]) == ("photos/more/temple.png", "", "")
+    assert (bad["path"], bad["label"], bad["error"]) == ("photos/z.jpg", "", "no image that is read here")
     (face,) = _lines(done.out)[0]["faces"]
     assert [int(row[name]) for name in ("left", "top", "width", "height")] == face["box"]
     assert {name: float(row[name]) for name in NAMES} == face["probabilities"]
@@ -94,9 +97,56 @@ def test_annotated_copies_keep_their_folders_and_the_originals_stay(folder: Path
 
 def test_two_pictures_of_one_name_are_not_saved_over_each_other(folder: Path, ferops: Ferops) -> None:
     (folder / "hopper.jpg").write_bytes(encoded(portrait(), ".jpg"))
-    assert "two pictures would be saved as hopper.jpg" in refused(
+    assert "hopper.jpg and photos/hopper.jpg would both be saved as hopper.jpg" in refused(
         ferops, "predict", "hopper.jpg", "photos/hopper.jpg", "--save", "drawn"
     )
+
+
+def test_a_file_that_exists_is_never_written_over(folder: Path, ferops: Ferops) -> None:
+    assert "photos/hopper.jpg exists and is kept" in refused(ferops, "predict", "photos", "--save", "photos")
+    assert "hopper.jpg exists and is kept" in refused(ferops, "predict", "photos", "--csv", "photos/hopper.jpg")
+
+
+def test_no_csv_is_left_where_nothing_could_be_read(folder: Path, ferops: Ferops) -> None:
+    refused_line = ferops("predict", "nowhere.jpg", "--csv", "faces.csv")
+    assert refused_line.code == 1
+    assert not (folder / "faces.csv").exists()
+
+
+def test_a_picture_of_another_format_keeps_its_name_in_its_copys(folder: Path, ferops: Ferops) -> None:
+    (folder / "photos/hopper.webp").write_bytes(_saved(HOPPER, "WEBP"))
+    assert ferops("predict", "photos", "--save", "drawn").code == 0
+    assert sorted(path.name for path in (folder / "drawn").iterdir()) == ["hopper.jpg", "hopper.webp.png", "more"]
+
+
+def test_files_in_a_folder_that_are_no_pictures_are_passed_over(folder: Path, ferops: Ferops) -> None:
+    (folder / "photos/notes.txt").write_text("a note")
+    (folder / "photos/scan").write_bytes(_saved(HOPPER, "TIFF"))
+    done = ferops("predict", "photos", "--json")
+    assert (done.code, done.err) == (0, "")
+    assert [Path(line["path"]).name for line in _lines(done.out)] == ["hopper.jpg", "scan", "temple.png"]
+
+
+def test_the_table_is_whole_where_another_program_reads_it(folder: Path, ferops: Ferops) -> None:
+    deep = folder / ("a" * 90) / ("b" * 90)
+    deep.mkdir(parents=True)
+    (deep / "two.png").write_bytes(encoded(np.concatenate([portrait(), portrait()], axis=1)))
+    out = ferops("predict", str(deep)).out
+    assert out.count(str(deep / "two.png")) == 2
+
+
+def test_a_path_comes_back_as_it_was_given(folder: Path, ferops: Ferops) -> None:
+    name = "a\tb [bold]\n.jpg"
+    (folder / name).write_bytes(encoded(portrait(), ".jpg"))
+    assert _lines(ferops("predict", name, "--json").out)[0]["path"] == name
+    assert "a?b [bold]?.jpg" in ferops("predict", name).out
+
+
+def test_a_picture_longer_than_opencv_can_warp_is_named_and_the_rest_is_done(folder: Path, ferops: Ferops) -> None:
+    (folder / "photos/wide.png").write_bytes(encoded(np.zeros((20, 33_000), np.uint8)))
+    done = ferops("predict", "photos", "--json", "--detector", "none")
+    assert done.code == 3
+    assert "wide.png: a picture of 33,000 x 20 pixels, more than 32,000 a side" in done.err
 
 
 def _claiming(width: int, height: int) -> bytes:
@@ -180,7 +230,9 @@ def test_nothing_but_bad_pictures_is_a_mistake(folder: Path, ferops: Ferops) -> 
         (["photos/hopper.jpg", "--detector", "yunet"], "expected blazeface, haar, none"),
         (["photos/hopper.jpg", "--model", "models/core.keras"], "`ferops export models/core.keras NAME.tflite`"),
         (["photos/hopper.jpg", "--model", "core.tflite"], "core.tflite does not exist"),
-        (["empty"], "empty has no file in it"),
+        (["empty"], "empty has no picture in it"),
+        ([""], "an empty name was given"),
+        (["-", "-"], "standard input is one picture"),
     ],
 )
 def test_a_mistake_is_one_line(words: list[str], says: str, folder: Path, ferops: Ferops) -> None:

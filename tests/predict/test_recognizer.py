@@ -1,10 +1,14 @@
 """`ferops.ExpressionRecognizer`: one schema for every kind of picture, and no answer depends on its neighbours."""
 
+import hashlib
 import json
+import os
 import shutil
 import subprocess
 import sys
 import tracemalloc
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +18,8 @@ from support import ROOT
 
 from ferops import ExpressionRecognizer
 from ferops.labels import NAMES
+from ferops.predict import blazeface
+from ferops.predict.detection import Picture
 from ferops.predict.networks import BadNetwork, ExpressionNetwork
 
 
@@ -76,15 +82,63 @@ def test_faces_beyond_a_batch_are_all_answered() -> None:
     assert np.allclose(answers, recognizer.network.probabilities(faces), atol=1e-6)
 
 
-def test_who_stops_after_the_first_answer_waits_for_no_other_picture() -> None:
-    read = []
-    recognizer = ExpressionRecognizer(detector="none")
-    find = recognizer._find
-    recognizer._find = lambda source: read.append(1) or find(source)  # type: ignore[method-assign, func-returns-value]
-    answers = recognizer.stream([np.zeros((1500, 1500, 3), np.uint8)] * 3000)
-    next(answers)
+def test_an_endless_source_is_answered_as_it_comes(recognizer: ExpressionRecognizer) -> None:
+    taken = []
+
+    def frames() -> Iterator[Picture]:
+        while True:
+            taken.append(1)
+            yield temple()
+
+    answers = recognizer.stream(frames())
+    for number in range(1, 6):
+        assert next(answers).faces == ()
+        assert len(taken) <= number + 2 * (os.cpu_count() or 1) + 1
     answers.close()
-    assert len(read) < 2000
+
+
+def test_faces_are_in_order_from_left_to_right(recognizer: ExpressionRecognizer) -> None:
+    row = np.concatenate([portrait()] * 3, axis=1)
+    (prediction,) = recognizer.predict(row)
+    lefts = [face.box[0] for face in prediction.faces]
+    assert len(lefts) == 3
+    assert lefts == sorted(lefts)
+
+
+def test_two_threads_may_share_a_recognizer(recognizer: ExpressionRecognizer) -> None:
+    pictures = [with_face(100 * at, 50 * at, 0.6) for at in range(8)]
+    alone = recognizer.predict(pictures)
+    with ThreadPoolExecutor(4) as pool:
+        for together in pool.map(recognizer.predict, [pictures] * 4):
+            assert [each.as_json()["faces"] for each in together] == [each.as_json()["faces"] for each in alone]
+
+
+def test_recognizers_made_in_threads_leave_standard_error_and_warnings_as_they_were() -> None:
+    code = (
+        "import os, threading, warnings; from ferops import ExpressionRecognizer; "
+        "made = [threading.Thread(target=ExpressionRecognizer) for _ in range(6)]; "
+        "[each.start() for each in made]; [each.join() for each in made]; "
+        "os.write(2, b'said'); warnings.warn('own')"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stderr.startswith("said")
+    assert "UserWarning: own" in done.stderr
+
+
+@pytest.mark.parametrize("closed", ["2>&-", "2>&- >&-"])
+def test_closed_streams_do_no_harm(closed: str, tmp_path: Path) -> None:
+    (tmp_path / "a.png").write_bytes(encoded(portrait()))
+    ferops = Path(sys.executable).with_name("ferops")
+    subprocess.run(["sh", "-c", f"{ferops} predict a.png --csv out.csv {closed}"], cwd=tmp_path, check=True)
+    assert len((tmp_path / "out.csv").read_text().splitlines()) == 2
+
+
+def test_kinds_that_are_no_picture_are_said_and_bytes_of_any_kind_are_read(recognizer: ExpressionRecognizer) -> None:
+    content = encoded(portrait())
+    answers = recognizer.predict([bytearray(content), memoryview(content), None, 7])  # type: ignore[list-item]
+    assert [len(each.faces) for each in answers] == [1, 1, 0, 0]
+    assert answers[2].error == "a NoneType, expected a path, bytes or an array"
+    assert len(recognizer.predict(np.stack([portrait()] * 3))) == 3
 
 
 def test_a_picture_that_cannot_be_read_says_why_and_the_others_are_answered(
@@ -137,6 +191,32 @@ def test_the_shipped_network_answers_as_the_keras_model_beside_it_does() -> None
     assert network.name == f"lean_cnn/{weights.digest(shipped)[:12]}"
     faces = np.random.default_rng(1).integers(0, 256, (70, 48, 48), dtype=np.uint8)
     np.testing.assert_allclose(network.probabilities(faces), np.asarray(shipped(faces)), atol=1e-5)
+
+
+def _with_card(path: Path, content: bytes, **changed: object) -> Path:
+    card = json.loads((ROOT / "weights/lean_cnn.json").read_text())
+    path.write_bytes(content)
+    card |= {"sha256": hashlib.sha256(content).hexdigest()} | changed
+    path.with_suffix(".json").write_text(json.dumps(card))
+    return path
+
+
+def test_a_damaged_or_other_network_with_a_card_is_refused(tmp_path: Path) -> None:
+    whole = (ROOT / "weights/lean_cnn.tflite").read_bytes()
+    assert ExpressionNetwork(_with_card(tmp_path / "a.tflite", whole)).name
+    for content in (whole[: len(whole) // 2], b"junk", blazeface._file().read_bytes()):
+        with pytest.raises(BadNetwork, match="is damaged, or no network from faces"):
+            ExpressionNetwork(_with_card(tmp_path / "a.tflite", content))
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [{"uncertain_below": float("nan")}, {"uncertain_below": 7.0}, {"n": -3}, {"network": "a\x1b[31m"}, {"x": 1}],
+)
+def test_a_card_with_nonsense_is_refused(changed: dict[str, object], tmp_path: Path) -> None:
+    whole = (ROOT / "weights/lean_cnn.tflite").read_bytes()
+    with pytest.raises(BadNetwork, match="no card that"):
+        ExpressionNetwork(_with_card(tmp_path / "a.tflite", whole, **changed))
 
 
 def test_a_network_with_the_card_of_another_is_refused(tmp_path: Path) -> None:

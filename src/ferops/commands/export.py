@@ -50,12 +50,14 @@ def export(model: Path, out: Path, console: Console) -> None:
         raise NotExported(f"{existing} exists and is kept; remove it, or give another name")
     if not model.is_file():
         raise NotExported(f"{model} does not exist; `dvc repro` writes models/core.keras")
+    data = prepared.load(Path("data/prepared"))
+    faces, labels = data.split("validation")
+    if len(faces) == 0:
+        raise NotExported("data/prepared has no validation split to compare the networks on")
     with quiet_imports():
         core = load_model(model)
     if tuple(core.input_shape) != (None, SIDE, SIDE):
         raise NotExported(f"{model}: {core.name} does not take faces alone; it cannot be exported")
-    data = prepared.load(Path("data/prepared"))
-    faces, labels = data.split("validation")
     with quiet_imports():
         from ferops.model import conversion, serving, weights
     raw = serving.load_raw_model(model, data.report["median_kernel"])
@@ -64,12 +66,15 @@ def export(model: Path, out: Path, console: Console) -> None:
             conversion.export_litert(raw, scratch)
         content = scratch.read_bytes()
         exported = litert.Network(content)
-        # the images are filtered once more, before both networks alike
         with console.status("comparing with the Keras model"):
-            ours = _predict(lambda batch: exported.run(batch)[0], faces)
-            keras_own, probabilities = _predict(raw.predict_on_batch, faces), _predict(core.predict_on_batch, faces)
-        agreement = float((ours.argmax(axis=1) == keras_own.argmax(axis=1)).mean())
-        difference = float(np.abs(ours - keras_own).max())
+            # data/prepared is filtered: both networks filter it once more, the core takes it as it is
+            ours, expected = (
+                _predict(lambda batch: exported.run(batch)[0], faces),
+                _predict(raw.predict_on_batch, faces),
+            )
+            probabilities = _predict(core.predict_on_batch, faces)
+        agreement = float((ours.argmax(axis=1) == expected.argmax(axis=1)).mean())
+        difference = float(np.abs(ours - expected).max())
         if agreement < _AGREEMENT:
             raise NotExported(
                 f"{model}: as .tflite it agrees with itself in {agreement:.2%} of {len(faces):,} faces only"

@@ -3,24 +3,26 @@
 import csv
 import glob
 import json
+import mimetypes
 import sys
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 import cv2
+from rich import box
 from rich.console import Console
 from rich.markup import escape
 from rich.progress import track
-from rich.table import Table
+from rich.table import Column, Table
 
-from ferops.commands import layout
 from ferops.data.readers import archives
+from ferops.data.readers.decoding import IMAGE_START, LARGEST_PHOTOGRAPH_FILE
 from ferops.data.readers.faces import printable
 from ferops.errors import FeropsError
 from ferops.labels import NAMES
+from ferops.machine.files import replacing
 from ferops.predict.drawing import annotate
 from ferops.predict.networks import Card
 from ferops.predict.recognizer import ExpressionRecognizer, Prediction, read_picture
@@ -28,23 +30,33 @@ from ferops.predict.recognizer import ExpressionRecognizer, Prediction, read_pic
 SOME_UNREADABLE: Final = 3
 """Exit status where some pictures could not be read and the others were."""
 
-_COLUMNS: Final = ("path", "left", "top", "width", "height", "detector_score", "label", "probability", *NAMES)
+_OF_FACE: Final = ("left", "top", "width", "height", "detector_score", "label", "probability", *NAMES, "uncertain")
 
 
 class NoPicture(FeropsError):
     """Nothing was given that could be a picture, or none of what was given can be read."""
 
 
-class _Given(NamedTuple):
-    """A picture that was given: its file, None for standard input, and its name below the folder that was given."""
+class KeptFile(FeropsError):
+    """A file that would be written exists, or would be written twice."""
 
-    file: Path | None
+
+class _Given(NamedTuple):
+    """A picture that was given: its file or, of standard input, its content; and its name below the folder given."""
+
+    source: Path | bytes
     name: Path
+
+    @property
+    def shown(self) -> str:
+        """Return its name for people."""
+        return printable(str(self.source if isinstance(self.source, Path) else self.name))
 
     @property
     def copy(self) -> Path:
         """Return the name of its annotated copy."""
-        return self.name.with_suffix(".jpg" if self.name.suffix.lower() in (".jpg", ".jpeg") else ".png")
+        is_written = self.name.suffix.lower() in (".jpg", ".jpeg", ".png")
+        return self.name if is_written else self.name.with_name(f"{self.name.name}.png")
 
 
 def predict(
@@ -60,10 +72,11 @@ def predict(
     """Recognise the expressions in pictures.
 
     Args:
-        sources: files, folders, patterns as `photos/*.jpg`, or `-` for one picture on standard input.
+        sources: files, folders, patterns as `photos/*.jpg`, or `-` for one picture on standard input. In a folder, and
+            below it, files that neither are images nor are named as such are passed over.
         console: where the table is shown; what cannot be read is named on standard error.
         as_json: print a line of JSON for each picture instead of a table.
-        table: a CSV to write, a row for each face.
+        table: a CSV to write, a row for each face and for each picture without one. It is written when all is done.
         save: a folder for annotated copies.
         model: an exported network; by default the shipped one.
         detector: a name of `detection.DETECTORS`.
@@ -72,91 +85,131 @@ def predict(
         The exit status: 0, or 3 where some pictures could not be read.
 
     Raises:
-        NoPicture: a folder or pattern holds no file, two annotated copies would have one name, or none of the pictures
-            can be read.
+        NoPicture: a folder or pattern holds no picture, or none of the pictures can be read.
+        KeptFile: a file that would be written exists, or two copies would have one name.
         BadNetwork, UnknownDetector: of `ExpressionRecognizer`.
     """
+    if sources.count("-") > 1:
+        raise NoPicture("standard input is one picture: give one `-`")
     given = [picture for source in sources for picture in _find(source)]
     if save:
-        _check_names([picture.copy for picture in given])
+        _check_names(save, given)
+    if table and table.is_file():
+        raise KeptFile(f"{table} exists and is kept; remove it, or give another name")
     recognizer = ExpressionRecognizer(model, detector)
     errors = Console(stderr=True)
-    found = layout.table("", "picture", "expression", "probability", "box")
+    columns = ("picture", Column("expression", no_wrap=True))
+    numbers = (Column(heading, justify="right", no_wrap=True) for heading in ("probability", "box"))
+    found = Table(*columns, *numbers, box=box.SIMPLE_HEAD)
     failed = 0
     with ExitStack() as stack:
-        rows = csv.writer(stack.enter_context(table.open("w", encoding="utf-8", newline=""))) if table else None
-        if rows:
-            rows.writerow((*_COLUMNS, "uncertain", "model"))
-        answers = recognizer.stream(sys.stdin.buffer.read() if file is None else file for file, _ in given)
+        rows = None
+        if table:
+            place = stack.enter_context(replacing(table)) if not table.exists() else table  # or a pipe, a device
+            stream = stack.enter_context(place.open("w", encoding="utf-8", errors="surrogateescape", newline=""))
+            rows = csv.writer(stream)
+            rows.writerow(("path", *_OF_FACE, "model", "error"))
+        answers = recognizer.stream(picture.source for picture in given)
         hidden = not errors.is_terminal or as_json
         answers = iter(track(answers, "recognising", len(given), console=errors, transient=True, disable=hidden))
         for picture, answer in zip(given, answers, strict=True):
             if answer.error:
                 failed += 1
-                name = printable(str(picture.file or "-"))
-                errors.print(f"ferops: {name}: {answer.error}", markup=False, highlight=False, soft_wrap=True)
-            elif save and picture.file:
-                _save(save / picture.copy, picture.file, answer)
+                errors.print(f"ferops: {picture.shown}: {answer.error}", markup=False, highlight=False, soft_wrap=True)
+            elif save:
+                _save(save / picture.copy, picture, answer)
             if as_json:
                 print(json.dumps(answer.as_json()), flush=True)
             elif not answer.error:
-                _add_rows(found, printable(str(picture.name)), answer)
+                _add_rows(found, picture.shown, answer)
             if rows:
                 rows.writerows(_csv_rows(answer))
-    if failed == len(given):
-        raise NoPicture("none of the pictures could be read")
+        if failed == len(given):
+            raise NoPicture("none of the pictures could be read")
     if not as_json:
+        if not console.is_terminal:  # nothing is cut off where another program reads
+            console.width = 10_000
         console.print(found)
         console.out(_described(recognizer.network.name, recognizer.network.card), highlight=False)
     return SOME_UNREADABLE if failed else 0
 
 
 def _find(source: str) -> Iterator[_Given]:
-    path = Path(source)
+    path = Path(source).expanduser()
+    if not source:
+        raise NoPicture("an empty name was given; expected a picture")
     if source == "-":
-        yield _Given(None, path)
+        if sys.stdin is None:
+            raise NoPicture("there is no standard input")
+        yield _Given(sys.stdin.buffer.read(LARGEST_PHOTOGRAPH_FILE + 1), Path("stdin"))
     elif path.is_dir():
-        if not (below := archives.find(path)):
-            raise NoPicture(f"{source} has no file in it; expected pictures")
-        yield from (_Given(file, file.relative_to(path)) for file in below)
+        below = [_Given(file, file.relative_to(path)) for file in archives.find(path) if _is_picture(file)]
+        if not below:
+            raise NoPicture(f"{source} has no picture in it")
+        yield from below
     elif not path.exists() and any(sign in source for sign in "*?["):
-        if not (matching := sorted(glob.glob(source, recursive=True))):  # noqa: PTH207  # Path.glob takes no absolute one
+        matching = sorted(glob.glob(str(path), recursive=True))  # noqa: PTH207  # Path.glob takes no absolute one
+        if not matching:
             raise NoPicture(f"no file is named as {source}")
         yield from (_Given(Path(file), Path(Path(file).name)) for file in matching)
     else:
         yield _Given(path, Path(path.name))
 
 
-def _check_names(copies: Sequence[Path]) -> None:
-    if twice := [name for name, times in Counter(copies).items() if times > 1]:
-        raise NoPicture(f"two pictures would be saved as {twice[0]}; give their folder, or save them apart")
+def _is_picture(file: Path) -> bool:
+    """Whether a file is named as an image, or begins as one."""
+    if (mimetypes.guess_type(file.name)[0] or "").startswith("image/"):
+        return True
+    try:
+        with file.open("rb") as stream:
+            return bool(IMAGE_START.match(stream.read(16)))
+    except OSError:
+        return False
 
 
-def _save(path: Path, file: Path, answer: Prediction) -> None:
-    drawn = annotate(read_picture(file), answer.faces)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(cv2.imencode(path.suffix, cv2.cvtColor(drawn, cv2.COLOR_RGB2BGR))[1].tobytes())
+def _check_names(folder: Path, given: Sequence[_Given]) -> None:
+    """Check that each annotated copy is a new file.
+
+    Raises:
+        KeptFile: it is not.
+    """
+    known: dict[Path, str] = {}
+    for picture in given:
+        if picture.copy in known:
+            both = f"{known[picture.copy]} and {picture.shown}"
+            raise KeptFile(f"{both} would both be saved as {picture.copy}; save them into folders of their own")
+        if (folder / picture.copy).exists():
+            raise KeptFile(f"{folder / picture.copy} exists and is kept; give another folder")
+        known[picture.copy] = picture.shown
+
+
+def _save(path: Path, picture: _Given, answer: Prediction) -> None:
+    drawn = annotate(read_picture(picture.source), answer.faces)
+    content = cv2.imencode(path.suffix, cv2.cvtColor(drawn, cv2.COLOR_RGB2BGR))[1].tobytes()
+    with replacing(path) as scratch:
+        scratch.write_bytes(content)
 
 
 def _add_rows(table: Table, name: str, answer: Prediction) -> None:
-    name = escape(name)
-    for at, face in enumerate(answer.faces):
+    for face in answer.faces:
         left, top, width, height = face.box
-        colour = "dim" if face.uncertain else "default"
-        label = f"[{colour}]{face.label}{'?' if face.uncertain else ''}[/]"
-        table.add_row("" if at else name, label, f"{face.probability:.2f}", f"{width}x{height}+{left}+{top}")
+        label = f"[dim]{face.label}?[/]" if face.uncertain else face.label
+        table.add_row(escape(name), label, f"{face.probability:.2f}", f"{width}x{height}+{left}+{top}")
     if not answer.faces:
-        table.add_row(name, "[dim]no face[/]", "", "")
+        table.add_row(escape(name), "[dim]no face[/]", "", "")
 
 
 def _csv_rows(answer: Prediction) -> Iterator[tuple[Any, ...]]:
     for face in answer.faces:
-        numbers = (round(value, 4) for value in (face.detector_score, face.probability, *face.probabilities.values()))
-        score, *probabilities = numbers
-        yield (answer.path, *face.box, score, face.label, *probabilities, face.uncertain, answer.model)
+        score, *values = (
+            round(each, 4) for each in (face.detector_score, face.probability, *face.probabilities.values())
+        )
+        yield (answer.path, *face.box, score, face.label, *values, face.uncertain, answer.model, "")
+    if not answer.faces:
+        yield (answer.path, *[""] * len(_OF_FACE), answer.model, answer.error)
 
 
 def _described(name: str, card: Card) -> str:
     """Return in a line which network answered, and how good it is."""
-    certain = f"without ?, of {card.uncertain_below:.2f} or more: {card.accuracy_certain:.3f}"
-    return f"{name}: accuracy {card.accuracy:.3f} on {card.split}; answers {certain}"
+    certain = f"the {card.coverage:.0%} of its answers without ?: {card.accuracy_certain:.3f}"
+    return f"{name}: accuracy {card.accuracy:.3f} on {card.split}; {certain}"

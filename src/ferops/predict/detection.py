@@ -41,7 +41,7 @@ class Detector(Protocol):
     """Finds faces; thread-safe."""
 
     def find(self, picture: Picture) -> list[Detection]:
-        """Find the faces in a picture, the most certain first."""
+        """Find the faces in a picture, in any order."""
 
 
 def load(name: str) -> Detector:
@@ -79,7 +79,7 @@ class _Cascade:
 
     def find(self, picture: Picture) -> list[Detection]:
         found = crops.detector().detectMultiScale(cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY), 1.1, 5)
-        return [_upright(*map(float, box)) for box in sorted(np.asarray(found).tolist(), key=lambda box: -box[2])]
+        return [_upright(*map(float, box)) for box in np.asarray(found).tolist()]
 
 
 class _Whole:

@@ -3,20 +3,23 @@
 import hashlib
 import json
 from pathlib import Path
-from typing import Final, Literal
+from typing import Annotated, Final, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from ferops.errors import FeropsError
-from ferops.labels import NAMES
+from ferops.labels import NAMES, SIDE
 from ferops.predict.litert import Network
 
-SHIPPED: Final = Path(__file__).with_name("weights")
-"""Folder of the networks that come with ferops: in a clone a link to weights/."""
+SHIPPED: Final = Path(__file__).with_name("weights") / "lean_cnn.tflite"
+"""The network of weights/ that is most accurate on PublicTest; in the wheel it lies in the package."""
 
 _BATCH: Final = 64
+
+
+Share = Annotated[float, Field(ge=0, le=1)]
 
 
 class BadNetwork(FeropsError):
@@ -33,44 +36,50 @@ class Card(BaseModel):
         sha256: of the .tflite file.
         split, n: the images on which the following was measured: FER2013's PublicTest, or the validation split of
             another data set.
-        accuracy: of the exported network.
-        agreement: share of images with the same answer as the Keras model's.
+        accuracy: of the Keras model.
+        agreement: share of images that the exported network names as the Keras model does.
         largest_difference: of a probability from the Keras model's.
         uncertain_below: an answer whose probability is lower is uncertain.
         coverage, accuracy_certain: share of answers that are not, and their accuracy.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
 
     schema_: Literal["ferops.card/1"] = Field("ferops.card/1", alias="schema")
-    network: str
-    weights: str
-    sha256: str
-    split: str
-    n: int
-    accuracy: float
-    agreement: float
-    largest_difference: float
-    uncertain_below: float
-    coverage: float
-    accuracy_certain: float
+    network: str = Field(pattern=r"^\w+$")
+    weights: str = Field(pattern="^[0-9a-f]{64}$")
+    sha256: str = Field(pattern="^[0-9a-f]{64}$")
+    split: str = Field(pattern=r"^[\w' ]+$")
+    n: int = Field(gt=0)
+    accuracy: Share
+    agreement: Share
+    largest_difference: Share
+    uncertain_below: Share
+    coverage: Share
+    accuracy_certain: Share
 
 
 class ExpressionNetwork:
-    """An exported network with its card; not thread-safe."""
+    """An exported network with its card; thread-safe."""
 
-    def __init__(self, path: Path | None = None) -> None:
-        """Load a .tflite file that `ferops export` wrote; by default the shipped one most accurate on PublicTest.
+    def __init__(self, path: Path = SHIPPED) -> None:
+        """Load a .tflite file that `ferops export` wrote; by default the one that is shipped.
 
         Raises:
             BadNetwork: there is no such file, it is damaged, or it and its card do not belong together.
         """
-        path = path or max(SHIPPED.glob("*.tflite"), key=_accuracy, default=SHIPPED / "lean_cnn.tflite")
         self.card = _card(path)
         content = path.read_bytes()
         if hashlib.sha256(content).hexdigest() != self.card.sha256:
             raise BadNetwork(f"{path}: {path.with_suffix('.json').name} beside it is the card of another file")
-        self._network = Network(content)
+        try:
+            self._network = Network(content)
+            (answers,) = self._network.run(np.zeros((1, SIDE, SIDE), np.uint8))
+            fits = answers.shape == (1, len(NAMES))
+        except (ValueError, RuntimeError):
+            fits = False
+        if not fits:
+            raise BadNetwork(f"{path} is damaged, or no network from faces to the seven expressions")
 
     @property
     def name(self) -> str:
@@ -81,10 +90,6 @@ class ExpressionNetwork:
         """Return the probabilities of the seven expressions, float32 (N, 7), of faces, uint8 (N, 48, 48)."""
         batches = [self._network.run(faces[at : at + _BATCH])[0] for at in range(0, len(faces), _BATCH)]
         return np.concatenate([np.empty((0, len(NAMES)), np.float32), *batches])
-
-
-def _accuracy(path: Path) -> float:
-    return _card(path).accuracy
 
 
 def _card(path: Path) -> Card:

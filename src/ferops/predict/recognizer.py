@@ -2,9 +2,11 @@
 
 import os
 import warnings
+from collections import deque
 from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any, Final, NamedTuple, TypeAlias
 
@@ -12,21 +14,26 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ferops.data.readers.decoding import LARGEST_PHOTOGRAPH_FILE, decode_photograph
-from ferops.data.readers.faces import BadImage, printable
+from ferops.data.readers.faces import BadImage
 from ferops.labels import NAMES, SIDE
 from ferops.predict import detection
 from ferops.predict.detection import Picture
-from ferops.predict.networks import ExpressionNetwork
+from ferops.predict.networks import SHIPPED, ExpressionNetwork
 
 SCHEMA: Final = "ferops.prediction/1"
 
-Source: TypeAlias = str | os.PathLike[str] | bytes | NDArray[np.uint8]
+Source: TypeAlias = str | os.PathLike[str] | bytes | bytearray | memoryview | NDArray[np.uint8]
 """A picture: the path of an image file, the bytes of one, or pixels, uint8 RGB (H, W, 3) or gray (H, W)."""
 
 Box: TypeAlias = tuple[int, int, int, int]
 
 _FACES: Final = 64
-"""Faces that the network is asked for at once, unless the pictures end before."""
+"""Faces that the network is asked for at once, unless no more are there yet."""
+
+_AHEAD: Final = 2 * (os.cpu_count() or 1)
+"""Pictures that are searched ahead of the one that is answered."""
+
+_LONGEST_SIDE: Final = 32_000  # pixels: OpenCV's warps stop at 32,767
 
 
 @dataclass(frozen=True)
@@ -63,7 +70,7 @@ class Prediction:
     Attributes:
         path: of the picture, as it was given; empty for pixels and bytes.
         model: name and digest of the network that answered.
-        faces: the most certain first; empty where there is none.
+        faces: from left to right; empty where there is none.
         error: why the picture could not be read, empty where it could.
     """
 
@@ -93,13 +100,13 @@ class Prediction:
 
 
 class ExpressionRecognizer:
-    """Finds faces in pictures and recognises their expressions, without TensorFlow; not thread-safe."""
+    """Finds faces in pictures and recognises their expressions, without TensorFlow; thread-safe."""
 
     def __init__(self, model: str | os.PathLike[str] | None = None, detector: str = "blazeface") -> None:
         """Load network and detector.
 
         Args:
-            model: a .tflite file that `ferops export` wrote; by default the shipped one most accurate on PublicTest.
+            model: a .tflite file that `ferops export` wrote; by default the network that is shipped.
             detector: `blazeface`, `haar`, or `none` for pictures that are faces.
 
         Raises:
@@ -107,7 +114,8 @@ class ExpressionRecognizer:
             UnknownDetector: there is no such detector.
         """
         self._detector = detection.load(detector)
-        self.network = ExpressionNetwork(None if model is None else Path(model))
+        self.network = ExpressionNetwork(SHIPPED if model is None else Path(model))
+        warnings.filterwarnings("ignore", module=r"PIL\.")  # of metadata, and of what is refused
 
     def predict(self, pictures: Source | Iterable[Source]) -> list[Prediction]:
         """Recognise the expressions in one picture or many.
@@ -115,31 +123,36 @@ class ExpressionRecognizer:
         Returns:
             A prediction for each picture, in order; one that cannot be read has an `error`.
         """
-        one = isinstance(pictures, str | bytes | os.PathLike | np.ndarray)
+        one = isinstance(pictures, str | os.PathLike | bytes | bytearray | memoryview)
+        one = one or (isinstance(pictures, np.ndarray) and pictures.ndim < 4)
         return list(self.stream([pictures] if one else pictures))  # type: ignore[list-item, arg-type]
 
     def stream(self, pictures: Iterable[Source]) -> Iterator[Prediction]:
-        """Recognise as `predict` does, and return each prediction when it is there: for any number of pictures."""
+        """Recognise as `predict` does, in any number of pictures, a few of which are in memory at a time.
+
+        Each prediction is returned when it is there: faces wait for one another only while more are being found.
+        """
+        rest = iter(pictures)
         waiting: list[_Found] = []
-        with warnings.catch_warnings(action="ignore"), ThreadPoolExecutor() as pool:  # Pillow's, of what is refused
-            try:
-                for found in pool.map(self._find, pictures):
-                    waiting.append(found)
-                    if sum(len(each.crops) for each in waiting) >= _FACES:
-                        yield from self._answers(waiting)
-                        waiting = []
-                yield from self._answers(waiting)
-            finally:
-                pool.shutdown(cancel_futures=True)  # who stops early waits for no other picture
+        with ThreadPoolExecutor() as pool:
+            ahead = deque(pool.submit(self._find, picture) for picture in islice(rest, _AHEAD))
+            while ahead:
+                waiting.append(ahead.popleft().result())
+                enough = sum(len(found.crops) for found in waiting) >= _FACES
+                if enough or not ahead or not ahead[0].done():
+                    yield from self._answers(waiting)
+                    waiting = []
+                ahead.extend(pool.submit(self._find, picture) for picture in islice(rest, 1))
+            yield from self._answers(waiting)
 
     def _find(self, source: Source) -> "_Found":
         """Decode a picture, and find and cut out its faces."""
-        path = printable(os.fspath(source)) if isinstance(source, str | os.PathLike) else ""
+        path = os.fsdecode(source) if isinstance(source, str | os.PathLike) else ""
         try:
             picture = read_picture(source)
         except BadImage as error:
             return _Found(path, [], [], [], error.found)
-        found = self._detector.find(picture)
+        found = sorted(self._detector.find(picture), key=lambda face: tuple(face.box))
         crops = [detection.cut(picture, face.corners) for face in found]
         return _Found(path, [_inside(face.box, picture) for face in found], [face.score for face in found], crops, "")
 
@@ -170,15 +183,25 @@ def read_picture(source: Source) -> Picture:
     """Return a picture as RGB, uint8 (H, W, 3), upright.
 
     Raises:
-        BadImage: it cannot be read, is no image of `FORMATS`, damaged or too large, or pixels of another form.
+        BadImage: it cannot be read, is no image of `FORMATS`, damaged or too large, or of another form.
     """
+    picture = _read(source)
+    height, width = picture.shape[:2]
+    if max(height, width) > _LONGEST_SIDE:
+        raise BadImage("picture", f"a picture of {width:,} x {height:,} pixels, more than {_LONGEST_SIDE:,} a side")
+    return picture
+
+
+def _read(source: Source) -> Picture:
     if isinstance(source, np.ndarray):
         if source.dtype != np.uint8 or source.size == 0 or source.shape[2:] not in ((), (3,)) or source.ndim < 2:
             raise BadImage("pixels", f"{source.dtype} {source.shape}, expected uint8 (H, W, 3) or (H, W)")
         return np.ascontiguousarray(source if source.ndim == 3 else source[..., None].repeat(3, axis=2))
-    if isinstance(source, bytes):
-        return decode_photograph("picture", source)
-    path = Path(source)
+    if isinstance(source, bytes | bytearray | memoryview):
+        return decode_photograph("picture", bytes(source))
+    if not isinstance(source, str | os.PathLike):
+        raise BadImage("picture", f"a {type(source).__name__}, expected a path, bytes or an array")
+    path = Path(os.fsdecode(source))
     try:
         if path.exists() and not path.is_file():  # opening a pipe would wait for ever
             raise BadImage(str(path), "no regular file")

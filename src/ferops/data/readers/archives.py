@@ -116,9 +116,14 @@ def find(folder: Path) -> list[Path]:
     found: list[Path] = []
     with _readable(str(folder)):
         for parent, folders, names in os.walk(folder, onerror=refuse, followlinks=True):
-            folders[:] = sorted(name for name in folders if not _is_junk(name))
+            folders[:] = sorted(name for name in folders if not _is_junk(name) and not _is_circle(Path(parent, name)))
             found += [Path(parent, name) for name in sorted(names) if not _is_junk(name)]
     return found
+
+
+def _is_circle(folder: Path) -> bool:
+    """Whether a folder is a link to one that it lies in."""
+    return folder.is_symlink() and folder.parent.resolve().is_relative_to(folder.resolve())
 
 
 def is_packed(member: Member) -> bool:
