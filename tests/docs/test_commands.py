@@ -116,6 +116,8 @@ INSTEAD = {
     "ferops trace fer-vgg16@champion --verify": Instead(
         None, "trains again: tests/lineage/test_rebuild.py runs it, with the tests of the servers"
     ),
+    "ferops predict": Instead("ferops predict --help", "named in a sentence, without its arguments"),
+    "ferops export": Instead("ferops export --help", "the same"),
     "ferops data use": Instead("ferops data use --help", "named in a sentence, without its arguments"),
     "dvc exp run -S": Instead(None, "names a command, without its arguments"),
     "mlflow models serve": Instead(None, "names a command, without its arguments; the sentence is about its input"),
