@@ -77,7 +77,7 @@ def decode(where: str, content: bytes) -> Decoded:
         if max(width, height) > _LARGEST_SIDE:
             raise BadImage(where, f"an image of {width:,} x {height:,} pixels, more than {_LARGEST_SIDE:,} a side")
         by_opencv = _is_plain_jpeg(image)
-        pixels = _jpeg(content, cv2.IMREAD_GRAYSCALE) if by_opencv else _gray_levels(ImageOps.exif_transpose(image))
+        pixels = _jpeg(content, cv2.IMREAD_GRAYSCALE) if by_opencv else _gray_levels(image)
         return Decoded(pixels, pixels.shape[::-1], image.mode == "L")
 
 
@@ -100,10 +100,10 @@ def decode_photograph(where: str, content: bytes) -> Picture:
             raise BadImage(where, f"an image of {width:,} x {height:,} pixels, more than {limit}")
         if _is_plain_jpeg(image):
             return _jpeg(content, cv2.IMREAD_COLOR_RGB)
-        upright = ImageOps.exif_transpose(image)
-        if upright.mode.startswith("I"):
-            return np.asarray(cv2.cvtColor(_gray_levels(upright), cv2.COLOR_GRAY2RGB), np.uint8)
-        return np.asarray(upright.convert("RGB"), np.uint8)
+        if image.mode.startswith("I"):
+            return np.asarray(cv2.cvtColor(_gray_levels(image), cv2.COLOR_GRAY2RGB), np.uint8)
+        ImageOps.exif_transpose(image, in_place=True)
+        return np.asarray(image.convert("RGB"), np.uint8)
 
 
 def decode_face(where: str, content: bytes) -> Decoded:
@@ -159,9 +159,10 @@ def _jpeg(content: bytes, mode: int) -> Picture:
 
 
 def _gray_levels(image: Image.Image) -> Picture:
+    ImageOps.exif_transpose(image, in_place=True)  # without a copy
     if image.mode.startswith("I"):  # 16 bits, which Pillow would cut off at 255
         levels = np.asarray(image)
         if levels.min() < 0 or levels.max() > _DEEPEST:
             raise ValueError("32 bits of unknown range")
         return np.asarray(levels >> 8, np.uint8)
-    return np.asarray(image.convert("L"))
+    return np.asarray(image if image.mode == "L" else image.convert("L"))
