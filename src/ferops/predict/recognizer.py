@@ -28,7 +28,7 @@ Source: TypeAlias = str | os.PathLike[str] | bytes | bytearray | memoryview | ND
 Box: TypeAlias = tuple[int, int, int, int]
 
 _FACES: Final = 64
-"""Faces that the network is asked for at once, unless no more are there yet."""
+"""Faces, or pictures, that are answered at once, unless no more are there yet."""
 
 _AHEAD: Final = 2 * (os.cpu_count() or 1)
 """Pictures that are searched ahead of the one that is answered."""
@@ -138,7 +138,7 @@ class ExpressionRecognizer:
             ahead = deque(pool.submit(self._find, picture) for picture in islice(rest, _AHEAD))
             while ahead:
                 waiting.append(ahead.popleft().result())
-                enough = sum(len(found.crops) for found in waiting) >= _FACES
+                enough = len(waiting) == _FACES or sum(len(found.crops) for found in waiting) >= _FACES
                 if enough or not ahead or not ahead[0].done():
                     yield from self._answers(waiting)
                     waiting = []
