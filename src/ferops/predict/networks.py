@@ -1,4 +1,4 @@
-"""Exported networks: a .tflite file with its card beside it, and those that are shipped."""
+"""Exported networks: a .tflite file with its card beside it, and the one that is shipped."""
 
 import hashlib
 import json
@@ -7,7 +7,7 @@ from typing import Annotated, Final, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 
 from ferops.errors import FeropsError
 from ferops.labels import NAMES, SIDE
@@ -17,7 +17,6 @@ SHIPPED: Final = Path(__file__).with_name("weights") / "lean_cnn.tflite"
 """The network of weights/ that is most accurate on PublicTest; in the wheel it lies in the package."""
 
 _BATCH: Final = 64
-
 
 Share = Annotated[float, Field(ge=0, le=1)]
 
@@ -102,5 +101,5 @@ def _card(path: Path) -> Card:
         return Card.model_validate(json.loads(beside.read_text(encoding="utf-8")))
     except OSError:
         raise BadNetwork(f"{beside} is missing; `ferops export` writes it beside the network") from None
-    except (ValueError, ValidationError):
+    except ValueError:  # no JSON, or pydantic's
         raise BadNetwork(f"{beside} is no card that `ferops export` wrote") from None

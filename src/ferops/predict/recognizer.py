@@ -143,7 +143,6 @@ class ExpressionRecognizer:
                     yield from self._answers(waiting)
                     waiting = []
                 ahead.extend(pool.submit(self._find, picture) for picture in islice(rest, 1))
-            yield from self._answers(waiting)
 
     def _find(self, source: Source) -> "_Found":
         """Decode a picture, and find and cut out its faces."""
