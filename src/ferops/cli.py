@@ -145,7 +145,7 @@ def promote(
     ] = None,
 ) -> None:
     """Check a version against the rules and the champion on validation; promote it, or say why not."""
-    from ferops.commands.promote import promote
+    from ferops.commands.registry.promote import promote
 
     raise typer.Exit(0 if promote(model, Console(), against=against) else 1)
 
@@ -155,7 +155,7 @@ def rollback(
     model: Annotated[str | None, typer.Argument(help="Registered model; by default that of params.yaml.")] = None,
 ) -> None:
     """Make the previous champion champion again."""
-    from ferops.commands.promote import rollback
+    from ferops.commands.registry.promote import rollback
 
     rollback(model, Console())
 
@@ -169,7 +169,7 @@ def trace(
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object, with every md5 in full.")] = False,
 ) -> None:
     """Show where a model comes from: commit or experiment, data, parameters, weights, figures, and its history."""
-    from ferops.commands.trace import trace
+    from ferops.commands.registry.trace import trace
 
     raise typer.Exit(0 if trace(model, Console(), rebuild=verify, as_json=as_json) else 1)
 
@@ -177,7 +177,7 @@ def trace(
 @app.command(epilog="Example:  rm -r mlflow.db mlartifacts && ferops restore")
 def restore() -> None:
     """Rebuild an empty or lost registry from reports/registry.jsonl, git and DVC's cache or remote."""
-    from ferops.commands.restore import restore
+    from ferops.commands.registry.restore import restore
 
     raise typer.Exit(0 if restore(Console()) else 1)
 

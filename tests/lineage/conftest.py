@@ -18,7 +18,7 @@ from ruamel.yaml import YAML
 from support import ROOT, built_once, shell
 
 from ferops import params
-from ferops.commands.promote import nominate
+from ferops.commands.registry.promote import nominate
 from ferops.labels import NAMES
 from ferops.promotion import gate
 from ferops.stages.publish import load_model

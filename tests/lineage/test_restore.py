@@ -6,7 +6,7 @@ from support import MODEL, Ferops, shell
 from typer.testing import CliRunner
 
 from ferops.cli import app
-from ferops.commands.restore import restore
+from ferops.commands.registry.restore import restore
 from ferops.promotion import gate
 from ferops.tracking import ledger, versions
 from ferops.tracking.store import Store

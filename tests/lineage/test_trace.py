@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from support import Ferops, shell
 
-from ferops.commands.trace import trace
+from ferops.commands.registry.trace import trace
 from ferops.params import BadParams
 from ferops.tracking import ledger, versions
 from ferops.tracking.lineage import read_dvc_lock

@@ -10,8 +10,8 @@ import pytest
 from typer.testing import CliRunner
 
 from ferops.cli import app
-from ferops.commands.trace import trace
-from ferops.commands.verify import CannotRebuild, PipelineResult, compare
+from ferops.commands.registry.trace import trace
+from ferops.commands.registry.verify import CannotRebuild, PipelineResult, compare
 from ferops.tracking import versions
 
 

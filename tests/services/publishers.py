@@ -27,7 +27,7 @@ PROMOTE = """
 import sys
 import mlflow, pandas, sklearn.metrics
 from ferops import cli
-from ferops.commands import promote
+from ferops.commands.registry import promote
 print("ready", flush=True)
 sys.stdin.readline()
 sys.argv = ["ferops", "promote", REFERENCE]

@@ -6,7 +6,7 @@ from rich.console import Console
 
 from ferops import params
 from ferops.commands import layout
-from ferops.commands.restore import CannotRestore, republish
+from ferops.commands.registry.restore import CannotRestore, republish
 from ferops.promotion import gate
 from ferops.promotion.gate import Verdict
 from ferops.promotion.rules import Decision

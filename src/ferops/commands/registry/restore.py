@@ -10,7 +10,7 @@ from rich.console import Console
 from ruamel.yaml import YAML
 
 from ferops import params
-from ferops.commands.trace import source_name
+from ferops.commands.registry.trace import source_name
 from ferops.errors import FeropsError
 from ferops.machine.git import RepositoryError
 from ferops.machine.tensorflow import quiet_imports

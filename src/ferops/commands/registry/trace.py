@@ -11,7 +11,8 @@ from typing import Any, Final
 from rich.console import Console
 
 from ferops import params
-from ferops.commands import layout, verify
+from ferops.commands import layout
+from ferops.commands.registry import verify
 from ferops.tracking import lineage, record, report, store, versions
 from ferops.tracking.ledger import Event
 from ferops.tracking.lineage import File, Source, Stage, requirements_hash

@@ -1,0 +1,1 @@
+"""Registered versions: their lineage, promotion, and rebuilding a lost registry."""
