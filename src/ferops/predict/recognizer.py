@@ -154,13 +154,15 @@ class ExpressionRecognizer:
         The network is asked at once for all faces that were found while it was busy, of whatever picture.
         """
         answer: Future[Prediction] = Future()
-        self._searching.submit(self._search, picture, answer)
+        held = [picture]
+        answer.add_done_callback(lambda _: held.clear())  # one that is cancelled takes no memory until its turn
+        self._searching.submit(self._search, held, answer)
         return answer
 
-    def _search(self, picture: Source, answer: Future[Prediction]) -> None:
+    def _search(self, held: list[Source], answer: Future[Prediction]) -> None:
         if answer.set_running_or_notify_cancel():
             try:
-                self._waiting.put((self._find(picture), answer))
+                self._waiting.put((self._find(held.pop()), answer))
                 self._answering.submit(self._answer)
             except BaseException as error:  # whoever waits for it raises it
                 answer.set_exception(error)
