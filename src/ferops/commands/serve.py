@@ -1,5 +1,6 @@
 """`ferops serve`: the API and the page, until Ctrl-C or SIGTERM."""
 
+import errno
 import ipaddress
 import os
 import signal
@@ -106,7 +107,9 @@ def _listen(host: str, port: int) -> socket.socket:
         family, *_, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
         return socket.create_server(address[:2], family=family, backlog=2048)
     except OSError as error:
-        raise NoAddress(f"cannot listen on {host}:{port}: {error.strerror or error}") from None
+        if error.errno == errno.EADDRINUSE:
+            raise NoAddress(f"port {port} of {host} is in use; give another with --port") from None
+        raise NoAddress(f"cannot listen on {host}:{port}: {error.strerror}") from None
 
 
 class _Http(H11Protocol):
