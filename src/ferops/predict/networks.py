@@ -161,7 +161,7 @@ def _keras_file(path: Path) -> ExpressionNetwork:
     if not fits:
         raise BadNetwork(f"{path} is damaged, or no network from faces to the seven expressions")
     is_core = [tensor.name for tensor in model.inputs] == ["faces"]
-    core = model if is_core else next(layer for layer in model.layers if isinstance(layer, keras.Model))
+    core = model if is_core else next((layer for layer in model.layers if isinstance(layer, keras.Model)), model)
     if is_core:
         here = Path("params.yaml")
         settings = params.load(here) if here.is_file() else params.defaults()
