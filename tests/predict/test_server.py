@@ -22,6 +22,7 @@ from predict.serving import FEROPS, Served, served
 from support import MODEL
 
 from ferops import ExpressionRecognizer
+from ferops.commands import serve
 from ferops.labels import NAMES
 from ferops.predict.networks import SHIPPED
 from ferops.tracking import store
@@ -355,7 +356,9 @@ def _refused(*options: str, **environment: str) -> str:
 def test_a_mistake_is_one_line(server: Served, tmp_path: Path) -> None:
     port = str(server.place[1])
     assert _refused("--port", port) == f"ferops: port {port} of 127.0.0.1 is in use; give another with --port"
-    assert "cannot listen on 192.0.2.1:0" in _refused("--host", "192.0.2.1", "--port", "0")
+    assert "cannot listen on 192.0.2.1:0: Cannot assign requested address" in _refused(
+        "--host", "192.0.2.1", "--port", "0"
+    )
     assert "cannot listen on no.invalid" in _refused("--host", "no.invalid")
     assert "does not exist" in _refused("--port", "0", "--model", str(tmp_path / "a.tflite"))
     assert "there is no detector" in _refused("--port", "0", "--detector", "yunet")
@@ -372,6 +375,11 @@ def test_a_server_open_to_others_without_a_token_is_warned_of() -> None:
     with served("--host", "0.0.0.0", FEROPS_TOKEN="a") as started:
         started.process.terminate()
         assert started.process.stderr.read() == ""
+
+
+def test_answers_are_not_held_back_for_more_to_send() -> None:
+    with serve._listen("127.0.0.1", 0) as listening:
+        assert listening.proto == socket.IPPROTO_TCP  # by which asyncio turns Nagle's algorithm off
 
 
 def test_neither_tensorflow_nor_mlflow_is_loaded(server: Served) -> None:
