@@ -13,6 +13,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from forms import forms, saved
 from PIL import Image
 from predict.pictures import encoded, portrait, temple
 from support import Ferops, refused
@@ -114,14 +115,14 @@ def test_no_csv_is_left_where_nothing_could_be_read(folder: Path, ferops: Ferops
 
 
 def test_a_picture_of_another_format_keeps_its_name_in_its_copys(folder: Path, ferops: Ferops) -> None:
-    (folder / "photos/hopper.webp").write_bytes(_saved(HOPPER, "WEBP"))
+    (folder / "photos/hopper.webp").write_bytes(saved(HOPPER, "WEBP"))
     assert ferops("predict", "photos", "--save", "drawn").code == 0
     assert sorted(path.name for path in (folder / "drawn").iterdir()) == ["hopper.jpg", "hopper.webp.png", "more"]
 
 
 def test_files_in_a_folder_that_are_no_pictures_are_passed_over(folder: Path, ferops: Ferops) -> None:
     (folder / "photos/notes.txt").write_text("a note")
-    (folder / "photos/scan").write_bytes(_saved(HOPPER, "TIFF"))
+    (folder / "photos/scan").write_bytes(saved(HOPPER, "TIFF"))
     done = ferops("predict", "photos", "--json")
     assert (done.code, done.err) == (0, "")
     assert [Path(line["path"]).name for line in _lines(done.out)] == ["hopper.jpg", "scan", "temple.png"]
@@ -156,12 +157,6 @@ def _claiming(width: int, height: int) -> bytes:
     return whole[:12] + header + struct.pack(">I", zlib.crc32(header)) + whole[33:]
 
 
-def _saved(image: Image.Image, form: str, **options: object) -> bytes:
-    stream = io.BytesIO()
-    image.save(stream, form, **options)
-    return stream.getvalue()
-
-
 def _many() -> bytes:
     """200 faces in rows, each 140 pixels wide."""
     face = cv2.resize(portrait()[110:360, 140:390], (140, 140), interpolation=cv2.INTER_AREA)
@@ -170,19 +165,11 @@ def _many() -> bytes:
 
 
 HOPPER = Image.fromarray(portrait())
-UPRIGHT = HOPPER.getexif()
-UPRIGHT[0x0112] = 6  # turn it by 90 degrees to see it upright
 READ = {
     "200 faces": (_many(), 190),
     "1x1": (encoded(np.zeros((1, 1, 3), np.uint8)), 0),
-    "animated GIF": (_saved(HOPPER, "GIF", save_all=True, append_images=[HOPPER.rotate(90)]), 1),
-    "16-bit": (_saved(Image.fromarray(np.asarray(HOPPER.convert("L")).astype(np.uint16) * 257), "PNG"), 1),
-    "CMYK": (_saved(HOPPER.convert("CMYK"), "JPEG"), 1),
-    "alpha": (_saved(HOPPER.convert("RGBA"), "PNG"), 1),
-    "gray": (_saved(HOPPER.convert("L"), "JPEG"), 1),
-    "WebP": (_saved(HOPPER, "WEBP"), 1),
-    "lying on its side": (_saved(HOPPER.transpose(Image.Transpose.ROTATE_90), "JPEG", exif=UPRIGHT), 1),
-}  # fmt: skip
+    **{form: (content, 1) for form, (content, _) in forms(HOPPER).items()},
+}
 
 
 @pytest.mark.parametrize("what", READ)
