@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 from forms import forms, saved
 from PIL import Image
-from predict.pictures import encoded, portrait, temple
+from predict.pictures import encoded, frames, moving, portrait, temple, video
 from support import Ferops, refused
 
 from ferops.labels import NAMES
@@ -220,6 +220,12 @@ def test_nothing_but_bad_pictures_is_a_mistake(folder: Path, ferops: Ferops) -> 
         (["empty"], "empty has no picture in it"),
         ([""], "an empty name was given"),
         (["-", "-"], "standard input is one picture"),
+        ([], "give pictures, videos or folders, or --camera 0"),
+        (["photos/hopper.jpg", "--camera", "0"], "`--camera` goes with --json, --model and --detector"),
+        (["--camera", "0", "--save", "copy.mp4"], "`--camera` goes with --json, --model and --detector"),
+        (["photos/hopper.jpg", "--save", "copy.mp4"], "copy.mp4 can be the copy of one video; give a folder"),
+        (["a.mp4", "b.mp4", "--save", "copy.mp4"], "copy.mp4 can be the copy of one video; give a folder"),
+        (["a.mp4", "--save", "copy.avi"], "copy.avi: videos are written as .mp4 or .webm"),
     ],
 )
 def test_a_mistake_is_one_line(words: list[str], says: str, folder: Path, ferops: Ferops) -> None:
@@ -234,6 +240,70 @@ def test_a_file_that_may_not_be_read_is_named(folder: Path, ferops: Ferops) -> N
     done = ferops("predict", "photos")
     assert done.code == 3
     assert "hopper.jpg: Permission denied" in done.err
+
+
+def test_a_video_is_a_summary_of_its_expressions_not_a_row_a_frame(folder: Path, ferops: Ferops) -> None:
+    video(folder / "clip.mp4", [*moving(25), *[cv2.resize(temple(), (320, 240))] * 25])
+    done = ferops("predict", "clip.mp4", "photos")
+    assert (done.code, done.err) == (0, "")
+    rows = [line.split() for line in done.out.splitlines() if "clip.mp4" in line]
+    assert len(rows) <= 9
+    assert ["clip.mp4", "no", "face", "5", "of", "10", "0:01.0", "-", "0:01.8"] in rows
+    assert sum(int(row[2]) for row in rows if "face" not in row) == 5
+    assert "hopper.jpg" in done.out
+
+
+def test_each_recognised_frame_is_a_line_of_json_and_a_row_of_the_csv(folder: Path, ferops: Ferops) -> None:
+    video(folder / "photos/clip.webm", moving(8))
+    done = ferops("predict", "photos", "--every", "3", "--json", "--csv", "faces.csv")
+    assert [(line["path"], line.get("frame"), line.get("seconds")) for line in _lines(done.out)] == [
+        ("photos/clip.webm", 0, 0),
+        ("photos/clip.webm", 3, 0.12),
+        ("photos/clip.webm", 6, 0.24),
+        ("photos/hopper.jpg", None, None),
+        ("photos/more/temple.png", None, None),
+    ]
+    rows = csv.DictReader(io.StringIO((folder / "faces.csv").read_text()))
+    assert [(row["frame"], row["seconds"]) for row in rows] == [("0", "0.0"), ("3", "0.12"), ("6", "0.24")] + 2 * [
+        ("", "")
+    ]
+
+
+def test_an_annotated_video_is_a_file_or_lies_in_a_folder_with_the_pictures(folder: Path, ferops: Ferops) -> None:
+    video(folder / "photos/clip.avi", moving(12))
+    assert ferops("predict", "photos/clip.avi", "--every", "5", "--save", "annotated.mp4").code == 0
+    assert len(frames(folder / "annotated.mp4")) == 12
+    assert ferops("predict", "photos", "--save", "drawn").code == 0
+    assert sorted(path.name for path in (folder / "drawn").iterdir()) == ["clip.avi.mp4", "hopper.jpg", "more"]
+
+
+def test_a_video_cut_short_is_answered_as_far_as_it_goes(folder: Path, ferops: Ferops) -> None:
+    path = video(folder / "clip.webm", moving(50))
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    done = ferops("predict", "clip.webm")
+    assert (done.code, len(done.err.splitlines())) == (3, 1)
+    assert done.err.startswith("ferops: clip.webm: a video damaged or cut short: ")
+    assert "clip.webm" in done.out
+
+
+def test_what_native_code_complains_of_is_not_shown(folder: Path) -> None:
+    content = encoded(portrait(), ".jpg")
+    (folder / "scratched.jpg").write_bytes(content[:20_000] + bytes(50) + content[20_050:])  # libjpeg warns of it
+    (folder / "bad.mp4").write_bytes(b"no video")  # FFmpeg says so
+    command = [str(Path(sys.executable).with_name("ferops")), "predict", "scratched.jpg", "bad.mp4"]
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (
+        3,
+        "ferops: bad.mp4: no video that can be read here, or one without frames\n",
+    )
+
+
+def test_a_camera_that_is_not_there_is_one_line(folder: Path) -> None:
+    command = [str(Path(sys.executable).with_name("ferops")), "predict", "--camera", "77"]
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr.startswith("ferops: camera 77 gives no picture: ")
+    assert len(done.stderr.splitlines()) == 1
 
 
 @pytest.mark.parametrize("detector", ["haar", "none"])
