@@ -8,10 +8,12 @@ import struct
 import subprocess
 import sys
 import zlib
+from collections import Counter
 from pathlib import Path
 
 import cv2
 import numpy as np
+import psutil
 import pytest
 from forms import forms, saved
 from PIL import Image
@@ -314,18 +316,26 @@ def test_other_detectors_answer_in_the_same_schema(detector: str, folder: Path, 
         assert line["faces"][0]["box"] == [0, 0, 512, 600]
 
 
-def test_mutated_pictures_end_as_a_prediction(folder: Path) -> None:
+@pytest.mark.parametrize("number", [150, pytest.param(10_000, marks=pytest.mark.fuzz)])
+def test_mutated_pictures_end_as_a_prediction(number: int) -> None:
     from ferops import ExpressionRecognizer
 
     random = np.random.default_rng(2013)
-    whole = [content for content, _ in READ.values() if len(content) < 200_000]
-    mutated = []
-    for _ in range(150):
+    small = HOPPER.resize((160, 188))
+    whole = [content for content, _ in forms(small).values()]
+
+    def mutated() -> bytes:
         content = bytearray(whole[random.integers(len(whole))])
-        for at in random.integers(0, len(content), random.integers(1, 20)):
+        for at in random.integers(0, len(content) if random.random() < 0.5 else 64, random.integers(1, 20)):
             content[at] = random.integers(256)
-        mutated.append(bytes(content[: random.integers(1, len(content) + 1)] if random.random() < 0.3 else content))
-    answers = ExpressionRecognizer().predict(mutated)
-    assert len(answers) == 150
-    assert any(answer.error for answer in answers)
-    assert any(answer.faces for answer in answers)
+        return bytes(content[: random.integers(1, len(content) + 1)] if random.random() < 0.3 else content)
+
+    recognizer, process = ExpressionRecognizer(), psutil.Process()
+    ends: Counter[str] = Counter()
+    for count, answer in enumerate(recognizer.stream(mutated() for _ in range(number)), 1):
+        ends["error" if answer.error else "face" if answer.faces else "none"] += 1
+        if count == number // 2:
+            before = process.memory_info().rss
+    assert ends.total() == number
+    assert min(ends["error"], ends["face"], ends["none"]) > number / 50
+    assert process.memory_info().rss - before < 100e6  # one of a claimed 80 million pixels takes three times as much

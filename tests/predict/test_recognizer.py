@@ -12,6 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
+import psutil
 import pytest
 from PIL import Image
 from predict.pictures import encoded, portrait, temple, with_face
@@ -183,17 +184,20 @@ def test_a_picture_that_cannot_be_read_says_why_and_the_others_are_answered(
     assert list(bad.as_json()) == ["schema", "path", "model", "error"]
 
 
-def test_memory_stays_flat_over_a_thousand_calls() -> None:
+@pytest.mark.parametrize("calls", [1_000, pytest.param(10_000, marks=pytest.mark.fuzz)])
+def test_memory_stays_flat_over_many_calls(calls: int) -> None:
     recognizer = ExpressionRecognizer(detector="none")
     face = np.zeros((48, 48), np.uint8)
+    process = psutil.Process()
     tracemalloc.start()
     recognizer.predict([face] * 100)
-    before, _ = tracemalloc.get_traced_memory()
-    for _ in range(1000):
+    before, resident = tracemalloc.get_traced_memory()[0], process.memory_info().rss
+    for _ in range(calls):
         recognizer.predict(face)
-    after, _ = tracemalloc.get_traced_memory()
+    after, grown = tracemalloc.get_traced_memory()[0], process.memory_info().rss - resident
     tracemalloc.stop()
     assert after - before < 200_000
+    assert grown < 20e6
 
 
 def test_neither_tensorflow_nor_keras_is_loaded_on_the_way_to_an_answer() -> None:
