@@ -175,7 +175,7 @@ def _corners(row: Floats) -> Floats:
 
 
 def _placed(rows: Floats, tile: _Tile, height: int, width: int) -> Floats:
-    """Turn rows, in place, to pixels of the picture, (height, width); leave out what the tile's inner borders cut off."""
+    """Turn rows, in place, to pixels of the picture; leave out faces that the tile's inner borders cut off."""
     sides = np.array([tile.right - tile.left, tile.bottom - tile.top], np.float32)
     corner = np.array([tile.left, tile.top], np.float32) - (sides.max() - sides) / 2  # of the square around the tile
     rows[:, :-1] = rows[:, :-1] * sides.max() + np.tile(corner, 2 + _KEYPOINTS)
