@@ -108,17 +108,19 @@ def predict(
     ] = None,
     camera: Annotated[int | None, typer.Option(min=0, help="Watch this camera, until Ctrl-C.")] = None,
     model: Annotated[
-        Path | None, typer.Option(help="A .tflite file of `ferops export`; by default the shipped one.")
+        str | None,
+        typer.Option(metavar="MODEL", help=f"{_VERSION}; a .tflite or .keras file; by default the shipped network."),
     ] = None,
     detector: Annotated[str, typer.Option(help="blazeface, haar, or none where each picture is a face.")] = "blazeface",
+    tta: Annotated[bool, typer.Option("--tta", help="Average over each face and its mirror image.")] = False,
 ) -> None:
     """Find the faces in pictures and videos and their expressions. Exit status 3: some could not be read."""
     if camera is not None:
         from ferops.commands.camera import OnlyCamera, watch
 
         if pictures or csv or save or every:
-            raise OnlyCamera("`--camera` goes with --json, --model and --detector, without pictures")
-        watch(camera, Console(), as_json=as_json, model=model, detector=detector)
+            raise OnlyCamera("`--camera` goes with --json, --model, --detector and --tta, without pictures")
+        watch(camera, Console(), as_json=as_json, model=model, detector=detector, tta=tta)
         return
     from ferops.commands.predict import predict
 
@@ -132,8 +134,26 @@ def predict(
             every=every,
             model=model,
             detector=detector,
+            tta=tta,
         )
     )
+
+
+@app.command(epilog="Examples:  ferops serve  |  FEROPS_TOKEN=secret ferops serve --host 0.0.0.0 --port 8080")
+def serve(
+    host: Annotated[
+        str, typer.Option(help="Address to listen on; 0.0.0.0 for every one of this machine.")
+    ] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65535, help="0 for any that is free.")] = 8000,
+    model: Annotated[
+        Path | None, typer.Option(help="A .tflite file of `ferops export`; by default the shipped one.")
+    ] = None,
+    detector: Annotated[str, typer.Option(help="blazeface, haar, or none where each picture is a face.")] = "blazeface",
+) -> None:
+    """Serve an API and a page that recognise expressions in pictures. FEROPS_TOKEN, if set, must be sent to it."""
+    from ferops.commands.serve import serve
+
+    serve(Console(), host=host, port=port, model=model, detector=detector)
 
 
 @app.command(epilog="Example:  ferops export models/core.keras models/core.tflite")

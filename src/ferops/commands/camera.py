@@ -6,7 +6,6 @@ import sys
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import replace
-from pathlib import Path
 
 import cv2
 from rich.console import Console
@@ -26,14 +25,14 @@ class OnlyCamera(FeropsError):
     """Something was given that does not go with a camera."""
 
 
-def watch(number: int, console: Console, *, as_json: bool, model: Path | None, detector: str) -> None:
+def watch(number: int, console: Console, *, as_json: bool, model: str | None, detector: str, tta: bool) -> None:
     """Watch a camera until Ctrl-C, or until the window is closed.
 
     Raises:
         NoCamera: there is no such camera, or it gives no picture.
         BadNetwork, UnknownDetector: of `ExpressionRecognizer`.
     """
-    recognizer = ExpressionRecognizer(model, detector)
+    recognizer = ExpressionRecognizer(model, detector, tta=tta)
     has_window = _has_windows()
     if not has_window and sys.stderr.isatty():
         hint = "no window: this OpenCV has none; `ferops serve` shows the camera in a browser"

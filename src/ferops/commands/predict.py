@@ -29,7 +29,7 @@ from ferops.machine.files import replacing
 from ferops.predict import video
 from ferops.predict.detection import Picture
 from ferops.predict.drawing import annotate
-from ferops.predict.networks import Card
+from ferops.predict.networks import ExpressionNetwork
 from ferops.predict.recognizer import ExpressionRecognizer, Prediction
 
 SOME_UNREADABLE: Final = 3
@@ -101,8 +101,9 @@ def predict(
     table: Path | None = None,
     save: Path | None = None,
     every: int | None = None,
-    model: Path | None = None,
+    model: str | None = None,
     detector: str = "blazeface",
+    tta: bool = False,
 ) -> int:
     """Recognise the expressions in pictures and videos.
 
@@ -114,8 +115,9 @@ def predict(
         table: a CSV to write, a row for each face and for each picture without one. It is written when all is done.
         save: a folder for annotated copies, or of one video the copy itself, named as a video.
         every: recognise every so many frames of a video; by default about five a second.
-        model: an exported network; by default the shipped one.
+        model: as `networks.load` takes it; by default the shipped one.
         detector: a name of `detection.DETECTORS`.
+        tta: average over each face and its mirror image.
 
     Returns:
         The exit status: 0, or 3 where some pictures could not be read.
@@ -135,7 +137,7 @@ def predict(
         given = _with_copies(save, given)
     if table and table.is_file():
         raise KeptFile(f"{table} exists and is kept; remove it, or give another name")
-    recognizer = ExpressionRecognizer(model, detector)
+    recognizer = ExpressionRecognizer(model, detector, tta=tta)
     errors = Console(stderr=True)
     pictures, videos = _table("picture", "probability", "box"), _table("video", "frames", "probability", "time")
     seen: dict[_Given, dict[str, _Seen]] = {}
@@ -172,7 +174,7 @@ def predict(
         for shown in (pictures, videos):
             if shown.row_count:
                 console.print(shown)
-        console.out(_described(recognizer.network.name, recognizer.network.card), highlight=False)
+        console.out(_described(recognizer.network), highlight=False)
     return SOME_UNREADABLE if failed else 0
 
 
@@ -321,7 +323,10 @@ def _csv_rows(answer: Prediction) -> Iterator[tuple[Any, ...]]:
         yield (*frame, *[""] * len(_OF_FACE), answer.model, answer.error)
 
 
-def _described(name: str, card: Card) -> str:
+def _described(network: ExpressionNetwork) -> str:
     """Return in a line which network answered, and how good it is."""
+    name = " ".join(filter(None, (network.version, network.name)))
+    if not (card := network.card):
+        return f"{name}: its accuracy is not known here"
     certain = f"the {card.coverage:.0%} of its answers without ?: {card.accuracy_certain:.3f}"
     return f"{name}: accuracy {card.accuracy:.3f} on {card.split}; {certain}"
