@@ -96,22 +96,48 @@ def weights_shrink(model: _Network, out: _File) -> None:
 
 @app.command(
     epilog="Examples:  ferops predict photo.jpg  |  ferops predict photos/ --csv faces.csv --save annotated  |  "
-    "ferops predict --json - < photo.jpg",
+    "ferops predict clip.mp4 --save annotated.mp4  |  ferops predict --camera 0",
 )
 def predict(
-    pictures: Annotated[list[str], typer.Argument(help="Files, folders, patterns, or - for standard input.")],
-    as_json: Annotated[bool, typer.Option("--json", help="A line of JSON for each picture.")] = False,
+    pictures: Annotated[
+        list[str] | None, typer.Argument(help="Pictures, videos, folders, patterns, or - for standard input.")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="A line of JSON for each picture or frame.")] = False,
     csv: Annotated[Path | None, typer.Option(metavar="FILE", help="Write a CSV with a row for each face.")] = None,
-    save: Annotated[Path | None, typer.Option(metavar="FOLDER", help="Save annotated copies here.")] = None,
+    save: Annotated[
+        Path | None,
+        typer.Option(metavar="FOLDER|VIDEO", help="Save annotated copies here; of one video as NAME.mp4 or NAME.webm."),
+    ] = None,
+    every: Annotated[
+        int | None, typer.Option(min=1, help="Recognise every so many frames of a video; by default about 5 a second.")
+    ] = None,
+    camera: Annotated[int | None, typer.Option(min=0, help="Watch this camera, until Ctrl-C.")] = None,
     model: _Answers = None,
     detector: _Detector = "blazeface",
     tta: Annotated[bool, typer.Option("--tta", help="Average over each face and its mirror image.")] = False,
 ) -> None:
-    """Find the faces in pictures and their expressions. Exit status 3: some pictures could not be read."""
+    """Find the faces in pictures and videos and their expressions. Exit status 3: some could not be read."""
+    if camera is not None:
+        from ferops.commands.camera import OnlyCamera, watch
+
+        if pictures or csv or save or every:
+            raise OnlyCamera("`--camera` goes with --json, --model, --detector and --tta, without pictures")
+        watch(camera, Console(), as_json=as_json, model=model, detector=detector, tta=tta)
+        return
     from ferops.commands.predict import predict
 
     raise typer.Exit(
-        predict(pictures, Console(), as_json=as_json, table=csv, save=save, model=model, detector=detector, tta=tta)
+        predict(
+            pictures or [],
+            Console(),
+            as_json=as_json,
+            table=csv,
+            save=save,
+            every=every,
+            model=model,
+            detector=detector,
+            tta=tta,
+        )
     )
 
 
