@@ -7,6 +7,7 @@ import json
 import math
 import os
 import time
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
@@ -65,6 +66,7 @@ ARTIFACTS: Final = {
 }
 """Path among a run's artifacts -> file."""
 
+_CONFUSIONS: Final = 5  # pairs of classes that the model card names
 _FIGURES: Final = ("augment", "train", "evaluate")  # stages whose PNGs are logged
 _FACE_WORDS: Final = ("sheet", "contact", "faces", "mistakes", "gradcam", "grad_cam")
 
@@ -237,6 +239,20 @@ class Outputs:
         # the table prints every digit, and cuts the number where they do not fit
         digits = {"seconds": 0}
         return {key: round(float(value), digits.get(key, 4)) for key, value in found.items() if _is_finite(value)}
+
+    @property
+    def calibration(self) -> dict[str, Any]:
+        """Return metrics/calibration.json; empty where there is none."""
+        path = self.root / "metrics/calibration.json"
+        return read_json(path) if path.is_file() else {}
+
+    @property
+    def confusions(self) -> list[tuple[tuple[str, str], int]]:
+        """Return the most frequent mistakes on the last split that was scored: true and named class, and how often."""
+        path = self.root / "reports/evaluate/confusion.csv"
+        lines = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
+        pairs = Counter((row["actual"], row["predicted"]) for row in csv.DictReader(lines))
+        return [(pair, count) for pair, count in pairs.most_common() if pair[0] != pair[1]][:_CONFUSIONS]
 
     @property
     def files(self) -> dict[str, Path]:

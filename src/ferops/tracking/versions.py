@@ -3,6 +3,7 @@
 import io
 import json
 import re
+import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,6 +30,9 @@ PREVIOUS: Final = "previous"
 
 PREDICTIONS: Final = "evaluation/predictions.parquet"
 
+MODEL_CARD: Final = "README.md"
+"""Among the files of a version's model: where Hugging Face and GitHub show it."""
+
 _REFERENCE: Final = re.compile(
     r"(?P<model>fer-[a-z0-9-]+)(?:@(?P<alias>[\w-]+)|/(?P<number>[0-9]{1,6})|/(?P<digest>[0-9a-f]{7,64}))"
 )
@@ -39,7 +43,7 @@ class UnknownVersion(FeropsError):
 
 
 class MissingArtifact(FeropsError):
-    """The run of a version, or a file of that run, is missing in MLflow."""
+    """The run of a version, or a file of its run or model, is missing in MLflow."""
 
 
 class ScoredVersion(NamedTuple):
@@ -208,6 +212,19 @@ def scored_version(store: Store, reference: str) -> ScoredVersion:
         aliases=aliases_of(store, version),
         predictions=predictions,
     )
+
+
+def model_card(version: "ModelVersion") -> str | None:
+    """Return the model card of a version; None where its model has none."""
+    from mlflow.artifacts import download_artifacts
+    from mlflow.exceptions import MlflowException
+
+    with tempfile.TemporaryDirectory() as scratch:
+        uri = f"models:/{version.name}/{version.version}/{MODEL_CARD}"
+        try:
+            return Path(download_artifacts(uri, dst_path=scratch)).read_text(encoding="utf-8")
+        except (MlflowException, OSError):
+            return None
 
 
 def trace(store: Store, reference: str, root: Path = Path()) -> Trace:
