@@ -47,7 +47,7 @@ SPLITS: Final = {"val": "validation", "test": "test"}
 
 
 def card(outputs: "Outputs") -> str:
-    """Render the model card: Markdown behind the YAML that Hugging Face reads; a split that was not scored is left out."""
+    """Render the model card: Markdown behind the YAML of Hugging Face; a split that was not scored is left out."""
     trained = f"{datetime.fromtimestamp(float(outputs.training['started']), UTC):%Y-%m-%d}"
     return _render("card.md.jinja", outputs, names=NAMES, trained=trained)
 
