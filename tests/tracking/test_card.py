@@ -52,7 +52,7 @@ def test_calibration_is_on_the_card_where_it_was_measured(pipeline, card) -> Non
     calibration = {"temperature": 1.25, "uncertain_below": 0.55, "validation": split, "test": split}
     Path("metrics/calibration.json").write_text(json.dumps(calibration))
     text = card()
-    assert "temperature 1.250" in text
+    assert "divides its logits by 1.250" in text
     assert "On test 62% of the answers are not, and 80% of these are right." in text
 
 

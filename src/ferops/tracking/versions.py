@@ -5,6 +5,7 @@ import json
 import re
 import tempfile
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
@@ -27,6 +28,9 @@ if TYPE_CHECKING:
 CHALLENGER: Final = "challenger"
 CHAMPION: Final = "champion"
 PREVIOUS: Final = "previous"
+
+EXPORTED: Final = "exported"
+"""Folder among the files of a version's model: network.tflite and its card."""
 
 PREDICTIONS: Final = "evaluation/predictions.parquet"
 
@@ -214,19 +218,6 @@ def scored_version(store: Store, reference: str) -> ScoredVersion:
     )
 
 
-def model_card(version: "ModelVersion") -> str | None:
-    """Return the model card of a version; None where its model has none."""
-    from mlflow.artifacts import download_artifacts
-    from mlflow.exceptions import MlflowException
-
-    with tempfile.TemporaryDirectory() as scratch:
-        uri = f"models:/{version.name}/{version.version}/{MODEL_CARD}"
-        try:
-            return Path(download_artifacts(uri, dst_path=scratch)).read_text(encoding="utf-8")
-        except (MlflowException, OSError):
-            return None
-
-
 def trace(store: Store, reference: str, root: Path = Path()) -> Trace:
     """Return the lineage of a version.
 
@@ -244,6 +235,32 @@ def trace(store: Store, reference: str, root: Path = Path()) -> Trace:
     logged = runs.read_artifact(store, run.info.run_id, f"lineage/{DVC_LOCK}") if run else None
     dvc_lock = (parse_dvc_lock(logged) if logged else None) or (source.dvc_lock if source else {})
     return Trace(version, aliases_of(store, version), run, source, dvc_lock, tuple(ledger.history(version)))
+
+
+def download(uri: str, folder: Path) -> Path:
+    """Download the files of a model, as `models:/fer-vgg16/1`, into a folder; return where they lie.
+
+    Raises:
+        MissingArtifact: there is no such model, or its files cannot be read.
+    """
+    import mlflow.artifacts
+    from mlflow.exceptions import MlflowException
+
+    try:
+        return Path(mlflow.artifacts.download_artifacts(artifact_uri=uri, dst_path=str(folder)))
+    except (MlflowException, OSError, ValueError) as error:
+        raise MissingArtifact(
+            f"{uri} has no readable model in MLflow ({' '.join(str(error).split())[:200]}); `dvc repro` on its commit "
+            "or `ferops restore` restores it"
+        ) from None
+
+
+def model_card(version: "ModelVersion") -> str | None:
+    """Return the model card of a version; None where its model has none."""
+    with tempfile.TemporaryDirectory() as scratch, suppress(MissingArtifact):
+        file = download(f"models:/{version.name}/{version.version}/{MODEL_CARD}", Path(scratch))
+        return file.read_text(encoding="utf-8")
+    return None
 
 
 def load(store: Store, version: "ModelVersion", kernel: int) -> Network:
