@@ -53,7 +53,7 @@ def test_another_evaluation_replaces_the_card_and_restore_brings_it_back(new, sh
     assert f"| **accuracy**, of seven | {new.json('metrics/test.json')['accuracy']:.3f} (" in after != before
     new.commit("first")
     new.lose_the_store()
-    assert restore(console)
+    assert restore(console), console.export_text()
     assert shown("fer-vgg16/1") == after
 
 

@@ -9,7 +9,7 @@ from support import ROOT
 
 from ferops import params
 from ferops.model.metrics import wilson
-from ferops.predict.networks import SHIPPED, ExpressionNetwork
+from ferops.predict.networks import SHIPPED, load
 from ferops.tracking import report
 from ferops.tracking.record import read_outputs
 
@@ -84,7 +84,7 @@ def test_the_page_of_a_run_is_the_card_with_tables_and_figures(measured) -> None
 
 
 def test_the_shipped_card_is_of_the_shipped_network() -> None:
-    text, network = SHIPPED.with_suffix(".md").read_text(), ExpressionNetwork().card
+    text, network = SHIPPED.with_suffix(".md").read_text(), load().card
     assert f"- weights: `{network.weights}`" in text
     assert f"| images | {network.n:,} |" in text
     assert f"| **accuracy**, of seven | {network.accuracy:.3f} (" in text
