@@ -219,6 +219,16 @@ def trace(
     raise typer.Exit(0 if trace(model, Console(), rebuild=verify, as_json=as_json) else 1)
 
 
+@app.command(epilog="Examples:  ferops card  |  ferops card fer-vgg16@champion  |  ferops card fer-vgg16/3 > README.md")
+def card(
+    model: Annotated[str | None, typer.Argument(help=f"{_VERSION}; by default the shipped network.")] = None,
+) -> None:
+    """Show a network's model card: data, figures with intervals, intended and prohibited use, limits, licences."""
+    from ferops.commands.registry.card import card
+
+    card(model, Console())
+
+
 @app.command(epilog="Example:  rm -r mlflow.db mlartifacts && ferops restore")
 def restore() -> None:
     """Rebuild an empty or lost registry from reports/registry.jsonl, git and DVC's cache or remote."""
