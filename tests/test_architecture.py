@@ -57,6 +57,7 @@ OPTIONAL = {
     "jax": "the same",
     "prefect_dask": "of the extra `team`: imported only by a sweep on Dask",
     "cloudpickle": "the same; it comes with prefect-dask",
+    "mtcnn": "of the extra `mtcnn`: imported only by `--detector mtcnn`",
 }
 
 

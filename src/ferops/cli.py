@@ -101,7 +101,7 @@ def predict(
     model: Annotated[
         Path | None, typer.Option(help="A .tflite file of `ferops export`; by default the shipped one.")
     ] = None,
-    detector: Annotated[str, typer.Option(help="blazeface, haar, or none where each picture is a face.")] = "blazeface",
+    detector: Annotated[str, typer.Option(help="blazeface, mtcnn, haar; none: each is a face.")] = "blazeface",
 ) -> None:
     """Find the faces in pictures and their expressions. Exit status 3: some pictures could not be read."""
     from ferops.commands.predict import predict

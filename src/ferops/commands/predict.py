@@ -87,7 +87,7 @@ def predict(
     Raises:
         NoPicture: a folder or pattern holds no picture, or none of the pictures can be read.
         KeptFile: a file that would be written exists, or two copies would have one name.
-        BadNetwork, UnknownDetector: of `ExpressionRecognizer`.
+        BadNetwork, UnknownDetector, MissingPackage: of `ExpressionRecognizer`.
     """
     if sources.count("-") > 1:
         raise NoPicture("standard input is one picture: give one `-`")

@@ -107,11 +107,11 @@ class ExpressionRecognizer:
 
         Args:
             model: a .tflite file that `ferops export` wrote; by default the network that is shipped.
-            detector: `blazeface`, `haar`, or `none` for pictures that are faces.
+            detector: `blazeface`, `mtcnn`, `haar`, or `none` for pictures that are faces.
 
         Raises:
             BadNetwork: of `ExpressionNetwork`.
-            UnknownDetector: there is no such detector.
+            UnknownDetector, MissingPackage: of `detection.load`.
         """
         self._detector = detection.load(detector)
         self.network = ExpressionNetwork(SHIPPED if model is None else Path(model))
