@@ -111,12 +111,21 @@ def predict(
     )
 
 
-@app.command(epilog="Example:  ferops export models/core.keras models/core.tflite")
-def export(model: _Network, out: _File) -> None:
-    """Export a trained network for `ferops predict`, checked against the Keras model on the validation split."""
+@app.command(epilog="Example:  ferops export models/core.keras mine.tflite")
+def export(
+    model: _Network,
+    out: Annotated[
+        Path,
+        typer.Argument(
+            help="NAME.tflite for `ferops predict`, NAME.onnx, or NAME for a SavedModel. Kept if it exists."
+        ),
+    ],
+    int8: Annotated[bool, typer.Option("--int8", help="A smaller .tflite in 8-bit integers.")] = False,
+) -> None:
+    """Export a trained network, checked against the Keras model on the validation split."""
     from ferops.commands.export import export
 
-    export(model, out, Console())
+    export(model, out, Console(), int8=int8)
 
 
 @app.command(epilog="Example:  ferops results")

@@ -35,7 +35,7 @@ class Card(BaseModel):
         sha256: of the .tflite file.
         split, n: the images on which the following was measured: FER2013's PublicTest, or the validation split of
             another data set.
-        accuracy: of the Keras model.
+        accuracy: of the Keras model, or of its export in 8-bit integers.
         agreement: share of images that the exported network names as the Keras model does.
         largest_difference: of a probability from the Keras model's.
         uncertain_below: an answer whose probability is lower is uncertain.
