@@ -32,7 +32,7 @@ Faces = NDArray[np.uint8]
 def main(copy: Path) -> None:
     """Measure both by turns, and print a row for each measurement: medians, and how many times `fer` needs ours."""
     from ferops.data.readers import layouts
-    from ferops.predict.networks import ExpressionNetwork
+    from ferops.predict import networks
 
     if not ENVIRONMENT.exists():
         subprocess.run([sys.executable, "-m", "venv", ENVIRONMENT], check=True)
@@ -65,7 +65,7 @@ def main(copy: Path) -> None:
         for _ in range(ROUNDS):
             for name, command in COLD.items():
                 cold[name].append(from_the_shell([*command, str(one)]))
-    print(f"| | fer | ferops, {ExpressionNetwork().name} | ratio |\n| --- | --- | --- | --- |")
+    print(f"| | fer | ferops, {networks.load().name} | ratio |\n| --- | --- | --- | --- |")
     print(f"| accuracy on PublicTest, n = {public.sum():,} | {accuracy['fer']:.3f} | {accuracy['ferops']:.3f} | |")
     for row, measured in times.items():
         note = ", ".join(f"{found[row, name]}" for name in measured)

@@ -3,15 +3,14 @@
 import io
 import zipfile
 from pathlib import Path
-from typing import Any
 
 import h5py  # type: ignore[import-untyped]
 import keras
 import numpy as np
-from numpy.typing import NDArray
 
 from ferops.errors import FeropsError
 from ferops.labels import SIDE
+from ferops.machine.environment import muted_stderr
 
 
 class NotFoldable(FeropsError):
@@ -60,23 +59,15 @@ def shrink(model: Path, out: Path) -> None:
             smaller.writestr(name, _halved(content) if name == "model.weights.h5" else content)
 
 
-def export_litert(model: keras.Model, out: Path, samples: NDArray[np.uint8] | None = None) -> None:
+def export_litert(model: keras.Model, out: Path) -> None:
     """Write a network as a .tflite file, which LiteRT runs without Keras.
 
     Args:
         model: from raw uint8 faces (N, 48, 48) to probabilities (N, 7).
         out: the file to write, named *.tflite.
-        samples: faces, uint8 (n, 48, 48), on which the ranges are measured for convolutions in 8-bit integers; without
-            them the network stays float32. Faces and probabilities keep their types.
     """
-    options: dict[str, Any] = {}
-    if samples is not None:
-        import tensorflow  # Keras hands options of its converter through, but has no names for them
-
-        options["optimizations"] = [tensorflow.lite.Optimize.DEFAULT]
-        options["representative_dataset"] = lambda: ([face[None]] for face in samples)
-    # Keras takes the suffix for granted, and no Path
-    model.export(str(out), format="litert", verbose=False, **options)
+    with muted_stderr():  # the converter reports on itself
+        model.export(str(out), format="litert", verbose=False)  # Keras takes the suffix for granted, and no Path
 
 
 def greatest_change(before: keras.Model, after: keras.Model) -> float:

@@ -16,7 +16,8 @@ from typing import Final, NamedTuple
 import cv2
 import numpy as np
 
-from ferops.predict import detection, litert
+from ferops.model.serving import litert
+from ferops.predict import detection
 from ferops.predict.detection import Detection, Floats, MissingPackage, Picture
 
 _INPUT: Final = 256
