@@ -10,8 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from predict.pictures import portrait, temple, with_face
 
+from ferops.errors import MissingPackage
 from ferops.predict import blazeface, detection
-from ferops.predict.detection import Detector, MissingPackage, UnknownDetector, cut
+from ferops.predict.detection import Detector, UnknownDetector, cut
 
 
 @pytest.fixture(scope="module")

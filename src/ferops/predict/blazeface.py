@@ -16,9 +16,10 @@ from typing import Final, NamedTuple
 import cv2
 import numpy as np
 
+from ferops.errors import MissingPackage
 from ferops.model.serving import litert
 from ferops.predict import detection
-from ferops.predict.detection import Detection, Floats, MissingPackage, Picture
+from ferops.predict.detection import Detection, Floats, Picture
 
 _INPUT: Final = 256
 """Side of the network's input, in pixels."""

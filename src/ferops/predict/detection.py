@@ -27,10 +27,6 @@ class UnknownDetector(FeropsError):
     """There is no detector of this name."""
 
 
-class MissingPackage(FeropsError):
-    """The package that holds the detector is not installed."""
-
-
 class Detection(NamedTuple):
     """A face.
 

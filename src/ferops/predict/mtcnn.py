@@ -9,8 +9,9 @@ from typing import Final
 
 import numpy as np
 
+from ferops.errors import MissingPackage
 from ferops.machine.tensorflow import MissingBackend, quiet_imports
-from ferops.predict.detection import Detection, MissingPackage, Picture, framed
+from ferops.predict.detection import Detection, Picture, framed
 
 _SIDE: Final = 1.1
 _UP: Final = 0.02
