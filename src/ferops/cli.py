@@ -111,6 +111,23 @@ def predict(
     )
 
 
+@app.command(epilog="Examples:  ferops serve  |  FEROPS_TOKEN=secret ferops serve --host 0.0.0.0 --port 8080")
+def serve(
+    host: Annotated[
+        str, typer.Option(help="Address to listen on; 0.0.0.0 for every one of this machine.")
+    ] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65535, help="0 for any that is free.")] = 8000,
+    model: Annotated[
+        Path | None, typer.Option(help="A .tflite file of `ferops export`; by default the shipped one.")
+    ] = None,
+    detector: Annotated[str, typer.Option(help="blazeface, haar, or none where each picture is a face.")] = "blazeface",
+) -> None:
+    """Serve an API and a page that recognise expressions in pictures. FEROPS_TOKEN, if set, must be sent to it."""
+    from ferops.commands.serve import serve
+
+    serve(Console(), host=host, port=port, model=model, detector=detector)
+
+
 @app.command(epilog="Example:  ferops export models/core.keras models/core.tflite")
 def export(model: _Network, out: _File) -> None:
     """Export a trained network for `ferops predict`, checked against the Keras model on the validation split."""

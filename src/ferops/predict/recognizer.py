@@ -3,11 +3,13 @@
 import os
 import warnings
 from collections import deque
-from collections.abc import Iterable, Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
+from queue import Empty, SimpleQueue
 from typing import Any, Final, NamedTuple, TypeAlias
 
 import numpy as np
@@ -28,7 +30,7 @@ Source: TypeAlias = str | os.PathLike[str] | bytes | bytearray | memoryview | ND
 Box: TypeAlias = tuple[int, int, int, int]
 
 _FACES: Final = 64
-"""Faces, or pictures, that are answered at once, unless no more are there yet."""
+"""Faces from which on no further picture's are added to a batch."""
 
 _AHEAD: Final = 2 * (os.cpu_count() or 1)
 """Pictures that are searched ahead of the one that is answered."""
@@ -115,6 +117,10 @@ class ExpressionRecognizer:
         """
         self._detector = detection.load(detector)
         self.network = ExpressionNetwork(SHIPPED if model is None else Path(model))
+        self.on_batch: Callable[[int], None] = lambda faces: None
+        """Called with the number of faces that the network is about to be asked for at once."""
+        self._searching, self._answering = ThreadPoolExecutor(os.cpu_count()), ThreadPoolExecutor(1)
+        self._waiting: SimpleQueue[tuple[_Found, Future[Prediction]]] = SimpleQueue()
         warnings.filterwarnings("ignore", module=r"PIL\.")  # of metadata, and of what is refused
 
     def predict(self, pictures: Source | Iterable[Source]) -> list[Prediction]:
@@ -130,19 +136,51 @@ class ExpressionRecognizer:
     def stream(self, pictures: Iterable[Source]) -> Iterator[Prediction]:
         """Recognise as `predict` does, in any number of pictures, a few of which are in memory at a time.
 
-        Each prediction is returned when it is there: faces wait for one another only while more are being found.
+        Each prediction is returned when it is there, in order.
         """
         rest = iter(pictures)
-        waiting: list[_Found] = []
-        with ThreadPoolExecutor() as pool:
-            ahead = deque(pool.submit(self._find, picture) for picture in islice(rest, _AHEAD))
+        ahead = deque(map(self.submit, islice(rest, _AHEAD)))
+        try:
             while ahead:
-                waiting.append(ahead.popleft().result())
-                enough = len(waiting) == _FACES or sum(len(found.crops) for found in waiting) >= _FACES
-                if enough or not ahead or not ahead[0].done():
-                    yield from self._answers(waiting)
-                    waiting = []
-                ahead.extend(pool.submit(self._find, picture) for picture in islice(rest, 1))
+                yield ahead.popleft().result()
+                ahead.extend(map(self.submit, islice(rest, 1)))
+        finally:
+            for answer in ahead:
+                answer.cancel()
+
+    def submit(self, picture: Source) -> Future[Prediction]:
+        """Recognise the expressions in a picture, in the background; until its turn comes it can be cancelled.
+
+        The network is asked at once for all faces that were found while it was busy, of whatever picture.
+        """
+        answer: Future[Prediction] = Future()
+        held = [picture]
+        answer.add_done_callback(lambda _: held.clear())  # one that is cancelled takes no memory until its turn
+        self._searching.submit(self._search, held, answer)
+        return answer
+
+    def _search(self, held: list[Source], answer: Future[Prediction]) -> None:
+        if answer.set_running_or_notify_cancel():
+            try:
+                self._waiting.put((self._find(held.pop()), answer))
+                self._answering.submit(self._answer)
+            except BaseException as error:  # whoever waits for it raises it
+                answer.set_exception(error)
+
+    def _answer(self) -> None:
+        """Answer pictures that wait, up to `_FACES` faces; there may be none, where an earlier call took them along."""
+        waiting: list[tuple[_Found, Future[Prediction]]] = []
+        with suppress(Empty):
+            while sum(len(found.crops) for found, _ in waiting) < _FACES:
+                waiting.append(self._waiting.get_nowait())
+        try:
+            predictions = list(self._answers([found for found, _ in waiting]))
+        except BaseException as error:
+            for _, answer in waiting:
+                answer.set_exception(error)
+        else:
+            for (_, answer), prediction in zip(waiting, predictions, strict=True):
+                answer.set_result(prediction)
 
     def _find(self, source: Source) -> "_Found":
         """Decode a picture, and find and cut out its faces."""
@@ -158,6 +196,8 @@ class ExpressionRecognizer:
     def _answers(self, found: list["_Found"]) -> Iterator[Prediction]:
         """Ask the network for all faces at once."""
         crops = [crop for each in found for crop in each.crops]
+        if crops:
+            self.on_batch(len(crops))
         answers = iter(self.network.probabilities(np.array(crops, np.uint8).reshape(-1, SIDE, SIDE)).tolist())
         for path, boxes, scores, _, error in found:
             faces = []
