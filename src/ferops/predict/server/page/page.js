@@ -89,7 +89,7 @@ async function recognise(picture, name) {
   });
   const body = new FormData();
   body.append("pictures", picture, name);
-  const response = await request("/predict", { method: "POST", body }).catch(() => {
+  const response = await request("predict", { method: "POST", body }).catch(() => {
     throw new Error("The server cannot be reached. Is it still running?");
   });
   const answer = await response.json().catch(() => ({}));
@@ -252,8 +252,8 @@ async function take(files) {
 
 async function answer(file, result) {
   try {
-    await measure(file, result);
-    show(result, await recognise(file, file.name));
+    const [prediction] = await Promise.all([recognise(file, file.name), measure(file, result)]);
+    show(result, prediction);
   } catch (error) {
     fail(result, error);
   }
@@ -383,7 +383,7 @@ function stopWhereHidden() {
 
 /** Show what is known of the network that answers now, and the limits of the server. */
 async function loadCard() {
-  const answer = await request("/model").then((response) => response.json()).catch(() => ({}));
+  const answer = await request("model").then((response) => response.json()).catch(() => ({}));
   const rows = answer.card ? cardRows(answer) : { Network: "The server does not say which one answers." };
   element("card").replaceChildren(...Object.entries(rows).flatMap(([term, words]) => [text("dt", term), text("dd", words)]));
 }
