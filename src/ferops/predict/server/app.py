@@ -18,6 +18,9 @@ from ferops.predict.server.uploads import Gone, Pictures, Upload, read
 _PAGE: Final = {"index.html": "text/html", "page.js": "text/javascript", "style.css": "text/css"}
 """Files of the page, and their types."""
 
+_GONE: Final = 499
+"""Status, as nginx counts it, of a request whose client did not wait for the answer: nobody reads it."""
+
 _BODY: Final = {
     "required": True,
     "content": {
@@ -63,7 +66,7 @@ def build(service: Service, token: str | None = None, hosts: frozenset[str] | No
         except TimeoutError:
             raise HTTPException(504, f"no answer within {service.queue.limits.seconds:g} seconds") from None
         except Gone:
-            return Response()  # nobody reads it
+            return Response(status_code=_GONE)
         status = 200 if any(not answer.error for answer in answers) else 422
         return JSONResponse({"predictions": [answer.as_json() for answer in answers]}, status)
 

@@ -26,9 +26,6 @@ _HEADERS: Final = [
     (b"cache-control", b"no-store"),
 ]  # fmt: skip
 
-_GONE: Final = 499
-"""Status, as nginx counts it, of a request whose client did not wait for the answer."""
-
 
 def guarded(app: App, token: str | None, hosts: frozenset[str] | None, count: Callable[[str, int, float], None]) -> App:
     """Return the application behind its checks.
@@ -42,7 +39,7 @@ def guarded(app: App, token: str | None, hosts: frozenset[str] | None, count: Ca
     """
 
     async def call(scope: Message, receive: Callable[[], Awaitable[Message]], send: Callable[..., Any]) -> None:
-        started, status = time.perf_counter(), _GONE
+        started, status = time.perf_counter(), 500
 
         async def answer(message: Message) -> None:
             nonlocal status
