@@ -5,7 +5,6 @@ import io
 import json
 import math
 import socket
-import sys
 import urllib.error
 import urllib.request
 from collections.abc import Iterator, Sequence
@@ -16,9 +15,9 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
-from faults.servers import free_port, server
 from PIL import Image
 from predict.pictures import encoded, portrait, temple, with_face
+from predict.serving import served
 
 from ferops.data.synthetic.portraits import render_face
 from ferops.labels import NAMES
@@ -32,12 +31,6 @@ pytestmark = [
 ]
 
 TOKEN = "a-secret-token"
-LIMITED = """
-from rich.console import Console
-from ferops.commands.serve import serve
-from ferops.predict.server.limits import Limits
-serve(Console(), port={port}, limits=Limits({limits}))
-"""
 
 CONTRASTS = """() => {
     const rgb = (text) => text.match(/[\\d.]+/g).map(Number);
@@ -64,22 +57,10 @@ CONTRASTS = """() => {
 """Each text that is seen, and its contrast as WCAG 2 defines it."""
 
 
-@contextmanager
-def serving(folder: Path, *options: str, limits: str = "", **environment: str) -> Iterator[str]:
-    """Run the server, and yield its address."""
-    port = free_port()
-    command = ["ferops", "serve", "--port", str(port), *options]
-    if limits:
-        command = [sys.executable, "-c", LIMITED.format(port=port, limits=limits)]
-    ready = "health" if environment else "ready"  # which asks for the token
-    with server(command, f"http://127.0.0.1:{port}/{ready}", folder / f"{port}.log", **environment):
-        yield f"http://127.0.0.1:{port}"
-
-
 @pytest.fixture(scope="module")
-def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    with serving(tmp_path_factory.mktemp("server")) as running:
-        yield running
+def address() -> Iterator[str]:
+    with served() as server:
+        yield server.url
 
 
 @pytest.fixture(scope="module")
@@ -255,20 +236,16 @@ def test_two_drops_one_after_the_other_do_not_mix(
     faces = {f"{at}.png": encoded(render_face(at % 7, rng)) for at in range(50)}
     for name, content in faces.items():
         (tmp_path / name).write_bytes(content)
-    with serving(tmp_path, "--detector", "none") as address, opened(browser, address) as page:
+    with served("--detector", "none") as server, opened(browser, server.url) as page:
         drop(page, *(tmp_path / name for name in list(faces)[:25]))
         drop(page, *(tmp_path / name for name in list(faces)[25:]))
         settle(page)
         names = page.get_by_role("article").get_by_role("heading").all_inner_texts()
         assert names == list(faces)[25:] + list(faces)[:25], "the newest come first"
-        own = {name: prediction["faces"] for name, prediction in zip(faces, ask_all(address, faces), strict=True)}
+        own = {name: ask(server.url, content)[0]["faces"] for name, content in faces.items()}
         assert len({described(face) for (face,) in own.values()}) > 20
         for result, name in zip(page.get_by_role("article").all(), names, strict=True):
             assert_shows(result, own[name], (48, 48))
-
-
-def ask_all(address: str, faces: dict[str, bytes]) -> list[dict[str, Any]]:
-    return [prediction for content in faces.values() for prediction in ask(address, content)]
 
 
 def test_a_folder_or_a_text_that_is_dropped_is_explained(page: "sync_api.Page", tmp_path: Path) -> None:
@@ -431,8 +408,8 @@ def test_too_large_a_file_is_explained(page: "sync_api.Page", tmp_path: Path) ->
     assert page.locator(".sentence").inner_text() == "It is too large for this server. Send a smaller copy of it."
 
 
-def test_a_slow_server_is_explained(browser: "sync_api.Browser", tmp_path: Path) -> None:
-    with serving(tmp_path, limits="seconds=0.001") as address, opened(browser, address) as page:
+def test_a_slow_server_is_explained(browser: "sync_api.Browser") -> None:
+    with served(limits={"seconds": 0.001}) as server, opened(browser, server.url) as page:
         give(page, ("a.png", PICTURES["a.png"]))
         said = "The server took too long. Try again, or send a smaller picture."
         assert page.locator(".sentence").inner_text() == said
@@ -443,12 +420,11 @@ def test_a_slow_server_is_explained(browser: "sync_api.Browser", tmp_path: Path)
     [(2, "Waiting for the answer …", "1 face"), (8, *["The server has too much to do. Try again in a minute."] * 2)],
 )
 def test_a_busy_server_is_asked_again_a_few_times(
-    browser: "sync_api.Browser", tmp_path: Path, seconds: int, then: str, at_last: str
+    browser: "sync_api.Browser", seconds: int, then: str, at_last: str
 ) -> None:
     head = "POST /predict HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: 9\r\n\r\n"
-    with serving(tmp_path, limits="requests=1") as address, opened(browser, address) as page:
-        host, port = address.removeprefix("http://").split(":")
-        with socket.create_connection((host, int(port))) as other:
+    with served(limits={"requests": 1}) as server, opened(browser, server.url) as page:
+        with socket.create_connection(server.place) as other:
             other.sendall(head.encode() + b"{")  # and the rest of the body does not come
             page.wait_for_timeout(300)
             page.locator("#files").set_input_files([{"name": "a.png", "mimeType": "", "buffer": PICTURES["a.png"]}])
@@ -458,17 +434,17 @@ def test_a_busy_server_is_asked_again_a_few_times(
         assert page.locator(".sentence").inner_text().startswith(at_last)
 
 
-def test_a_server_that_has_ended_is_explained(browser: "sync_api.Browser", tmp_path: Path) -> None:
-    with serving(tmp_path) as address:
+def test_a_server_that_has_ended_is_explained(browser: "sync_api.Browser") -> None:
+    with served() as server:
         page = browser.new_page()
-        page.goto(address)
+        page.goto(server.url)
     give(page, ("a.png", PICTURES["a.png"]))
     assert page.locator(".sentence").inner_text() == "The server cannot be reached. Is it still running?"
     page.close()
 
 
-def test_the_token_is_asked_for_and_forgotten_with_the_page(browser: "sync_api.Browser", tmp_path: Path) -> None:
-    with serving(tmp_path, FEROPS_TOKEN=TOKEN) as address, opened(browser, address) as page:
+def test_the_token_is_asked_for_and_forgotten_with_the_page(browser: "sync_api.Browser") -> None:
+    with served(FEROPS_TOKEN=TOKEN) as server, opened(browser, server.url) as page:
         field = page.get_by_label("This server asks for a token.")
         sync_api.expect(field).to_be_focused()
         chosen = [{"name": name, "mimeType": "", "buffer": PICTURES[name]} for name in ("a.png", "two.jpg")]
@@ -562,10 +538,10 @@ def test_a_camera_that_is_missing_or_denied_is_explained(
     browser.close()
 
 
-def test_a_camera_needs_a_secure_page(driver: "sync_api.Playwright", tmp_path: Path) -> None:
+def test_a_camera_needs_a_secure_page(driver: "sync_api.Playwright") -> None:
     browser = chromium(driver, "--host-resolver-rules=MAP server.test 127.0.0.1")
-    elsewhere = serving(tmp_path, "--host", "0.0.0.0")
-    with elsewhere as address, opened(browser, address.replace("127.0.0.1", "server.test")) as page:
+    elsewhere = served("--host", "0.0.0.0", FEROPS_TOKEN=TOKEN)
+    with elsewhere as server, opened(browser, server.url.replace("0.0.0.0", "server.test")) as page:
         page.get_by_role("button", name="Use the camera").click()
         sync_api.expect(page.get_by_role("alert")).to_contain_text("use https:// or http://localhost")
     browser.close()
