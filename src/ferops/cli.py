@@ -26,6 +26,11 @@ app.add_typer(weights_app, name="weights")
 
 _VERSION: Final = "fer-vgg16@ALIAS, fer-vgg16/NUMBER or fer-vgg16/DIGEST"
 _Network = Annotated[Path, typer.Argument(help="A trained network: a .keras file.")]
+_Answers = Annotated[
+    str | None,
+    typer.Option(metavar="MODEL", help=f"{_VERSION}; a .tflite or .keras file; by default the shipped network."),
+]
+_Detector = Annotated[str, typer.Option(help="blazeface, haar, or none where each picture is a face.")]
 _Skip = Annotated[str, typer.Option(metavar="CLASS,...", help="Leave these classes out, as contempt.")]
 _File = Annotated[Path, typer.Argument(help="The file to write, named as in the example. One that exists is kept.")]
 
@@ -98,16 +103,15 @@ def predict(
     as_json: Annotated[bool, typer.Option("--json", help="A line of JSON for each picture.")] = False,
     csv: Annotated[Path | None, typer.Option(metavar="FILE", help="Write a CSV with a row for each face.")] = None,
     save: Annotated[Path | None, typer.Option(metavar="FOLDER", help="Save annotated copies here.")] = None,
-    model: Annotated[
-        Path | None, typer.Option(help="A .tflite file of `ferops export`; by default the shipped one.")
-    ] = None,
-    detector: Annotated[str, typer.Option(help="blazeface, haar, or none where each picture is a face.")] = "blazeface",
+    model: _Answers = None,
+    detector: _Detector = "blazeface",
+    tta: Annotated[bool, typer.Option("--tta", help="Average over each face and its mirror image.")] = False,
 ) -> None:
     """Find the faces in pictures and their expressions. Exit status 3: some pictures could not be read."""
     from ferops.commands.predict import predict
 
     raise typer.Exit(
-        predict(pictures, Console(), as_json=as_json, table=csv, save=save, model=model, detector=detector)
+        predict(pictures, Console(), as_json=as_json, table=csv, save=save, model=model, detector=detector, tta=tta)
     )
 
 
@@ -117,10 +121,8 @@ def serve(
         str, typer.Option(help="Address to listen on; 0.0.0.0 for every one of this machine.")
     ] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65535, help="0 for any that is free.")] = 8000,
-    model: Annotated[
-        Path | None, typer.Option(help="A .tflite file of `ferops export`; by default the shipped one.")
-    ] = None,
-    detector: Annotated[str, typer.Option(help="blazeface, haar, or none where each picture is a face.")] = "blazeface",
+    model: _Answers = None,
+    detector: _Detector = "blazeface",
 ) -> None:
     """Serve an API and a page that recognise expressions in pictures. FEROPS_TOKEN, if set, must be sent to it."""
     from ferops.commands.serve import serve

@@ -349,7 +349,7 @@ def _refused(*options: str, **environment: str) -> str:
 
 def test_a_mistake_is_one_line(server: Served, tmp_path: Path) -> None:
     port = str(server.place[1])
-    assert _refused("--port", port) == f"ferops: cannot listen on 127.0.0.1:{port}: Address already in use"
+    assert _refused("--port", port) == f"ferops: port {port} of 127.0.0.1 is in use; give another with --port"
     assert "cannot listen on 192.0.2.1:0" in _refused("--host", "192.0.2.1", "--port", "0")
     assert "cannot listen on no.invalid" in _refused("--host", "no.invalid")
     assert "does not exist" in _refused("--port", "0", "--model", str(tmp_path / "a.tflite"))
@@ -389,7 +389,7 @@ def _feed(server: Served, number: int) -> None:
     """Send mutated pictures; each must be answered, and memory must not grow."""
     random = np.random.default_rng(number)
     small = np.asarray(portrait()[100:400:2, 150:400:2])
-    contents = [encoded(small, suffix) for suffix in (".jpg", ".png", ".bmp", ".webp", ".tiff", ".pgm")]
+    contents = [encoded(small, suffix) for suffix in (".jpg", ".png", ".bmp", ".webp", ".tiff", ".ppm")]
     stream = io.BytesIO()
     from PIL import Image
 
