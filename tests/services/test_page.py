@@ -18,6 +18,7 @@ import pytest
 from PIL import Image
 from predict.pictures import encoded, portrait, temple, with_face
 from predict.serving import served
+from support import ROOT
 
 from ferops.data.synthetic.portraits import render_face
 from ferops.labels import NAMES
@@ -348,6 +349,12 @@ def test_the_card_says_which_network_it_is_how_good_and_what_it_is_not_for(page:
     ):
         assert text in said
     assert "Nothing is stored" in page.get_by_role("main").inner_text()
+
+
+def test_a_network_without_a_card_is_said_to_have_none(browser: "sync_api.Browser") -> None:
+    with served("--model", str(ROOT / "weights/lean_cnn.keras")) as server, opened(browser, server.url) as page:
+        page.get_by_role("button", name="Model and limits").click()
+        sync_api.expect(page.get_by_role("dialog")).to_contain_text("Not known: it came without a card.")
 
 
 def test_a_screen_reader_has_names_for_everything(page: "sync_api.Page") -> None:

@@ -383,21 +383,26 @@ function stopWhereHidden() {
 
 /** Show what is known of the network that answers now, and the limits of the server. */
 async function loadCard() {
-  const answer = await request("model").then((response) => response.json()).catch(() => ({}));
-  const rows = answer.card ? cardRows(answer) : { Network: "The server does not say which one answers." };
+  const model = await request("model").then((response) => response.json()).catch(() => ({}));
+  const rows = model.name ? describe(model) : { Network: "The server does not say which one answers." };
   element("card").replaceChildren(...Object.entries(rows).flatMap(([term, words]) => [text("dt", term), text("dd", words)]));
 }
 
-function cardRows({ name, version, digest, detector, card, limits }) {
+function describe({ name, version, digest, detector, card, limits }) {
   return {
     Network: version ? `${name}, version ${version}` : name,
-    "Digest of its weights": digest,
-    Accuracy: `${percent(card.accuracy)} of ${card.n.toLocaleString("en")} images (${card.split}) are named as people named them.`,
-    Uncertain:
-      `Said where the most probable expression has less than ${percent(card.uncertain_below)}. Of the other answers,` +
-      ` ${percent(card.coverage)} on the same images, ${percent(card.accuracy_certain)} are right.`,
+    ...(card ? { "Digest of its weights": digest, ...figures(card) } : { Accuracy: "Not known: it came without a card." }),
     "Finds faces with": detector,
     "Takes at most": `${limits.body_mebibytes} MiB a picture, and ${limits.seconds} seconds for its answer`,
+  };
+}
+
+function figures({ accuracy, n, split, uncertain_below, coverage, accuracy_certain }) {
+  return {
+    Accuracy: `${percent(accuracy)} of ${n.toLocaleString("en")} images (${split}) are named as they are labelled.`,
+    Uncertain:
+      `Said where the most probable expression has less than ${percent(uncertain_below)}. Of the other answers,` +
+      ` ${percent(coverage)} on the same images, ${percent(accuracy_certain)} are right.`,
   };
 }
 
