@@ -275,12 +275,12 @@ function makePicture(file) {
   return result;
 }
 
-/** Set the size of a picture that the browser can show; the image's own is divided by a density that EXIF may name. */
+/** Set the size of a picture: that of the image itself is divided by a density, where EXIF names one. */
 async function measure(file, result) {
   const bitmap = await createImageBitmap(file).catch(() => undefined);
-  if (!bitmap) return;
-  setSize(result, bitmap);
-  bitmap.close();
+  const { naturalWidth, naturalHeight } = result.querySelector("img");
+  setSize(result, bitmap ?? { width: naturalWidth, height: naturalHeight });
+  bitmap?.close();
 }
 
 function drop(event) {
