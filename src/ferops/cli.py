@@ -26,6 +26,11 @@ app.add_typer(weights_app, name="weights")
 
 _VERSION: Final = "fer-vgg16@ALIAS, fer-vgg16/NUMBER or fer-vgg16/DIGEST"
 _Network = Annotated[Path, typer.Argument(help="A trained network: a .keras file.")]
+_Answers = Annotated[
+    str | None,
+    typer.Option(metavar="MODEL", help=f"{_VERSION}; a .tflite or .keras file; by default the shipped network."),
+]
+_Detector = Annotated[str, typer.Option(help="blazeface, haar, or none where each picture is a face.")]
 _Skip = Annotated[str, typer.Option(metavar="CLASS,...", help="Leave these classes out, as contempt.")]
 _File = Annotated[Path, typer.Argument(help="The file to write, named as in the example. One that exists is kept.")]
 
@@ -107,11 +112,8 @@ def predict(
         int | None, typer.Option(min=1, help="Recognise every so many frames of a video; by default about 5 a second.")
     ] = None,
     camera: Annotated[int | None, typer.Option(min=0, help="Watch this camera, until Ctrl-C.")] = None,
-    model: Annotated[
-        str | None,
-        typer.Option(metavar="MODEL", help=f"{_VERSION}; a .tflite or .keras file; by default the shipped network."),
-    ] = None,
-    detector: Annotated[str, typer.Option(help="blazeface, haar, or none where each picture is a face.")] = "blazeface",
+    model: _Answers = None,
+    detector: _Detector = "blazeface",
     tta: Annotated[bool, typer.Option("--tta", help="Average over each face and its mirror image.")] = False,
 ) -> None:
     """Find the faces in pictures and videos and their expressions. Exit status 3: some could not be read."""
@@ -145,10 +147,8 @@ def serve(
         str, typer.Option(help="Address to listen on; 0.0.0.0 for every one of this machine.")
     ] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65535, help="0 for any that is free.")] = 8000,
-    model: Annotated[
-        Path | None, typer.Option(help="A .tflite file of `ferops export`; by default the shipped one.")
-    ] = None,
-    detector: Annotated[str, typer.Option(help="blazeface, haar, or none where each picture is a face.")] = "blazeface",
+    model: _Answers = None,
+    detector: _Detector = "blazeface",
 ) -> None:
     """Serve an API and a page that recognise expressions in pictures. FEROPS_TOKEN, if set, must be sent to it."""
     from ferops.commands.serve import serve

@@ -44,8 +44,8 @@ def served(*options: str, limits: dict[str, float] | None = None, **environment:
     )
     try:
         line = process.stdout.readline()
-        assert "answers on http" in line, line + process.stderr.read()
+        assert "answers on http" in line
         yield Served(re.search(r"http://\S+(?=;)", line)[0], process)
     finally:
         process.terminate()
-        process.wait(40)
+        process.communicate(timeout=40)

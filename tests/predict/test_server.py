@@ -389,7 +389,7 @@ def _feed(server: Served, number: int) -> None:
     """Send mutated pictures; each must be answered, and memory must not grow."""
     random = np.random.default_rng(number)
     small = np.asarray(portrait()[100:400:2, 150:400:2])
-    contents = [encoded(small, suffix) for suffix in (".jpg", ".png", ".bmp", ".webp", ".tiff", ".pgm")]
+    contents = [encoded(small, suffix) for suffix in (".jpg", ".png", ".bmp", ".webp", ".tiff", ".ppm")]
     stream = io.BytesIO()
     from PIL import Image
 

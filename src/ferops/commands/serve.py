@@ -5,8 +5,7 @@ import ipaddress
 import os
 import signal
 import socket
-from pathlib import Path
-from threading import Thread
+from threading import Event, Thread
 from typing import Any, Final
 
 import uvicorn
@@ -14,12 +13,16 @@ from rich.console import Console
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from ferops.errors import FeropsError
+from ferops.predict.networks import ExpressionNetwork
 from ferops.predict.server.app import build
 from ferops.predict.server.limits import Limits
 from ferops.predict.server.service import Service
 
 _HEAD_SECONDS: Final = 10
 """Time in which a connection must have sent the head of its first request."""
+
+_ASK_SECONDS: Final = 5
+"""Time after which the registry is asked for a new version."""
 
 
 class NoAddress(FeropsError):
@@ -35,7 +38,7 @@ def serve(
     *,
     host: str = "127.0.0.1",
     port: int = 8000,
-    model: Path | None = None,
+    model: str | None = None,
     detector: str = "blazeface",
     limits: Limits | None = None,
 ) -> None:
@@ -45,14 +48,14 @@ def serve(
         console: where the address is shown, when the network is loaded.
         host: an address of this machine, or a name of one.
         port: 0 for any that is free.
-        model: an exported network; by default the shipped one.
+        model: as `networks.load` takes it. Where it is a registered model, its new versions are loaded as they come.
         detector: a name of `detection.DETECTORS`.
         limits: other limits than the usual ones.
 
     Raises:
         NoAddress: the port is in use, or the address is none of this machine.
         BadToken: the environment variable FEROPS_TOKEN is empty.
-        BadNetwork, UnknownDetector: of `ExpressionRecognizer`.
+        BadNetwork, UnknownVersion, TrackingUnreachable, UnknownDetector: of `ExpressionRecognizer`.
     """
     token = os.environ.get("FEROPS_TOKEN")
     if token is not None and not token.strip():
@@ -62,9 +65,8 @@ def serve(
     address, bound = listening.getsockname()[:2]
     is_loopback = ipaddress.ip_address(address).is_loopback
     if not is_loopback and not token:
-        console.print(
-            f"warning: whoever reaches {address} may use this server: FEROPS_TOKEN is not set", style="yellow"
-        )
+        warning = f"warning: whoever reaches {address} may use this server: FEROPS_TOKEN is not set"
+        Console(stderr=True).print(warning, style="yellow", highlight=False, soft_wrap=True)
     hosts = frozenset({"localhost", "127.0.0.1", "::1", host.lower()}) if is_loopback else None
     config = uvicorn.Config(
         build(service, token, hosts),
@@ -80,16 +82,19 @@ def serve(
     )
     server = uvicorn.Server(config)
     failures: list[Exception] = []
+    ended = Event()
 
     def load() -> None:
         try:
-            name = service.load().network.name
+            network = service.load()
         except Exception as error:  # raised below
             failures.append(error)
             server.should_exit = True
             return
         url = f"http://[{address}]:{bound}" if ":" in address else f"http://{address}:{bound}"
-        console.print(f"{name} answers on {url}; Ctrl-C ends it", highlight=False, soft_wrap=True)
+        console.print(f"{_named(network)} answers on {url}; Ctrl-C ends it", highlight=False, soft_wrap=True)
+        if network.version:
+            _follow(service, console, ended)
 
     def end(*_: Any) -> None:
         server.should_exit = True
@@ -98,8 +103,27 @@ def serve(
         signal.signal(number, end)
     Thread(target=load, daemon=True).start()
     server.run(sockets=[listening])
+    ended.set()
     if failures:
         raise failures[0]
+
+
+def _follow(service: Service, console: Console, ended: Event) -> None:
+    """Load each new version of a registered model; what stands in the way is said once."""
+    said = ""
+    while not ended.wait(_ASK_SECONDS):
+        try:
+            network, problem = service.refresh(), ""
+        except Exception as error:  # whatever it is, the old network answers
+            network, problem = None, f"ferops: {error}; {_named(service.recognizer.network)} goes on answering"
+        if network:
+            console.print(f"{_named(network)} answers from now on", highlight=False, soft_wrap=True)
+        if problem != said and (said := problem):
+            console.print(problem, markup=False, highlight=False, soft_wrap=True)
+
+
+def _named(network: ExpressionNetwork) -> str:
+    return f"{network.version} ({network.name})" if network.version else network.name
 
 
 def _listen(host: str, port: int) -> socket.socket:

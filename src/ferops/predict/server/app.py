@@ -77,10 +77,10 @@ def build(service: Service, token: str | None = None, hosts: frozenset[str] | No
         return JSONResponse(
             {
                 "name": network.name,
-                "version": None,
-                "digest": network.card.weights,
+                "version": network.version,
+                "digest": network.card.weights if network.card else None,
                 "detector": service.detector,
-                "card": network.card.model_dump(by_alias=True),
+                "card": network.card.model_dump(by_alias=True) if network.card else None,
                 "limits": service.queue.limits._asdict(),
             }
         )

@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, Field
 
-from ferops.predict.networks import Card, Share
+from ferops.model.serving.exported import Card, Share
 
 
 class Face(BaseModel):
@@ -39,9 +39,9 @@ class Model(BaseModel):
 
     name: str
     version: str | None
-    digest: str
+    digest: str | None
     detector: str
-    card: Card
+    card: Card | None
     limits: dict[str, float]
 
 

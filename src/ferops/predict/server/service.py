@@ -3,10 +3,14 @@
 import asyncio
 from collections.abc import Sequence
 from dataclasses import replace
-from pathlib import Path
+from os import PathLike
 
+import numpy as np
 from fastapi import HTTPException
+from numpy.typing import NDArray
 
+from ferops.predict import networks
+from ferops.predict.networks import ExpressionNetwork
 from ferops.predict.recognizer import ExpressionRecognizer, Prediction
 from ferops.predict.server.limits import RETRY, Limits, Queue
 from ferops.predict.server.metrics import Metrics
@@ -22,7 +26,9 @@ class Service:
         detector: name of the detector.
     """
 
-    def __init__(self, model: Path | None = None, detector: str = "blazeface", limits: Limits | None = None) -> None:
+    def __init__(
+        self, model: str | PathLike[str] | None = None, detector: str = "blazeface", limits: Limits | None = None
+    ) -> None:
         """Name network and detector as `ExpressionRecognizer` does; `load` loads them."""
         self.queue = Queue(limits or Limits())
         self.metrics = Metrics(lambda: self.queue.requests)
@@ -41,18 +47,35 @@ class Service:
             raise HTTPException(503, "the network is being loaded; try again in a second", RETRY)
         return self._recognizer
 
-    def load(self) -> ExpressionRecognizer:
-        """Load network and detector.
+    def load(self) -> ExpressionNetwork:
+        """Load network and detector beside those that answer, and let them answer the requests to come.
 
         Raises:
-            BadNetwork, UnknownDetector: of `ExpressionRecognizer`.
+            BadNetwork, UnknownVersion, TrackingUnreachable, UnknownDetector: of `ExpressionRecognizer`.
         """
         recognizer = ExpressionRecognizer(self._model, self.detector)
-        recognizer.on_batch = self.metrics.batch.observe
-        card = recognizer.network.card
-        self.metrics.model.info({"name": recognizer.network.name, "digest": card.weights})
+        network = recognizer.network
+
+        def counted(faces: NDArray[np.uint8]) -> NDArray[np.float32]:
+            self.metrics.batch.observe(len(faces))
+            return network.answer(faces)
+
+        recognizer.network = replace(network, answer=counted)
+        self.metrics.describe(network)
         self._recognizer = recognizer
-        return recognizer
+        return network
+
+    def refresh(self) -> ExpressionNetwork | None:
+        """Load the version that the registered model names now; None where it is the one that answers.
+
+        Raises:
+            Exception: of the store, or of the new version. The old one goes on answering.
+        """
+        self.metrics.current.set(0)
+        version = networks.current(self._model)
+        loaded = self.load() if version != self.recognizer.network.version else None
+        self.metrics.current.set(1)
+        return loaded
 
     async def predict(self, uploads: Sequence[Upload]) -> list[Prediction]:
         """Recognise the expressions in pictures, all with one network; cancelled, it leaves out those not begun."""
