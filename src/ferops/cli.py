@@ -30,7 +30,7 @@ _Answers = Annotated[
     str | None,
     typer.Option(metavar="MODEL", help=f"{_VERSION}; a .tflite or .keras file; by default the shipped network."),
 ]
-_Detector = Annotated[str, typer.Option(help="blazeface, haar, or none where each picture is a face.")]
+_Detector = Annotated[str, typer.Option(help="blazeface, mtcnn, haar; none: each is a face.")]
 _Skip = Annotated[str, typer.Option(metavar="CLASS,...", help="Leave these classes out, as contempt.")]
 _File = Annotated[Path, typer.Argument(help="The file to write, named as in the example. One that exists is kept.")]
 
@@ -156,12 +156,21 @@ def serve(
     serve(Console(), host=host, port=port, model=model, detector=detector)
 
 
-@app.command(epilog="Example:  ferops export models/core.keras models/core.tflite")
-def export(model: _Network, out: _File) -> None:
-    """Export a trained network for `ferops predict`, checked against the Keras model on the validation split."""
+@app.command(epilog="Example:  ferops export models/core.keras mine.tflite")
+def export(
+    model: _Network,
+    out: Annotated[
+        Path,
+        typer.Argument(
+            help="NAME.tflite for `ferops predict`, NAME.onnx, or NAME for a SavedModel. Kept if it exists."
+        ),
+    ],
+    int8: Annotated[bool, typer.Option("--int8", help="A smaller .tflite in 8-bit integers.")] = False,
+) -> None:
+    """Export a trained network, checked against the Keras model on the validation split."""
     from ferops.commands.export import export
 
-    export(model, out, Console())
+    export(model, out, Console(), int8=int8)
 
 
 @app.command(epilog="Example:  ferops results")

@@ -216,7 +216,7 @@ def test_nothing_but_bad_pictures_is_a_mistake(folder: Path, ferops: Ferops) -> 
 @pytest.mark.parametrize(
     ("words", "says"),
     [
-        (["photos/hopper.jpg", "--detector", "yunet"], "expected blazeface, haar, none"),
+        (["photos/hopper.jpg", "--detector", "yunet"], "expected blazeface, mtcnn, haar, none"),
         (["photos/hopper.jpg", "--model", "models/core.keras"], "models/core.keras does not exist"),
         (["photos/hopper.jpg", "--model", "core.tflite"], "core.tflite does not exist"),
         (["empty"], "empty has no picture in it"),
@@ -314,6 +314,12 @@ def test_other_detectors_answer_in_the_same_schema(detector: str, folder: Path, 
     assert line["faces"][0]["detector_score"] == 1
     if detector == "none":
         assert line["faces"][0]["box"] == [0, 0, 512, 600]
+
+
+def test_mtcnn_adds_nothing_to_the_answer_and_its_messages(folder: Path, ferops: Ferops) -> None:
+    done = ferops("predict", "photos/hopper.jpg", "--json", "--detector", "mtcnn")
+    (line,) = _lines(done.out)
+    assert (len(line["faces"]), done.err, done.code) == (1, "", 0)
 
 
 @pytest.mark.parametrize("number", [150, pytest.param(10_000, marks=pytest.mark.fuzz)])

@@ -126,7 +126,7 @@ def predict(
         NoPicture: a folder or pattern holds no picture, or none of the pictures can be read.
         KeptFile: a file that would be written exists, or two copies would have one name.
         BadVideo: a copy of a video cannot be written.
-        BadNetwork, UnknownDetector: of `ExpressionRecognizer`.
+        BadNetwork, UnknownDetector, MissingPackage: of `ExpressionRecognizer`.
     """
     if not sources:
         raise NoPicture("give pictures, videos or folders, or --camera 0")

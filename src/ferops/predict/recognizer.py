@@ -121,12 +121,12 @@ class ExpressionRecognizer:
         Args:
             model: an exported or a .keras file, or a registered model, as `networks.load` takes it; by default the
                 network that is shipped.
-            detector: `blazeface`, `haar`, or `none` for pictures that are faces.
+            detector: `blazeface`, `mtcnn`, `haar`, or `none` for pictures that are faces.
             tta: average the probabilities over each face and its mirror image, at twice the cost.
 
         Raises:
             BadNetwork, UnknownVersion, TrackingUnreachable: of `networks.load`.
-            UnknownDetector: there is no such detector.
+            UnknownDetector, MissingPackage: of `detection.load`.
         """
         self._detector = detection.load(detector)
         self._tta = tta
