@@ -30,7 +30,7 @@ _Answers = Annotated[
     str | None,
     typer.Option(metavar="MODEL", help=f"{_VERSION}; a .tflite or .keras file; by default the shipped network."),
 ]
-_Detector = Annotated[str, typer.Option(help="blazeface, mtcnn, haar; none: each is a face.")]
+_Detector = Annotated[str, typer.Option(help="blazeface, mtcnn, haar; none: each picture is a face.")]
 _Skip = Annotated[str, typer.Option(metavar="CLASS,...", help="Leave these classes out, as contempt.")]
 _File = Annotated[Path, typer.Argument(help="The file to write, named as in the example. One that exists is kept.")]
 
@@ -226,6 +226,16 @@ def trace(
     from ferops.commands.registry.trace import trace
 
     raise typer.Exit(0 if trace(model, Console(), rebuild=verify, as_json=as_json) else 1)
+
+
+@app.command(epilog="Examples:  ferops card  |  ferops card fer-vgg16@champion  |  ferops card fer-vgg16/3 > README.md")
+def card(
+    model: Annotated[str | None, typer.Argument(help=f"{_VERSION}; by default the shipped network.")] = None,
+) -> None:
+    """Show a network's model card: data, figures with intervals, intended and prohibited use, limits, licences."""
+    from ferops.commands.registry.card import card
+
+    card(model, Console())
 
 
 @app.command(epilog="Example:  rm -r mlflow.db mlartifacts && ferops restore")

@@ -122,6 +122,7 @@ INSTEAD = {
     ),
     "ferops rollback": Instead("ferops rollback 2>&1 | grep 'no champion'", "there has been no champion: it says so"),
     "ferops trace fer-vgg16@champion": Instead("ferops trace fer-lean-cnn@challenger", NO_CHAMPION),
+    "ferops card fer-vgg16@champion": Instead("ferops card fer-lean-cnn@challenger", NO_CHAMPION),
     "ferops trace --json > lineage.json": Instead(
         "ferops trace fer-lean-cnn@challenger --json > lineage.json", NO_CHAMPION
     ),
