@@ -6,6 +6,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import replace
+from itertools import chain
 
 import cv2
 from rich.console import Console
@@ -33,12 +34,13 @@ def watch(number: int, console: Console, *, as_json: bool, model: str | None, de
         BadNetwork, UnknownDetector: of `ExpressionRecognizer`.
     """
     recognizer = ExpressionRecognizer(model, detector, tta=tta)
-    has_window = _has_windows()
-    if not has_window and sys.stderr.isatty():
-        hint = "no window: this OpenCV has none; `ferops serve` shows the camera in a browser"
-        Console(stderr=True).print(hint, markup=False, highlight=False)
+    has_window, errors = _has_windows(), Console(stderr=True)
     with only_python_stderr():
-        say(video.camera(number), recognizer, console, as_json=as_json, has_window=has_window)
+        frames = video.camera(number)
+        first = next(frames)  # or there is no camera
+        if errors.is_terminal and not has_window:
+            errors.print("no window here: `ferops serve` shows the camera in a browser; Ctrl-C ends", highlight=False)
+        say(chain([first], frames), recognizer, console, as_json=as_json, has_window=has_window)
 
 
 def say(

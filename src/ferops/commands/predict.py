@@ -139,7 +139,7 @@ def predict(
         raise KeptFile(f"{table} exists and is kept; remove it, or give another name")
     recognizer = ExpressionRecognizer(model, detector, tta=tta)
     errors = Console(stderr=True)
-    pictures, videos = _table("picture", "probability", "box"), _table("video", "frames", "probability", "time")
+    pictures, videos = _table("picture", "probability", "box"), _table("video", "frames", "mean p", "time")
     seen: dict[_Given, dict[str, _Seen]] = {}
     answered = failed = 0
     with ExitStack() as stack:
@@ -274,7 +274,7 @@ def _save(path: Path, picture: Picture, answer: Prediction) -> None:
 
 def _table(what: str, *numbers: str) -> Table:
     columns = (Column(heading, justify="right", no_wrap=True) for heading in numbers)
-    return Table(what, Column("expression", no_wrap=True), *columns, box=box.SIMPLE_HEAD)
+    return Table(Column(what, min_width=9), Column("expression", no_wrap=True), *columns, box=box.SIMPLE_HEAD)
 
 
 def _add_rows(table: Table, name: str, answer: Prediction) -> None:
@@ -304,8 +304,8 @@ def _add_video_rows(table: Table, name: str, seen: dict[str, _Seen]) -> None:
     for label, each in sorted(seen.items(), key=lambda item: -item[1].frames):
         probability = f"{each.probability / each.frames:.2f}" if each.probability else ""
         style = "" if label in NAMES else "dim"
-        times = f"{_clock(each.first)} - {_clock(each.last)}"
-        table.add_row(escape(name), label, f"{each.frames} of {recognised}", probability, times, style=style)
+        times = f"{_clock(each.first)}-{_clock(each.last)}"
+        table.add_row(escape(name), label, f"{each.frames}/{recognised}", probability, times, style=style)
 
 
 def _clock(seconds: float) -> str:
