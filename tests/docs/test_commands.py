@@ -49,6 +49,10 @@ class Instead(NamedTuple):
 
 
 PHOTOGRAPH = cbook.get_sample_data("grace_hopper.jpg", asfileobj=False)
+CLIP = """python -c "
+import cv2; picture = cv2.imread('photo.jpg')
+writer = cv2.VideoWriter('clip.mp4', cv2.VideoWriter.fourcc(*'mp4v'), 25, picture.shape[1::-1])
+[writer.write(picture) for _ in range(10)]; writer.release()" """
 STARTED_THERE = "tests/services/servers.py starts it, on loopback"
 NEEDS_TRAINING = "the recipe trains for minutes or hours: what comes before the training is run"
 REFUSED = "two epochs on 140 faces stay below the floors: refused, exit status 1"
@@ -94,6 +98,14 @@ INSTEAD = {
     "ferops predict photo.jpg": Instead(
         f'mkdir -p photos && cp "{PHOTOGRAPH}" photo.jpg && cp photo.jpg photos/ && ferops predict photo.jpg',
         "a photograph that Matplotlib brings along",
+    ),
+    "ferops predict clip.mp4 --every 5 --save annotated.mp4": Instead(
+        f"{CLIP} && ferops predict clip.mp4 --every 5 --save annotated.mp4 && test -s annotated.mp4",
+        "a video of the photograph",
+    ),
+    "ferops predict clip.mp4": Instead(f"{CLIP} && ferops predict clip.mp4", "the same"),
+    "ferops predict --camera 0": Instead(
+        "ferops predict --camera 0 2>&1 | grep 'gives no picture'", "no camera; tests/predict/test_video.py plays one"
     ),
     "docker build --tag ferops .": Instead(None, "no Docker; the page says so"),
     "prefect work-pool create ferops-docker --type docker": Instead(None, "no Docker; the page says so"),

@@ -106,10 +106,10 @@ def current(model: str | os.PathLike[str] | None) -> str | None:
     """
     from ferops.tracking import store, versions
 
-    if not (isinstance(model, str) and versions.is_reference(model)):
+    if not (isinstance(model, str) and versions.is_reference(reference := model.removeprefix("models:/"))):
         return None
     with store.session() as opened:
-        version = versions.resolve(opened, model)
+        version = versions.resolve(opened, reference)
     return f"{version.name}/{version.version}"
 
 
