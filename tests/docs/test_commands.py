@@ -130,7 +130,9 @@ INSTEAD = {
         None, "trains again: tests/lineage/test_rebuild.py runs it, with the tests of the servers"
     ),
     "ferops predict": Instead("ferops predict --help", "named in a sentence, without its arguments"),
-    "ferops export": Instead("ferops export --help", "the same"),
+    "ferops predict photo.jpg --model fer-vgg16@champion": Instead(
+        "ferops predict photo.jpg --model fer-lean-cnn@challenger", NO_CHAMPION
+    ),
     "ferops data use": Instead("ferops data use --help", "named in a sentence, without its arguments"),
     "dvc exp run -S": Instead(None, "names a command, without its arguments"),
     "mlflow models serve": Instead(None, "names a command, without its arguments; the sentence is about its input"),
