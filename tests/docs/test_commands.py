@@ -141,7 +141,9 @@ INSTEAD = {
     ),
     "python benchmarks/serving.py fer-lean-cnn/1": Instead(None, "takes minutes, most of them MLflow's"),
     "ferops predict": Instead("ferops predict --help", "named in a sentence, without its arguments"),
-    "ferops export": Instead("ferops export --help", "the same"),
+    "ferops predict photo.jpg --model fer-vgg16@champion": Instead(
+        "ferops predict photo.jpg --model fer-lean-cnn@challenger", NO_CHAMPION
+    ),
     "ferops data use": Instead("ferops data use --help", "named in a sentence, without its arguments"),
     "dvc exp run -S": Instead(None, "names a command, without its arguments"),
     "mlflow models serve": Instead(None, "names a command, without its arguments; the sentence is about its input"),
