@@ -110,16 +110,19 @@ def serve(
 
 def _follow(service: Service, console: Console, ended: Event) -> None:
     """Load each new version of a registered model; what stands in the way is said once."""
+    from ferops.tracking import store
+
     said = ""
-    while not ended.wait(_ASK_SECONDS):
-        try:
-            network, problem = service.refresh(), ""
-        except Exception as error:  # whatever it is, the old network answers
-            network, problem = None, f"ferops: {error}; {_named(service.recognizer.network)} goes on answering"
-        if network:
-            console.print(f"{_named(network)} answers from now on", highlight=False, soft_wrap=True)
-        if problem != said and (said := problem):
-            console.print(problem, markup=False, highlight=False, soft_wrap=True)
+    with store.variables(store.tracking_uri()):  # once: native code of other threads reads the environment
+        while not ended.wait(_ASK_SECONDS):
+            try:
+                network, problem = service.refresh(), ""
+            except Exception as error:  # whatever it is, the old network answers
+                network, problem = None, f"ferops: {error}; {_named(service.recognizer.network)} goes on answering"
+            if network:
+                console.print(f"{_named(network)} answers from now on", highlight=False, soft_wrap=True)
+            if problem != said and (said := problem):
+                console.print(problem, markup=False, highlight=False, soft_wrap=True)
 
 
 def _named(network: ExpressionNetwork) -> str:
