@@ -15,9 +15,8 @@ from rich.progress import track
 from sklearn.datasets import load_sample_image
 
 from ferops.data import prepared
-from ferops.predict import detection
+from ferops.predict import detection, networks
 from ferops.predict.detection import Detection, Picture
-from ferops.predict.networks import ExpressionNetwork
 
 WIDTHS = (120, 80, 50, 30)
 """Of the pasted heads' faces, in pixels."""
@@ -55,7 +54,7 @@ def main(faces: int) -> None:
         if found_face := nearest(detector.find(picture), centre, ENLARGED * images.shape[1] / 2):
             crops.append(detection.cut(picture, found_face.corners))
             kept.append(at)
-    network = ExpressionNetwork()
+    network = networks.load()
     itself, pasted = (
         float((network.probabilities(np.ascontiguousarray(each)).argmax(axis=1) == labels[kept]).mean())
         for each in (images[kept], np.array(crops))

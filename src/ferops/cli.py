@@ -99,15 +99,17 @@ def predict(
     csv: Annotated[Path | None, typer.Option(metavar="FILE", help="Write a CSV with a row for each face.")] = None,
     save: Annotated[Path | None, typer.Option(metavar="FOLDER", help="Save annotated copies here.")] = None,
     model: Annotated[
-        Path | None, typer.Option(help="A .tflite file of `ferops export`; by default the shipped one.")
+        str | None,
+        typer.Option(metavar="MODEL", help=f"{_VERSION}; a .tflite or .keras file; by default the shipped network."),
     ] = None,
     detector: Annotated[str, typer.Option(help="blazeface, haar, or none where each picture is a face.")] = "blazeface",
+    tta: Annotated[bool, typer.Option("--tta", help="Average over each face and its mirror image.")] = False,
 ) -> None:
     """Find the faces in pictures and their expressions. Exit status 3: some pictures could not be read."""
     from ferops.commands.predict import predict
 
     raise typer.Exit(
-        predict(pictures, Console(), as_json=as_json, table=csv, save=save, model=model, detector=detector)
+        predict(pictures, Console(), as_json=as_json, table=csv, save=save, model=model, detector=detector, tta=tta)
     )
 
 

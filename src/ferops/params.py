@@ -203,11 +203,13 @@ class Evaluate(_Section):
         test: false in trials: the test split stays closed.
         calibration_bins: of the calibration error.
         tta: views whose predictions are averaged, as in `ferops.data.views`.
+        uncertain_below: an answer with a lower calibrated probability is uncertain; chosen on PublicTest.
     """
 
     test: bool = True
     calibration_bins: int = Field(15, ge=2, le=100)
     tta: Literal["mirror", "crops"] = "mirror"
+    uncertain_below: Fraction = 0.6
 
 
 Floor = Literal[
@@ -265,7 +267,7 @@ _KEPT_BY_RECIPES: Final = {
     "augment": {"seed"},
     "model": set[str](),
     "train": {"seed"},
-    "evaluate": {"test", "calibration_bins"},
+    "evaluate": {"test", "calibration_bins", "uncertain_below"},
 }
 """Sections that a recipe resets -> keys in them that stay the user's."""
 

@@ -7,14 +7,13 @@ import numpy as np
 import pytest
 from support import Ferops, refused
 
-from ferops.commands.export import uncertain_below
 from ferops.labels import NAMES
 
 
 @pytest.fixture
 def folder(repro: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Where a user works: the pipeline's data and network."""
-    for name in ("data", "models"):
+    for name in ("data", "models", "params.yaml"):
         (tmp_path / name).symlink_to(repro / name)
     monkeypatch.chdir(tmp_path)
     return tmp_path
@@ -23,8 +22,9 @@ def folder(repro: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path
 def test_a_trained_network_is_exported_and_answers_as_keras_does(folder: Path, ferops: Ferops) -> None:
     import keras
 
-    from ferops.model import serving, weights
-    from ferops.predict.networks import ExpressionNetwork
+    from ferops.model import weights
+    from ferops.model.serving import graph as serving
+    from ferops.predict import networks
 
     done = ferops("export", "models/core.keras", "mine.tflite")
     assert done.code == 0, done.err
@@ -36,8 +36,9 @@ def test_a_trained_network_is_exported_and_answers_as_keras_does(folder: Path, f
     assert card["largest_difference"] < 1e-4
     median_kernel = json.loads((folder / "data/prepared/report.json").read_text())["median_kernel"]
     faces = np.random.default_rng(0).integers(0, 256, (20, 48, 48), dtype=np.uint8)
-    expected = np.asarray(serving.load_raw_model(Path("models/core.keras"), median_kernel)(faces))
-    np.testing.assert_allclose(ExpressionNetwork(Path("mine.tflite")).probabilities(faces), expected, atol=1e-4)
+    raw = serving.load_raw_model(Path("models/core.keras"), median_kernel, card["temperature"])
+    expected = np.asarray(raw(faces))
+    np.testing.assert_allclose(networks.load("mine.tflite").probabilities(faces), expected, atol=1e-4)
 
 
 def test_its_accuracy_is_that_of_evaluate(folder: Path, repro: Path, ferops: Ferops) -> None:
@@ -67,18 +68,3 @@ def test_a_mistake_is_one_line_and_writes_nothing(folder: Path, ferops: Ferops) 
     assert "there.json exists" in refused(ferops, "export", "models/core.keras", "there.tflite")
     assert "junk.keras is no .keras model" in refused(ferops, "export", "junk.keras", "mine.tflite")
     assert "nowhere.keras does not exist" in refused(ferops, "export", "nowhere.keras", "mine.tflite")
-
-
-@pytest.mark.parametrize(
-    ("correct", "certainty", "expected"),
-    [
-        ([1, 1, 1, 1], [0.2, 0.3, 0.4, 0.9], 0.0),
-        ([0, 0, 1, 1, 1, 1], [0.31, 0.42, 0.7, 0.8, 0.9, 0.9], 0.35),
-        ([0, 0], [0.99, 0.99], 0.95),
-        ([], [], 0.95),
-    ],
-)
-def test_answers_are_uncertain_below_the_lowest_threshold_that_keeps_80_percent(
-    correct: list[int], certainty: list[float], expected: float
-) -> None:
-    assert uncertain_below(np.array(correct, bool), np.array(certainty, np.float32)) == expected

@@ -7,6 +7,7 @@ import os
 import shutil
 from collections.abc import Iterator
 from contextlib import chdir, contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -49,7 +50,7 @@ class Clone:
         with inside(self.root, **environment):
             values = params.load()
             core, kernel = self.root / "models/core.keras", values.preprocess.median_kernel
-            published = publish(params.flatten(values), lambda: load_model(core, kernel))
+            published = publish(params.flatten(values), partial(load_model, core, kernel))
             return int(published.version.version) if published.version else 0
 
     def commit(self, message: str) -> str:

@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 
 from ferops.labels import NAMES
-from ferops.model import metrics
+from ferops.model import calibration, metrics
 
 RNG = np.random.default_rng(0)
 LABELS = RNG.integers(0, 7, 500)
@@ -78,8 +78,8 @@ def test_class_figures_by_hand() -> None:
 
 def test_a_sure_and_right_model_is_calibrated_and_a_sure_and_wrong_one_is_not() -> None:
     sure = np.eye(7, dtype=np.float32)[LABELS]
-    assert metrics.calibration_error(metrics.reliability(LABELS, sure, 15)) == pytest.approx(0)
-    assert metrics.calibration_error(metrics.reliability((LABELS + 1) % 7, sure, 15)) == pytest.approx(1)
+    assert calibration.calibration_error(calibration.reliability(LABELS, sure, 15)) == pytest.approx(0)
+    assert calibration.calibration_error(calibration.reliability((LABELS + 1) % 7, sure, 15)) == pytest.approx(1)
 
 
 def test_the_interval_of_fer2013s_test_split_is_about_three_points_wide() -> None:

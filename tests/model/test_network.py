@@ -8,8 +8,9 @@ from support import ROOT
 
 from ferops import params
 from ferops.data import filters
-from ferops.model import serving
+from ferops.model import calibration
 from ferops.model.networks import building_blocks, systems, vgg16_transfer
+from ferops.model.serving import graph as serving
 
 
 @functools.cache
@@ -53,11 +54,13 @@ def test_the_median_in_the_graph_is_opencvs_to_the_bit(faces: np.ndarray, kernel
     np.testing.assert_array_equal(np.asarray(serving.median(keras.ops.convert_to_tensor(faces), kernel)), expected)
 
 
-def test_the_served_model_on_raw_faces_is_the_core_on_filtered_ones(faces: np.ndarray, tmp_path) -> None:
+@pytest.mark.parametrize("temperature", [1.0, 0.7, 2.5])
+def test_the_served_model_on_raw_faces_is_the_calibrated_core_on_filtered_ones(
+    faces: np.ndarray, temperature: float, tmp_path
+) -> None:
     core = build()
     core.save(tmp_path / "core.keras")
-    serving.load_raw_model(tmp_path / "core.keras", 3).save(tmp_path / "served.keras")
+    serving.load_raw_model(tmp_path / "core.keras", 3, temperature).save(tmp_path / "served.keras")
     served = keras.models.load_model(tmp_path / "served.keras", safe_mode=True)
-    np.testing.assert_allclose(
-        np.asarray(served(faces)), np.asarray(core(filters.median(faces, 3))), rtol=1e-5, atol=1e-6
-    )
+    expected = calibration.calibrate(np.asarray(core(filters.median(faces, 3))), temperature)
+    np.testing.assert_allclose(np.asarray(served(faces)), expected, rtol=1e-5, atol=1e-6)

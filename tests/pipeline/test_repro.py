@@ -2,19 +2,21 @@ import json
 import shutil
 from pathlib import Path
 
+import cv2
 import mlflow
 import numpy as np
 import pandas as pd
 import pytest
-from support import checkout, shell
+from support import Ferops, checkout, shell
 
 from ferops import labels, params
 from ferops.data.readers import layouts
+from ferops.model import calibration
 
 KEYS = {
     "accuracy", "accuracy_interval", "binary_accuracy", "loss", "precision_macro", "recall_macro", "f1_macro",
-    "specificity_macro", "precision_micro", "recall_micro", "n", "ece", "accuracy_deduplicated", "n_deduplicated",
-    "accuracy_tta", "per_class",
+    "specificity_macro", "precision_micro", "recall_micro", "n", "ece", "ece_calibrated", "accuracy_deduplicated",
+    "n_deduplicated", "accuracy_tta", "per_class",
 }  # fmt: skip
 
 
@@ -115,13 +117,57 @@ def test_one_run_holds_every_epoch_and_the_final_figures(repro: Path) -> None:
 
 
 def test_the_registered_model_gives_the_predictions_from_raw_faces(repro: Path, monkeypatch) -> None:
-    table = pd.read_parquet(repro / "predictions.parquet")
-    faces = layouts.read(repro / "data/sample/fer2013.csv").images[table["id"]]
+    faces, expected = calibrated(repro)
     monkeypatch.chdir(repro)
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{repro / 'mlflow.db'}")
     mlflow.set_tracking_uri(None)
     model = mlflow.pyfunc.load_model("models:/fer-lean-cnn@challenger")
-    np.testing.assert_allclose(model.predict(faces), table[list(labels.NAMES)], atol=1e-4)
+    np.testing.assert_allclose(model.predict(faces), expected, atol=1e-4)
+
+
+@pytest.mark.parametrize("model", ["fer-lean-cnn@challenger", "models:/fer-lean-cnn/1", "exported", "core.keras"])
+def test_every_form_of_the_network_predicts_the_same(
+    model: str, repro: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ferops: Ferops
+) -> None:
+    monkeypatch.chdir(repro)
+    faces, expected = calibrated(repro)
+    if model == "core.keras":  # a core has its median filter from params.yaml, and no temperature
+        expected = pd.read_parquet(repro / "predictions.parquet")[list(labels.NAMES)].to_numpy()
+    for number, face in enumerate(faces[:8]):
+        cv2.imwrite(str(tmp_path / f"{number}.png"), face)
+    files = {"exported": "models/exported/network.tflite", "core.keras": "models/core.keras"}
+    done = ferops("predict", str(tmp_path), "--detector", "none", "--json", "--model", files.get(model, model))
+    assert done.code == 0, done.err
+    answers = [json.loads(line) for line in done.out.splitlines()]
+    found = [list(answer["faces"][0]["probabilities"].values()) for answer in answers]
+    np.testing.assert_allclose(found, expected[:8], atol=2e-4)
+    digest = json.loads((repro / "models/training.json").read_text())["weights_digest"]
+    assert {answer["model"] for answer in answers} == {f"lean_cnn/{digest[:12]}"}
+    described = ferops("predict", str(tmp_path), "--detector", "none", "--model", files.get(model, model)).out
+    assert ("fer-lean-cnn/1 " in described) == (model not in files)
+
+
+def test_the_temperature_is_that_of_validation_and_both_errors_are_told(repro: Path) -> None:
+    table = pd.read_parquet(repro / "predictions.parquet")
+    chosen = json.loads((repro / "metrics/calibration.json").read_text())
+    rows = table[table["split"] == "validation"]
+    probabilities = rows[list(labels.NAMES)].to_numpy()
+    assert chosen["temperature"] == calibration.fit_temperature(rows["label"].to_numpy(), probabilities)
+    for split, name in (("validation", "val"), ("test", "test")):
+        rows = table[table["split"] == split]
+        answers = calibration.calibrate(rows[list(labels.NAMES)].to_numpy(), chosen["temperature"])
+        error = calibration.calibration_error(calibration.reliability(rows["label"].to_numpy(), answers, 15))
+        assert metrics(repro, name)["ece_calibrated"] == pytest.approx(error)
+        certain = answers.max(axis=1) >= chosen["uncertain_below"]
+        assert chosen[split]["coverage"] == pytest.approx(certain.mean())
+
+
+def calibrated(folder: Path) -> tuple[np.ndarray, np.ndarray]:
+    """Raw faces of the predictions, and the probabilities that are served."""
+    table = pd.read_parquet(folder / "predictions.parquet")
+    temperature = json.loads((folder / "metrics/calibration.json").read_text())["temperature"]
+    faces = layouts.read(folder / "data/sample/fer2013.csv").images[table["id"]]
+    return faces, calibration.calibrate(table[list(labels.NAMES)].to_numpy(), temperature)
 
 
 def test_a_second_repro_runs_nothing_but_publish(repro: Path, tmp_path: Path) -> None:

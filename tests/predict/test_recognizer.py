@@ -18,9 +18,9 @@ from support import ROOT
 
 from ferops import ExpressionRecognizer
 from ferops.labels import NAMES
-from ferops.predict import blazeface
+from ferops.predict import blazeface, networks
 from ferops.predict.detection import Picture
-from ferops.predict.networks import BadNetwork, ExpressionNetwork
+from ferops.predict.networks import BadNetwork
 
 
 @pytest.fixture(scope="module")
@@ -184,13 +184,15 @@ def test_the_shipped_network_answers_as_the_keras_model_beside_it_does() -> None
     import keras
 
     from ferops.model import weights
+    from ferops.model.calibration import calibrate
 
-    network = ExpressionNetwork()
+    network = networks.load()
     shipped = keras.models.load_model(ROOT / "weights/lean_cnn.keras", compile=False, safe_mode=True)
     assert network.card.weights == weights.digest(shipped)
     assert network.name == f"lean_cnn/{weights.digest(shipped)[:12]}"
     faces = np.random.default_rng(1).integers(0, 256, (70, 48, 48), dtype=np.uint8)
-    np.testing.assert_allclose(network.probabilities(faces), np.asarray(shipped(faces)), atol=1e-5)
+    expected = calibrate(np.asarray(shipped(faces)), network.card.temperature)
+    np.testing.assert_allclose(network.probabilities(faces), expected, atol=1e-5)
 
 
 def _with_card(path: Path, content: bytes, **changed: object) -> Path:
@@ -203,10 +205,10 @@ def _with_card(path: Path, content: bytes, **changed: object) -> Path:
 
 def test_a_damaged_or_other_network_with_a_card_is_refused(tmp_path: Path) -> None:
     whole = (ROOT / "weights/lean_cnn.tflite").read_bytes()
-    assert ExpressionNetwork(_with_card(tmp_path / "a.tflite", whole)).name
+    assert networks.load(_with_card(tmp_path / "a.tflite", whole)).name
     for content in (whole[: len(whole) // 2], b"junk", blazeface._file().read_bytes()):
         with pytest.raises(BadNetwork, match="is damaged, or no network from faces"):
-            ExpressionNetwork(_with_card(tmp_path / "a.tflite", content))
+            networks.load(_with_card(tmp_path / "a.tflite", content))
 
 
 @pytest.mark.parametrize(
@@ -216,7 +218,7 @@ def test_a_damaged_or_other_network_with_a_card_is_refused(tmp_path: Path) -> No
 def test_a_card_with_nonsense_is_refused(changed: dict[str, object], tmp_path: Path) -> None:
     whole = (ROOT / "weights/lean_cnn.tflite").read_bytes()
     with pytest.raises(BadNetwork, match="no card that"):
-        ExpressionNetwork(_with_card(tmp_path / "a.tflite", whole, **changed))
+        networks.load(_with_card(tmp_path / "a.tflite", whole, **changed))
 
 
 def test_a_network_with_the_card_of_another_is_refused(tmp_path: Path) -> None:
@@ -224,13 +226,13 @@ def test_a_network_with_the_card_of_another_is_refused(tmp_path: Path) -> None:
     path, card = tmp_path / "net.tflite", tmp_path / "net.json"
     path.write_bytes(content[:-1] + b"\x00\x01")
     with pytest.raises(BadNetwork, match=r"net\.json is missing"):
-        ExpressionNetwork(path)
+        networks.load(path)
     card.write_bytes((ROOT / "weights/lean_cnn.json").read_bytes())
     with pytest.raises(BadNetwork, match="card of another file"):
-        ExpressionNetwork(path)
+        networks.load(path)
     card.write_text("{}")
     with pytest.raises(BadNetwork, match="no card"):
-        ExpressionNetwork(path)
+        networks.load(path)
 
 
 def test_the_wheel_brings_its_network_along(tmp_path: Path) -> None:

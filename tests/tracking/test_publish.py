@@ -16,7 +16,7 @@ from tracking.conftest import flushed
 
 from ferops import params
 from ferops.promotion import gate
-from ferops.tracking import store
+from ferops.tracking import store, versions
 from ferops.tracking.lineage import NotTrained
 from ferops.tracking.live import LiveRun
 from ferops.tracking.record import REBUILT, Epoch, MissingOutput
@@ -334,3 +334,16 @@ def test_a_missing_output_is_named_before_the_store_is_opened(pipeline):
     with pytest.raises(MissingOutput, match=r"metrics/val\.json"):
         publish()
     assert not (pipeline.root / "mlflow.db").exists()
+
+
+def test_a_version_carries_its_exported_network_also_where_it_is_added_later(published, tmp_path):
+    exported = published.root / "models/exported"
+    exported.mkdir()
+    (exported / "network.tflite").write_bytes(b"a network")
+    (exported / "network.json").write_text("{}")
+    publish()
+    publish()
+    folder = versions.download(f"models:/{MODEL}@challenger", tmp_path)
+    assert (folder / "exported/network.tflite").read_bytes() == b"a network"
+    assert (folder / "exported/network.json").read_text() == "{}"
+    assert (folder / "MLmodel").is_file()

@@ -24,7 +24,7 @@ from ferops.errors import FeropsError
 from ferops.labels import NAMES
 from ferops.machine.files import replacing
 from ferops.predict.drawing import annotate
-from ferops.predict.networks import Card
+from ferops.predict.networks import ExpressionNetwork
 from ferops.predict.recognizer import ExpressionRecognizer, Prediction, read_picture
 
 SOME_UNREADABLE: Final = 3
@@ -66,8 +66,9 @@ def predict(
     as_json: bool = False,
     table: Path | None = None,
     save: Path | None = None,
-    model: Path | None = None,
+    model: str | None = None,
     detector: str = "blazeface",
+    tta: bool = False,
 ) -> int:
     """Recognise the expressions in pictures.
 
@@ -78,8 +79,9 @@ def predict(
         as_json: print a line of JSON for each picture instead of a table.
         table: a CSV to write, a row for each face and for each picture without one. It is written when all is done.
         save: a folder for annotated copies.
-        model: an exported network; by default the shipped one.
+        model: as `networks.load` takes it; by default the shipped one.
         detector: a name of `detection.DETECTORS`.
+        tta: average over each face and its mirror image.
 
     Returns:
         The exit status: 0, or 3 where some pictures could not be read.
@@ -96,7 +98,7 @@ def predict(
         _check_names(save, given)
     if table and table.is_file():
         raise KeptFile(f"{table} exists and is kept; remove it, or give another name")
-    recognizer = ExpressionRecognizer(model, detector)
+    recognizer = ExpressionRecognizer(model, detector, tta=tta)
     errors = Console(stderr=True)
     columns = ("picture", Column("expression", no_wrap=True))
     numbers = (Column(heading, justify="right", no_wrap=True) for heading in ("probability", "box"))
@@ -130,7 +132,7 @@ def predict(
         if not console.is_terminal:  # nothing is cut off where another program reads
             console.width = 10_000
         console.print(found)
-        console.out(_described(recognizer.network.name, recognizer.network.card), highlight=False)
+        console.out(_described(recognizer.network), highlight=False)
     return SOME_UNREADABLE if failed else 0
 
 
@@ -209,7 +211,10 @@ def _csv_rows(answer: Prediction) -> Iterator[tuple[Any, ...]]:
         yield (answer.path, *[""] * len(_OF_FACE), answer.model, answer.error)
 
 
-def _described(name: str, card: Card) -> str:
+def _described(network: ExpressionNetwork) -> str:
     """Return in a line which network answered, and how good it is."""
+    name = " ".join(filter(None, (network.version, network.name)))
+    if not (card := network.card):
+        return f"{name}: its accuracy is not known here"
     certain = f"the {card.coverage:.0%} of its answers without ?: {card.accuracy_certain:.3f}"
     return f"{name}: accuracy {card.accuracy:.3f} on {card.split}; {certain}"

@@ -10,6 +10,7 @@ import numpy as np
 
 from ferops.errors import FeropsError
 from ferops.labels import SIDE
+from ferops.machine.environment import muted_stderr
 
 
 class NotFoldable(FeropsError):
@@ -65,7 +66,8 @@ def export_litert(model: keras.Model, out: Path) -> None:
         model: from raw uint8 faces (N, 48, 48) to probabilities (N, 7).
         out: the file to write, named *.tflite.
     """
-    model.export(str(out), format="litert", verbose=False)  # Keras takes the suffix for granted, and no Path
+    with muted_stderr():  # the converter reports on itself
+        model.export(str(out), format="litert", verbose=False)  # Keras takes the suffix for granted, and no Path
 
 
 def greatest_change(before: keras.Model, after: keras.Model) -> float:

@@ -9,6 +9,7 @@ from scipy.stats import binomtest
 from sklearn.metrics import confusion_matrix, precision_recall_fscore_support
 
 from ferops.labels import NAMES
+from ferops.model.calibration import calibrate, calibration_error, reliability
 
 Labels = NDArray[np.int64]
 Probabilities = NDArray[np.float32]
@@ -28,6 +29,7 @@ def evaluate(
     duplicate_in_train: NDArray[np.bool_],
     tta: Probabilities,
     bins: int,
+    temperature: float = 1.0,
 ) -> dict[str, Any]:
     """Compute every metric of predictions; the order of the images does not matter.
 
@@ -37,12 +39,14 @@ def evaluate(
         duplicate_in_train: whether an image has a duplicate in the training set, bool (N,).
         tta: probabilities with test-time augmentation, (N, 7).
         bins: of the calibration error.
+        temperature: of `calibration.fit_temperature`; 1 leaves the probabilities as they are.
 
     Returns:
         The keys of metrics/val.json and metrics/test.json; fractions in [0, 1] but for `loss` (nats) and counts.
         `accuracy` is categorical. `binary_accuracy`, `precision_micro` and `recall_micro` threshold the seven outputs
-        at 0.5 each, as Keras' metrics of those names do: the paper's "accuracy" is the first of them. A class without
-        an image is left out of the macro averages; predicting it is an error.
+        at 0.5 each, as Keras' metrics of those names do: the paper's "accuracy" is the first of them. `ece_calibrated`
+        is that of what is served, after the temperature. A class without an image is left out of the macro averages;
+        predicting it is an error.
     """
     predicted = probabilities.argmax(axis=1)
     correct = predicted == labels
@@ -62,6 +66,7 @@ def evaluate(
         "recall_micro": true_positives / len(labels),
         "n": len(labels),
         "ece": calibration_error(reliability(labels, probabilities, bins)),
+        "ece_calibrated": calibration_error(reliability(labels, calibrate(probabilities, temperature), bins)),
         "accuracy_deduplicated": float(correct[unique].mean()) if unique.any() else None,
         "n_deduplicated": int(unique.sum()),
         "accuracy_tta": float((tta.argmax(axis=1) == labels).mean()),
@@ -88,23 +93,6 @@ def by_class(labels: Labels, predicted: Labels) -> pd.DataFrame:
 def confusion(labels: Labels, predicted: Labels) -> NDArray[np.int64]:
     """Return the confusion matrix, counts (7, 7): rows are true classes, columns predicted ones, in code order."""
     return np.asarray(confusion_matrix(labels, predicted, labels=range(len(NAMES))), dtype=np.int64)
-
-
-def reliability(labels: Labels, probabilities: Probabilities, bins: int) -> pd.DataFrame:
-    """Compute the reliability curve: `confidence`, `accuracy` and `n` in equal bins of the highest probability.
-
-    Empty bins are left out.
-    """
-    confidence = probabilities.max(axis=1).astype(np.float64)
-    correct = probabilities.argmax(axis=1) == labels
-    bin_of = np.minimum((confidence * bins).astype(int), bins - 1)
-    groups = pd.DataFrame({"confidence": confidence, "accuracy": correct, "n": 1}).groupby(bin_of)
-    return groups.agg({"confidence": "mean", "accuracy": "mean", "n": "sum"}).reset_index(drop=True)
-
-
-def calibration_error(curve: pd.DataFrame) -> float:
-    """Compute the expected calibration error: gaps between confidence and accuracy, weighted by the images in a bin."""
-    return float(((curve["confidence"] - curve["accuracy"]).abs() * curve["n"]).sum() / curve["n"].sum())
 
 
 def wilson(hits: int, n: int) -> ConfidenceInterval:

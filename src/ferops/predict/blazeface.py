@@ -17,7 +17,7 @@ import cv2
 import numpy as np
 
 from ferops.errors import FeropsError
-from ferops.predict import litert
+from ferops.model.serving import litert
 from ferops.predict.detection import Detection, Floats, Picture
 
 _INPUT: Final = 256

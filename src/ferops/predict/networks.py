@@ -1,105 +1,196 @@
-"""Exported networks: a .tflite file with its card beside it, and the one that is shipped."""
+"""Networks that recognise expressions: the shipped one, exported files, Keras files, registered models."""
 
 import hashlib
 import json
+import os
+import re
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Annotated, Final, Literal
+from tempfile import TemporaryDirectory
+from threading import Lock
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field
 
 from ferops.errors import FeropsError
 from ferops.labels import NAMES, SIDE
-from ferops.predict.litert import Network
+from ferops.model.serving import litert
+from ferops.model.serving.exported import Card, card_file
+from ferops.params import Evaluate
 
 SHIPPED: Final = Path(__file__).with_name("weights") / "lean_cnn.tflite"
 """The network of weights/ that is most accurate on PublicTest; in the wheel it lies in the package."""
 
 _BATCH: Final = 64
 
-Share = Annotated[float, Field(ge=0, le=1)]
+_FILES: Final = ("exported/network.tflite", "data/model.keras")
+"""Files of a registered model that answer; the first of them that is there is taken."""
+
+_REGISTERED: Final = re.compile(r"[a-z][a-z0-9+-]*:/|fer-[a-z0-9-]+[@/]")
+"""How a URI of MLflow, or the name of a version, begins."""
+
+Answer = Callable[[NDArray[np.uint8]], NDArray[np.float32]]
+"""From faces, uint8 (N, 48, 48), to the probabilities of the seven expressions, float32 (N, 7)."""
 
 
 class BadNetwork(FeropsError):
-    """A file is no exported network, or its card is missing or of another file."""
+    """A file or registered model is no network from faces to the seven expressions, or its card is of another file."""
 
 
-class Card(BaseModel):
-    """What is known of an exported network; NAME.json beside NAME.tflite.
+@dataclass(frozen=True)
+class ExpressionNetwork:
+    """A network that is loaded; thread-safe.
 
     Attributes:
-        schema: of this card.
-        network: name of its system, as `lean_cnn`.
-        weights: digest of the weights that it was exported from.
-        sha256: of the .tflite file.
-        split, n: the images on which the following was measured: FER2013's PublicTest, or the validation split of
-            another data set.
-        accuracy: of the Keras model.
-        agreement: share of images that the exported network names as the Keras model does.
-        largest_difference: of a probability from the Keras model's.
-        uncertain_below: an answer whose probability is lower is uncertain.
-        coverage, accuracy_certain: share of answers that are not, and their accuracy.
+        name: the system and the beginning of its weights' digest, as `lean_cnn/5582fc45e4a3`.
+        version: in the registry, as `fer-vgg16/3`; None where it was loaded from a file.
+        card: its figures; None where nothing but its Keras model is known.
+        answer: from at most 64 faces to their probabilities.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
-
-    schema_: Literal["ferops.card/1"] = Field("ferops.card/1", alias="schema")
-    network: str = Field(pattern=r"^\w+$")
-    weights: str = Field(pattern="^[0-9a-f]{64}$")
-    sha256: str = Field(pattern="^[0-9a-f]{64}$")
-    split: str = Field(pattern=r"^[\w' ]+$")
-    n: int = Field(gt=0)
-    accuracy: Share
-    agreement: Share
-    largest_difference: Share
-    uncertain_below: Share
-    coverage: Share
-    accuracy_certain: Share
-
-
-class ExpressionNetwork:
-    """An exported network with its card; thread-safe."""
-
-    def __init__(self, path: Path = SHIPPED) -> None:
-        """Load a .tflite file that `ferops export` wrote; by default the one that is shipped.
-
-        Raises:
-            BadNetwork: there is no such file, it is damaged, or it and its card do not belong together.
-        """
-        self.card = _card(path)
-        content = path.read_bytes()
-        if hashlib.sha256(content).hexdigest() != self.card.sha256:
-            raise BadNetwork(f"{path}: {path.with_suffix('.json').name} beside it is the card of another file")
-        try:
-            self._network = Network(content)
-            (answers,) = self._network.run(np.zeros((1, SIDE, SIDE), np.uint8))
-            fits = answers.shape == (1, len(NAMES))
-        except (ValueError, RuntimeError):
-            fits = False
-        if not fits:
-            raise BadNetwork(f"{path} is damaged, or no network from faces to the seven expressions")
+    name: str
+    version: str | None
+    card: Card | None
+    answer: Answer
 
     @property
-    def name(self) -> str:
-        """Return the system and the beginning of the weights' digest, as `lean_cnn/5582fc45e4a3`."""
-        return f"{self.card.network}/{self.card.weights[:12]}"
+    def uncertain_below(self) -> float:
+        """Return the probability below which an answer is uncertain; without a card the default of params.yaml."""
+        return self.card.uncertain_below if self.card else Evaluate().uncertain_below
 
-    def probabilities(self, faces: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """Return the probabilities of the seven expressions, float32 (N, 7), of faces, uint8 (N, 48, 48)."""
-        batches = [self._network.run(faces[at : at + _BATCH])[0] for at in range(0, len(faces), _BATCH)]
+    def probabilities(self, faces: NDArray[np.uint8], *, tta: bool = False) -> NDArray[np.float32]:
+        """Return the probabilities of the seven expressions, float32 (N, 7), of faces, uint8 (N, 48, 48).
+
+        With test-time augmentation (`tta`) they are averaged over each face and its mirror image.
+        """
+        if tta:
+            mirrored = np.ascontiguousarray(faces[:, :, ::-1])
+            return np.asarray((self.probabilities(faces) + self.probabilities(mirrored)) / 2, np.float32)
+        batches = [self.answer(faces[at : at + _BATCH]) for at in range(0, len(faces), _BATCH)]
         return np.concatenate([np.empty((0, len(NAMES)), np.float32), *batches])
 
 
+def load(model: str | os.PathLike[str] | None = None) -> ExpressionNetwork:
+    """Load a network.
+
+    Args:
+        model: a .tflite file that `ferops export` or `dvc repro` wrote, with its card beside it; a .keras file, whose
+            median filter is that of params.yaml; a registered model, as `fer-vgg16@champion`; or the URI of an MLflow
+            model, as `models:/fer-vgg16/1`. By default the network that is shipped.
+
+    Raises:
+        BadNetwork: there is no such file, it is damaged, or no network from faces to expressions.
+        UnknownVersion, TrackingUnreachable: of a registered model.
+    """
+    if model is None:
+        return _exported(SHIPPED)
+    text, path = os.fspath(model), Path(model)
+    if path.suffix == ".tflite":
+        return _exported(path)
+    if path.suffix == ".keras":
+        return _keras_file(path)
+    if isinstance(text, str) and not path.exists() and _REGISTERED.match(text):
+        return _registered(text)
+    raise BadNetwork(
+        f"{model}: expected a .tflite or .keras file, a registered model as fer-vgg16@champion, or a URI of MLflow"
+    )
+
+
+def current(model: str | os.PathLike[str] | None) -> str | None:
+    """Return the version that a registered model names now, as `fer-vgg16/3`; None for files and other URIs.
+
+    Raises:
+        UnknownVersion, TrackingUnreachable: of a registered model.
+    """
+    from ferops.tracking import store, versions
+
+    if not (isinstance(model, str) and versions.is_reference(model)):
+        return None
+    with store.session() as opened:
+        version = versions.resolve(opened, model)
+    return f"{version.name}/{version.version}"
+
+
+def _exported(path: Path) -> ExpressionNetwork:
+    card = _card(path)
+    content = path.read_bytes()
+    if hashlib.sha256(content).hexdigest() != card.sha256:
+        raise BadNetwork(f"{path}: {card_file(path).name} beside it is the card of another file")
+    try:
+        network = litert.Network(content)
+        (answers,) = network.run(np.zeros((1, SIDE, SIDE), np.uint8))
+        fits = answers.shape == (1, len(NAMES))
+    except (ValueError, RuntimeError):
+        fits = False
+    if not fits:
+        raise BadNetwork(f"{path} is damaged, or no network from faces to the seven expressions")
+    return ExpressionNetwork(_name(card.network, card.weights), None, card, lambda faces: network.run(faces)[0])
+
+
 def _card(path: Path) -> Card:
-    if path.suffix != ".tflite":
-        raise BadNetwork(f"{path}: expected a .tflite file; `ferops export {path} NAME.tflite` writes one")
     if not path.is_file():
         raise BadNetwork(f"{path} does not exist; `ferops export` writes an exported network")
-    beside = path.with_suffix(".json")
+    beside = card_file(path)
     try:
         return Card.model_validate(json.loads(beside.read_text(encoding="utf-8")))
     except OSError:
         raise BadNetwork(f"{beside} is missing; `ferops export` writes it beside the network") from None
     except ValueError:  # no JSON, or pydantic's
         raise BadNetwork(f"{beside} is no card that `ferops export` wrote") from None
+
+
+def _keras_file(path: Path) -> ExpressionNetwork:
+    """Load a .keras file with Keras: a trained core, or what is registered."""
+    from ferops import params
+    from ferops.machine.tensorflow import quiet_imports
+
+    if not path.is_file():
+        raise BadNetwork(f"{path} does not exist; `dvc repro` writes models/core.keras")
+    with quiet_imports():
+        import keras
+
+        from ferops.model import weights
+        from ferops.model.serving.graph import raw_model
+    try:
+        model = keras.models.load_model(path, compile=False, safe_mode=True)
+        fits = tuple(model.input_shape) == (None, SIDE, SIDE) and tuple(model.output_shape) == (None, len(NAMES))
+    except (ValueError, TypeError, OSError, KeyError):
+        fits = False
+    if not fits:
+        raise BadNetwork(f"{path} is damaged, or no network from faces to the seven expressions")
+    is_core = [tensor.name for tensor in model.inputs] == ["faces"]
+    core = model if is_core else next((layer for layer in model.layers if isinstance(layer, keras.Model)), model)
+    if is_core:
+        here = Path("params.yaml")
+        settings = params.load(here) if here.is_file() else params.defaults()
+        model = raw_model(core, settings.preprocess.median_kernel)
+    lock = Lock()
+
+    def answer(faces: NDArray[np.uint8]) -> Any:
+        with lock:
+            return model.predict_on_batch(faces)
+
+    return ExpressionNetwork(_name(core.name, weights.digest(core)), None, None, answer)
+
+
+def _registered(model: str) -> ExpressionNetwork:
+    """Load the exported network of a registered model, else its Keras model."""
+    from ferops.tracking import store, versions
+
+    with store.session() as opened, TemporaryDirectory() as scratch:
+        uri, version = model, None
+        if versions.is_reference(reference := model.removeprefix("models:/")):
+            found = versions.resolve(opened, reference)
+            version = f"{found.name}/{found.version}"
+            uri = f"models:/{version}"
+        folder = versions.download(uri, Path(scratch))
+        file = next((folder / name for name in _FILES if (folder / name).is_file()), None)
+        if file is None:
+            raise BadNetwork(f"{model} is no model that ferops registered: it has no {' and no '.join(_FILES)}")
+        return replace(load(file), version=version)
+
+
+def _name(system: str, digest: str) -> str:
+    return f"{system}/{digest[:12]}"

@@ -16,9 +16,8 @@ from numpy.typing import NDArray
 from ferops.data.readers.decoding import LARGEST_PHOTOGRAPH_FILE, decode_photograph
 from ferops.data.readers.faces import BadImage
 from ferops.labels import NAMES, SIDE
-from ferops.predict import detection
+from ferops.predict import detection, networks
 from ferops.predict.detection import Picture
-from ferops.predict.networks import SHIPPED, ExpressionNetwork
 
 SCHEMA: Final = "ferops.prediction/1"
 
@@ -44,7 +43,7 @@ class Face:
         box: left, top, width and height in pixels, inside the picture.
         detector_score: how certain the detector is of the face, 0-1.
         probabilities: of the seven expressions; they sum to 1.
-        uncertain: whether the greatest probability is too low to rely on, see `networks.Card.uncertain_below`.
+        uncertain: whether the greatest probability is too low to rely on, see `Card.uncertain_below`.
     """
 
     box: Box
@@ -102,19 +101,24 @@ class Prediction:
 class ExpressionRecognizer:
     """Finds faces in pictures and recognises their expressions, without TensorFlow; thread-safe."""
 
-    def __init__(self, model: str | os.PathLike[str] | None = None, detector: str = "blazeface") -> None:
+    def __init__(
+        self, model: str | os.PathLike[str] | None = None, detector: str = "blazeface", *, tta: bool = False
+    ) -> None:
         """Load network and detector.
 
         Args:
-            model: a .tflite file that `ferops export` wrote; by default the network that is shipped.
+            model: an exported or a .keras file, or a registered model, as `networks.load` takes it; by default the
+                network that is shipped.
             detector: `blazeface`, `haar`, or `none` for pictures that are faces.
+            tta: average the probabilities over each face and its mirror image, at twice the cost.
 
         Raises:
-            BadNetwork: of `ExpressionNetwork`.
+            BadNetwork, UnknownVersion, TrackingUnreachable: of `networks.load`.
             UnknownDetector: there is no such detector.
         """
         self._detector = detection.load(detector)
-        self.network = ExpressionNetwork(SHIPPED if model is None else Path(model))
+        self._tta = tta
+        self.network = networks.load(model)
         warnings.filterwarnings("ignore", module=r"PIL\.")  # of metadata, and of what is refused
 
     def predict(self, pictures: Source | Iterable[Source]) -> list[Prediction]:
@@ -158,12 +162,13 @@ class ExpressionRecognizer:
     def _answers(self, found: list["_Found"]) -> Iterator[Prediction]:
         """Ask the network for all faces at once."""
         crops = [crop for each in found for crop in each.crops]
-        answers = iter(self.network.probabilities(np.array(crops, np.uint8).reshape(-1, SIDE, SIDE)).tolist())
+        cut_out = np.array(crops, np.uint8).reshape(-1, SIDE, SIDE)
+        answers = iter(self.network.probabilities(cut_out, tta=self._tta).tolist())
         for path, boxes, scores, _, error in found:
             faces = []
             for box, score in zip(boxes, scores, strict=True):
                 probabilities = dict(zip(NAMES, next(answers), strict=True))
-                uncertain = max(probabilities.values()) < self.network.card.uncertain_below
+                uncertain = max(probabilities.values()) < self.network.uncertain_below
                 faces.append(Face(box, score, probabilities, uncertain))
             yield Prediction(path, self.network.name, tuple(faces), error)
 

@@ -1,4 +1,4 @@
-"""Stage `evaluate`: score the trained network; the only stage that scores the test split and extra sets."""
+"""Stage `evaluate`: score, calibrate and export the trained network; it alone scores the test split and extra sets."""
 
 import json
 from pathlib import Path
@@ -15,38 +15,61 @@ from ferops import params as parameters
 from ferops.data import filters, prepared
 from ferops.data.views import views
 from ferops.labels import NAMES
-from ferops.model import metrics, plots
+from ferops.model import calibration, metrics, plots
 from ferops.model.networks import descriptors
+from ferops.model.serving import exported
 
 METRICS = Path("metrics")
 REPORTS = Path("reports/evaluate")
+EXPORTED = Path("models/exported")
 BATCH = 256
 
 
 def main() -> None:
-    """Read models/core.keras, data/prepared and data/extra; write metrics/, predictions.parquet, reports/evaluate/."""
+    """Read models/core.keras and the data; write metrics/, predictions.parquet, reports/evaluate/, models/exported/."""
     params = parameters.load()
-    data = prepared.load(Path("data/prepared"))
+    data, settings = prepared.load(Path("data/prepared")), params.evaluate
     core = keras.models.load_model("models/core.keras", compile=False)
     trained_on = set(data.manifest.loc[data.manifest["split"] == "train", "duplicate_of"].dropna())
 
-    METRICS.mkdir(exist_ok=True)
-    REPORTS.mkdir(parents=True, exist_ok=True)
-    predictions, scores = [], {}
-    for split in ("validation", "test") if params.evaluate.test else ("validation",):
-        manifest = data.manifest[data.rows(split)]
+    for folder in (METRICS, REPORTS, EXPORTED):
+        folder.mkdir(parents=True, exist_ok=True)
+    splits = ("validation", "test") if settings.test else ("validation",)
+    answers = {split: _predict_views(core, data.split(split)[0], split, settings.tta) for split in splits}
+    faces, labels = data.split("validation")
+    probabilities, _ = answers["validation"]
+    temperature = calibration.fit_temperature(labels, probabilities)
+    if descriptors.is_served(core) and keras.backend.backend() == "tensorflow":  # jax and torch cannot export
+        exported.export(
+            core, faces, labels, probabilities, EXPORTED / "network.tflite",
+            temperature=temperature, report=data.report, uncertain_below=settings.uncertain_below,
+        )  # fmt: skip
+
+    predictions, scores, certain = [], {}, {}
+    for split, (probabilities, tta) in answers.items():
+        manifest, (_, labels) = data.manifest[data.rows(split)], data.split(split)
         is_duplicate = manifest["duplicate_of"].isin(trained_on).to_numpy(bool)
-        probabilities, scores[split] = _score(core, data.split(split), is_duplicate, split, params.evaluate)
+        scores[split] = metrics.evaluate(
+            labels, probabilities, tta=tta, duplicate_in_train=is_duplicate, bins=settings.calibration_bins,
+            temperature=temperature,
+        )  # fmt: skip
+        calibrated = calibration.calibrate(probabilities, temperature)
+        certain[split] = calibration.certainty(labels, calibrated, settings.uncertain_below)._asdict()
         columns = {name: probabilities[:, code] for code, name in enumerate(NAMES)}
         # the hashes tell whether two networks were scored on the same raw images
         rows = manifest[["id", "split", "label", "hash"]].assign(**columns, duplicate_in_train=is_duplicate)
         predictions.append(rows)
 
-    extra = _extra(core, data.report["median_kernel"], params.evaluate) if params.evaluate.test else {}
-    for file, figures in {"val": scores["validation"], "test": scores.get("test", {}), "extra": extra}.items():
-        (METRICS / f"{file}.json").write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")
+    figures = {
+        "val": scores["validation"],
+        "test": scores.get("test", {}),
+        "extra": _extra(core, data.report["median_kernel"], settings, temperature) if settings.test else {},
+        "calibration": {"temperature": temperature, "uncertain_below": settings.uncertain_below, **certain},
+    }
+    for file, values in figures.items():
+        (METRICS / f"{file}.json").write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")
     pd.concat(predictions, ignore_index=True).to_parquet("predictions.parquet", index=False)
-    _report(data.split(split)[1], probabilities, scores[split]["ece"], params.evaluate.calibration_bins)
+    _report(labels, probabilities, scores[split]["ece"], settings.calibration_bins)
 
 
 def predict(core: keras.Model, images: NDArray[np.uint8], name: str) -> NDArray[np.float32]:
@@ -56,16 +79,15 @@ def predict(core: keras.Model, images: NDArray[np.uint8], name: str) -> NDArray[
     return np.concatenate([core.predict_on_batch(descriptors.inputs(core, batch)) for batch in faces])
 
 
-def _score(
-    core: keras.Model, faces: prepared.Split, is_duplicate: NDArray[np.bool_], name: str, settings: parameters.Evaluate
-) -> tuple[NDArray[np.float32], dict[str, Any]]:
-    """Predict probabilities (N, 7) of filtered faces (N, 48, 48), and compute their metrics."""
-    by_view = [predict(core, view, name) for view in views(faces[0], settings.tta)]
-    tta, bins = np.mean(by_view, axis=0), settings.calibration_bins
-    return by_view[0], metrics.evaluate(faces[1], by_view[0], duplicate_in_train=is_duplicate, tta=tta, bins=bins)
+def _predict_views(
+    core: keras.Model, faces: NDArray[np.uint8], name: str, how: str
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Predict probabilities (N, 7) of filtered faces (N, 48, 48), as they are and averaged over their views."""
+    by_view = [predict(core, view, name) for view in views(faces, how)]
+    return by_view[0], np.mean(by_view, axis=0)
 
 
-def _extra(core: keras.Model, kernel: int, settings: parameters.Evaluate) -> dict[str, Any]:
+def _extra(core: keras.Model, kernel: int, settings: parameters.Evaluate, temperature: float) -> dict[str, Any]:
     """Score each set in data/extra, its faces filtered like the training images.
 
     The sets are independent of FER2013: no image has a duplicate in training.
@@ -73,8 +95,11 @@ def _extra(core: keras.Model, kernel: int, settings: parameters.Evaluate) -> dic
     scores = {}
     for folder in sorted(path for path in Path("data/extra").glob("[!.]*") if path.is_dir()):
         images, labels = prepared.load(folder).split("test")
-        faces = filters.median(images, kernel), labels
-        _, scores[folder.name] = _score(core, faces, np.zeros(len(labels), np.bool_), folder.name, settings)
+        probabilities, tta = _predict_views(core, filters.median(images, kernel), folder.name, settings.tta)
+        scores[folder.name] = metrics.evaluate(
+            labels, probabilities, tta=tta, duplicate_in_train=np.zeros(len(labels), np.bool_),
+            bins=settings.calibration_bins, temperature=temperature,
+        )  # fmt: skip
     return scores
 
 
@@ -87,6 +112,6 @@ def _report(labels: Any, probabilities: Any, ece: float, bins: int) -> None:
     plots.confusion(REPORTS / "confusion.png", counts, normalised=False)
     plots.confusion(REPORTS / "confusion_normalised.png", counts, normalised=True)
     metrics.by_class(labels, predicted).to_csv(REPORTS / "per_class.csv")
-    curve = metrics.reliability(labels, probabilities, bins)
+    curve = calibration.reliability(labels, probabilities, bins)
     curve.to_csv(REPORTS / "reliability.csv", index=False)
     plots.reliability(REPORTS / "reliability.png", curve, ece)

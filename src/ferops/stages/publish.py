@@ -3,6 +3,7 @@
 import json
 import os
 import shutil
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -25,7 +26,7 @@ def main() -> None:
     """Publish the outputs of the other stages; where a DVC experiment cannot reach MLflow, the next publish does it."""
     values = params.load()
     try:
-        published = publish(params.flatten(values), lambda: load_model(CORE, values.preprocess.median_kernel))
+        published = publish(params.flatten(values), partial(load_model, CORE, values.preprocess.median_kernel))
     except TrackingUnreachable as error:
         if not (experiment := os.environ.get("DVC_EXP_NAME")):
             raise
@@ -36,12 +37,13 @@ def main() -> None:
     shutil.rmtree(SCRATCH / json.loads(TRAINING.read_text(encoding="utf-8"))["scratch_key"], ignore_errors=True)
 
 
-def load_model(core: Path, median_kernel: int) -> "keras.Model":
-    """Load the trained core behind its median filter: the model that is registered.
+def load_model(core: Path, median_kernel: int, temperature: float) -> "keras.Model":
+    """Load the trained core between its median filter and its temperature: the model that is registered.
 
     Args:
         core: the .keras file that `train` wrote.
         median_kernel: side of the filter in pixels.
+        temperature: that calibrates its probabilities.
 
     Raises:
         MissingOutput: the core is not there.
@@ -49,8 +51,8 @@ def load_model(core: Path, median_kernel: int) -> "keras.Model":
     if not core.is_file():
         raise MissingOutput(f"{core} is missing; run `dvc checkout` or `dvc repro`")
     with quiet_imports():
-        from ferops.model.serving import load_raw_model
-    return load_raw_model(core, median_kernel)
+        from ferops.model.serving.graph import load_raw_model
+    return load_raw_model(core, median_kernel, temperature)
 
 
 def summary(published: Publication) -> list[str]:

@@ -19,7 +19,7 @@ from ferops.tracking import ledger, mutex, record, report, runs, store, versions
 from ferops.tracking.record import EXPERIMENTS, FACTS, FILES, REBUILT, TRAINING, WEIGHTS, Outputs
 from ferops.tracking.runs import Synced
 from ferops.tracking.store import Store, no_retries
-from ferops.tracking.versions import CHALLENGER
+from ferops.tracking.versions import CHALLENGER, EXPORTED
 
 if TYPE_CHECKING:
     from mlflow.entities.model_registry import ModelVersion
@@ -51,7 +51,7 @@ class Publication(NamedTuple):
 
 def publish(
     params: Mapping[str, Any],
-    load_model: Callable[[], Any],
+    load_model: Callable[[float], Any],
     root: Path = Path(),
     *,
     path: Path | None = None,
@@ -62,8 +62,8 @@ def publish(
 
     Args:
         params: flattened parameters of this pipeline.
-        load_model: loads the Keras model to register, from raw uint8 faces (N, 48, 48) to probabilities (N, 7); called
-            only where its files have to be logged.
+        load_model: loads the Keras model to register, calibrated by a temperature, from raw uint8 faces (N, 48, 48) to
+            probabilities (N, 7); called only where its files have to be logged.
         root: the folder that the stages ran in.
         path: of registry.jsonl; by default the one below `root`.
         is_registered: make a version; by default where this is no DVC experiment, whose trainings are runs alone.
@@ -116,7 +116,7 @@ def _register(
     outputs: Outputs,
     version: "ModelVersion | None",
     run_id: str,
-    load_model: Callable[[], Any],
+    load_model: Callable[[float], Any],
     known: Sequence[ledger.Event],
 ) -> "ModelVersion":
     """Return the version of these weights with its model, description and tags as they should be."""
@@ -126,7 +126,8 @@ def _register(
     description = report.linked(report.note(outputs), opened.experiment_id, run_id)
     tags = {**outputs.labels, TRAINING: outputs.identity, FACTS: json.dumps(outputs.facts), WEIGHTS: digest}
     if version is None:
-        logged = _logged_model(opened, run_id, digest) or _log_model(opened, load_model(), run_id, digest)
+        logged = _logged_model(opened, run_id, digest)
+        logged = logged or _log_model(opened, load_model(outputs.temperature), run_id, digest)
         with contextlib.suppress(MlflowException):  # it exists, or the next call raises the reason
             client.create_registered_model(model, description=_PURPOSE)
         # MLflow tries three times to get the next number, which ten publishers at once need more often
@@ -138,7 +139,8 @@ def _register(
         link = json.dumps([{"name": model, "version": version.version}])
         client.set_logged_model_tags(logged, {"mlflow.modelVersions": link})
     elif (model_id := _model_id(version)) and not _has_files(opened, model_id):
-        _log_model(opened, load_model(), run_id, digest, model_id)
+        _log_model(opened, load_model(outputs.temperature), run_id, digest, model_id)
+    _log_exported(opened, outputs, _model_id(version))
     for key, value in tags.items():
         if version.tags.get(key) != value:
             client.set_model_version_tag(model, version.version, key, value)
@@ -194,6 +196,20 @@ def _has_files(opened: Store, model_id: str) -> bool:
     with contextlib.suppress(MlflowException, OSError):
         return any(file.path == "MLmodel" for file in opened.client.list_logged_model_artifacts(model_id))
     return False
+
+
+def _log_exported(opened: Store, outputs: Outputs, model_id: str | None) -> None:
+    """Log the exported network beside the model of its version, where it is missing there."""
+    from mlflow.exceptions import MlflowException
+
+    if not model_id or not outputs.exported:
+        return
+    existing: set[str] = set()
+    with contextlib.suppress(MlflowException, OSError):
+        existing = {Path(file.path).name for file in opened.client.list_logged_model_artifacts(model_id, EXPORTED)}
+    for file in outputs.exported:
+        if file.name not in existing:
+            opened.client.log_model_artifact(model_id, str(file), EXPORTED)
 
 
 def _logged_model(opened: Store, run_id: str, digest: str) -> str | None:

@@ -46,6 +46,9 @@ DIFF: Final = "lineage/uncommitted.diff"  # artifact: uncommitted changes of tra
 MAX_DIFF: Final = 1_000_000  # bytes; a larger difference is data, not code, and is not kept
 SETTINGS: Final = "evaluation/params.json"  # artifact: the parameters that come after training
 
+EXPORTED: Final = "models/exported"
+"""Folder of the exported network, which a version carries too; empty or missing where there is none."""
+
 SWEEP_RUN: Final = "FEROPS_SWEEP_RUN"
 """Environment variable of the stages of a trial: id of the sweep's run."""
 
@@ -57,6 +60,7 @@ ARTIFACTS: Final = {
     "evaluation/val.json": "metrics/val.json",
     "evaluation/test.json": "metrics/test.json",
     "evaluation/extra.json": "metrics/extra.json",
+    "evaluation/calibration.json": "metrics/calibration.json",
     "training/history.csv": "reports/train/history.csv",
     "training/training.json": "models/training.json",
     "lineage/dvc.yaml": "dvc.yaml",
@@ -74,6 +78,7 @@ _METRICS: Final = {
     "binary_accuracy": "binary",
     "f1_macro": "f1",
     "ece": "ece",
+    "ece_calibrated": "ece_cal",
 }
 """Key of metrics/*.json -> first part of its name in MLflow, where a column shows about ten characters."""
 
@@ -249,6 +254,17 @@ class Outputs:
         for result in sorted((self.root / "reports/validate").glob("*/validation.json")):
             files[f"validation/{result.parent.name}.json"] = result
         return {name: path for name, path in files.items() if path.is_file()}
+
+    @property
+    def temperature(self) -> float:
+        """Return the temperature that calibrates the network; 1 where an earlier ferops evaluated it."""
+        path = self.root / "metrics/calibration.json"
+        return float(read_json(path)["temperature"]) if path.is_file() else 1.0
+
+    @property
+    def exported(self) -> list[Path]:
+        """Return the files of the exported network."""
+        return sorted((self.root / EXPORTED).glob("network.*"))
 
     @property
     def prepared(self) -> DataSet:

@@ -27,6 +27,9 @@ CHALLENGER: Final = "challenger"
 CHAMPION: Final = "champion"
 PREVIOUS: Final = "previous"
 
+EXPORTED: Final = "exported"
+"""Folder among the files of a version's model: network.tflite and its card."""
+
 PREDICTIONS: Final = "evaluation/predictions.parquet"
 
 _REFERENCE: Final = re.compile(
@@ -227,6 +230,24 @@ def trace(store: Store, reference: str, root: Path = Path()) -> Trace:
     logged = runs.read_artifact(store, run.info.run_id, f"lineage/{DVC_LOCK}") if run else None
     dvc_lock = (parse_dvc_lock(logged) if logged else None) or (source.dvc_lock if source else {})
     return Trace(version, aliases_of(store, version), run, source, dvc_lock, tuple(ledger.history(version)))
+
+
+def download(uri: str, folder: Path) -> Path:
+    """Download the files of a model, as `models:/fer-vgg16/1`, into a folder; return where they lie.
+
+    Raises:
+        MissingArtifact: there is no such model, or its files cannot be read.
+    """
+    import mlflow.artifacts
+    from mlflow.exceptions import MlflowException
+
+    try:
+        return Path(mlflow.artifacts.download_artifacts(artifact_uri=uri, dst_path=str(folder)))
+    except (MlflowException, OSError, ValueError) as error:
+        raise MissingArtifact(
+            f"{uri} has no readable model in MLflow ({' '.join(str(error).split())[:200]}); `dvc repro` on its commit "
+            "or `ferops restore` restores it"
+        ) from None
 
 
 def load(store: Store, version: "ModelVersion", kernel: int) -> Network:

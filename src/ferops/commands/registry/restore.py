@@ -16,7 +16,7 @@ from ferops.machine.git import RepositoryError
 from ferops.machine.tensorflow import quiet_imports
 from ferops.machine.worktrees import fetch, worktree
 from ferops.params import BadParams
-from ferops.tracking import ledger, lineage, store, versions
+from ferops.tracking import ledger, lineage, record, store, versions
 from ferops.tracking.ledger import Event
 from ferops.tracking.lineage import DVC_LOCK, DvcLockHistory, Source
 from ferops.tracking.publishing import publish
@@ -104,7 +104,7 @@ def republish(
         path = folder / ".dvc/tmp/registry.jsonl"  # a ledger for `publish` alone
         ledger.append(path, events)
         with quiet_imports():
-            from ferops.model.serving import load_raw_model
+            from ferops.model.serving.graph import load_raw_model
         load_model = partial(load_raw_model, folder / "models/core.keras", values["preprocess.median_kernel"])
         # an experiment's training is published under its name; an empty one is as unset
         with store.environment({"DVC_EXP_NAME": experiment or ""}):
@@ -173,9 +173,9 @@ def _params(folder: Path, source: Source) -> dict[str, Any]:
 
 def _fetch_files(folder: Path, source: Source) -> None:
     """Fetch the pipeline's outputs of a commit from DVC's cache, else from its default remote."""
-    # `publish` needs the former, and logs the latter where they exist
+    # `publish` needs the first, and logs the others where they exist
     outs = {out.path: out.md5 for stage in lineage.chain(source.dvc_lock) for out in stage.outs}
-    wanted = [*_NEEDED, *(path for path in outs if path.startswith("reports/validate/"))]
+    wanted = [*_NEEDED, record.EXPORTED, *(path for path in outs if path.startswith("reports/validate/"))]
     if missing := [name for name in fetch(folder, wanted) if name in _NEEDED]:
         raise CannotRestore(f"{', '.join(missing)}: neither in DVC's cache nor in a default remote")
     if different := [path for path, md5 in outs.items() if _differs(folder / path, md5)]:

@@ -1,4 +1,4 @@
-"""The network that is served: a trained core behind its median filter, in one graph."""
+"""The network that is served: a trained core between its median filter and its temperature, in one graph."""
 
 from pathlib import Path
 
@@ -8,19 +8,27 @@ from keras import ops
 from ferops.labels import SIDE
 
 
-def load_raw_model(core: Path, median_kernel: int) -> keras.Model:
-    """Load a trained core and put its median filter in front of it, as a part of its graph.
+def load_raw_model(core: Path, median_kernel: int, temperature: float = 1.0) -> keras.Model:
+    """Load a trained core and put its median filter in front of it and its temperature behind it, as one graph.
 
     Args:
         core: the .keras file that `train` writes, from filtered uint8 (N, 48, 48) to probabilities (N, 7).
         median_kernel: side of the filter in pixels, 1 (none), 3, 5 or 7.
+        temperature: of `calibration.fit_temperature`.
 
     Returns:
-        A model from raw uint8 gray (N, 48, 48) to probabilities (N, 7).
+        A model from raw uint8 gray (N, 48, 48) to calibrated probabilities (N, 7).
     """
+    return raw_model(keras.models.load_model(core, compile=False), median_kernel, temperature)
+
+
+def raw_model(core: keras.Model, median_kernel: int, temperature: float = 1.0) -> keras.Model:
+    """Return the model of `load_raw_model` around a core that is loaded."""
     raw = keras.Input((SIDE, SIDE), dtype="uint8", name="raw_faces")
-    filtered = median(raw, median_kernel)
-    return keras.Model(raw, keras.models.load_model(core, compile=False)(filtered), name="fer_vgg16_raw")
+    probabilities = core(median(raw, median_kernel))
+    # dividing logits by a temperature takes a root of the probabilities
+    roots = ops.power(ops.cast(probabilities, "float32"), 1 / temperature)
+    return keras.Model(raw, roots / ops.sum(roots, axis=-1, keepdims=True), name="fer_vgg16_raw")
 
 
 def median(faces: keras.KerasTensor, kernel: int) -> keras.KerasTensor:
