@@ -104,12 +104,25 @@ def predict(
     ] = None,
     detector: Annotated[str, typer.Option(help="blazeface, haar, or none where each picture is a face.")] = "blazeface",
     tta: Annotated[bool, typer.Option("--tta", help="Average over each face and its mirror image.")] = False,
+    explain: Annotated[
+        bool, typer.Option("--explain", help="Show by Grad-CAM what speaks for each answer, in --save and --json.")
+    ] = False,
 ) -> None:
     """Find the faces in pictures and their expressions. Exit status 3: some pictures could not be read."""
     from ferops.commands.predict import predict
 
     raise typer.Exit(
-        predict(pictures, Console(), as_json=as_json, table=csv, save=save, model=model, detector=detector, tta=tta)
+        predict(
+            pictures,
+            Console(),
+            as_json=as_json,
+            table=csv,
+            save=save,
+            model=model,
+            detector=detector,
+            tta=tta,
+            explain=explain,
+        )
     )
 
 

@@ -37,6 +37,10 @@ class NoPicture(FeropsError):
     """Nothing was given that could be a picture, or none of what was given can be read."""
 
 
+class NothingExplained(FeropsError):
+    """Explanations are asked for, and nothing that would show them."""
+
+
 class KeptFile(FeropsError):
     """A file that would be written exists, or would be written twice."""
 
@@ -69,6 +73,7 @@ def predict(
     model: str | None = None,
     detector: str = "blazeface",
     tta: bool = False,
+    explain: bool = False,
 ) -> int:
     """Recognise the expressions in pictures.
 
@@ -82,6 +87,7 @@ def predict(
         model: as `networks.load` takes it; by default the shipped one.
         detector: a name of `detection.DETECTORS`.
         tta: average over each face and its mirror image.
+        explain: draw Grad-CAM maps into the annotated copies, and add them to the lines of JSON.
 
     Returns:
         The exit status: 0, or 3 where some pictures could not be read.
@@ -89,8 +95,11 @@ def predict(
     Raises:
         NoPicture: a folder or pattern holds no picture, or none of the pictures can be read.
         KeptFile: a file that would be written exists, or two copies would have one name.
-        BadNetwork, UnknownDetector: of `ExpressionRecognizer`.
+        BadNetwork, UnknownDetector, NoMaps: of `ExpressionRecognizer`.
+        NothingExplained: explanations are neither saved nor printed.
     """
+    if explain and not (save or as_json):
+        raise NothingExplained("--explain draws into annotated copies: give --save FOLDER, or --json for numbers")
     if sources.count("-") > 1:
         raise NoPicture("standard input is one picture: give one `-`")
     given = [picture for source in sources for picture in _find(source)]
@@ -98,7 +107,7 @@ def predict(
         _check_names(save, given)
     if table and table.is_file():
         raise KeptFile(f"{table} exists and is kept; remove it, or give another name")
-    recognizer = ExpressionRecognizer(model, detector, tta=tta)
+    recognizer = ExpressionRecognizer(model, detector, tta=tta, explain=explain)
     errors = Console(stderr=True)
     columns = ("picture", Column("expression", no_wrap=True))
     numbers = (Column(heading, justify="right", no_wrap=True) for heading in ("probability", "box"))

@@ -59,14 +59,14 @@ def explained(core: keras.Model) -> keras.Model:
     (features,), head = steps[last].outputs, steps[last + 1 :]
     if unknown := next((step.layer.name for step in head[:-1] if not _has_derivative(step, features)), ""):
         raise NotExplainable(f"{core.name}: Grad-CAM through its layer {unknown} is not implemented")
-    interpolation = _interpolation(steps[: last + 1])
+    interpolation = ops.convert_to_tensor(_interpolation(steps[: last + 1]))
     symbols = [features, *(output for step in head for output in step.outputs)]
 
     def maps(tensors: Sequence[Any]) -> Any:
         values = {id(symbol): tensor for symbol, tensor in zip(symbols, tensors, strict=True)}
         weights = _mean_gradient(features, head, values)
         heat = ops.relu(ops.sum(weights[:, None, None] * tensors[0], axis=-1))
-        heat = ops.reshape(heat, (-1, len(interpolation))) @ interpolation
+        heat = ops.reshape(heat, (-1, interpolation.shape[0])) @ interpolation
         heat = heat / ops.maximum(ops.max(heat, axis=-1, keepdims=True), keras.config.epsilon())
         return ops.reshape(heat, (-1, MAP_SIDE, MAP_SIDE))
 
@@ -101,9 +101,9 @@ def _has_derivative(step: _Step, features: Any) -> bool:
     if step.inputs[0] is features and isinstance(layer, layers.Conv2D | layers.MaxPooling2D):
         return True  # only the mean of the gradient is needed
     if isinstance(layer, layers.Conv2D):
-        return layer.strides == (1, 1) and layer.padding == "same"
+        return bool(layer.strides == (1, 1) and layer.padding == "same")
     if isinstance(layer, layers.MaxPooling2D):
-        return layer.pool_size == layer.strides and layer.padding == "valid"
+        return bool(layer.pool_size == layer.strides and layer.padding == "valid")
     return type(layer).__name__ in _DERIVATIVES
 
 
@@ -165,7 +165,7 @@ def _mean_through_convolution(layer: Any, shape: Any, gradient: Any) -> Any:
     """
     _, height, width, channels = shape
     _, *positions, filters = gradient.shape
-    ones = np.ones((1, height, width, 1), np.float32)
+    ones = ops.ones((1, height, width, 1))
     lies = ops.image.extract_patches(ones, layer.kernel_size, layer.strides, padding=layer.padding)
     lies = ops.transpose(ops.reshape(lies, (math.prod(positions), -1)))
     sums = lies @ ops.reshape(gradient, (-1, math.prod(positions), filters))
@@ -196,7 +196,7 @@ def _through_max_pooling(step: _Step, gradient: Any, values: dict[int, Any]) -> 
 
 def _through_average(step: _Step, gradient: Any, _: dict[int, Any]) -> list[Any]:
     shape = step.inputs[0].shape[1:3]
-    return [gradient[:, None, None] * np.full((1, *shape, 1), 1 / math.prod(shape), np.float32)]
+    return [gradient[:, None, None] * ops.full((1, *shape, 1), 1 / math.prod(shape))]
 
 
 def _through_concatenation(step: _Step, gradient: Any, _: dict[int, Any]) -> list[Any]:

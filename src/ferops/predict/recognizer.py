@@ -5,7 +5,7 @@ import warnings
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
 from typing import Any, Final, NamedTuple, TypeAlias
@@ -35,6 +35,18 @@ _AHEAD: Final = 2 * (os.cpu_count() or 1)
 _LONGEST_SIDE: Final = 32_000  # pixels: OpenCV's warps stop at 32,767
 
 
+class Explanation(NamedTuple):
+    """Where a face speaks for its expression: a Grad-CAM map of its crop, which may be turned.
+
+    Fields:
+        corners: of the crop: x and y of the upper left, upper right and lower left one, in pixels, float32 (3, 2).
+        heat: rows of the map, which divide the crop evenly, float32 (12, 12) in 0-1.
+    """
+
+    corners: detection.Floats
+    heat: NDArray[np.float32]
+
+
 @dataclass(frozen=True)
 class Face:
     """A face and its expression.
@@ -44,12 +56,14 @@ class Face:
         detector_score: how certain the detector is of the face, 0-1.
         probabilities: of the seven expressions; they sum to 1.
         uncertain: whether the greatest probability is too low to rely on, see `Card.uncertain_below`.
+        explanation: where the face speaks for `label`; None unless it was asked for.
     """
 
     box: Box
     detector_score: float
     probabilities: Mapping[str, float]
     uncertain: bool
+    explanation: Explanation | None = field(default=None, compare=False)
 
     @property
     def label(self) -> str:
@@ -92,17 +106,31 @@ class Prediction:
                     "probability": round(face.probability, 4),
                     "probabilities": {name: round(value, 4) for name, value in face.probabilities.items()},
                     "uncertain": face.uncertain,
+                    **(_explanation_as_json(face.explanation) if face.explanation else {}),
                 }
                 for face in self.faces
             ]
         }
 
 
+def _explanation_as_json(explanation: Explanation) -> dict[str, Any]:
+    rows, corners = explanation.heat.tolist(), explanation.corners.tolist()
+    return {
+        "crop": [[round(value, 1) for value in corner] for corner in corners],
+        "heat": [[round(value, 2) for value in row] for row in rows],
+    }
+
+
 class ExpressionRecognizer:
     """Finds faces in pictures and recognises their expressions, without TensorFlow; thread-safe."""
 
     def __init__(
-        self, model: str | os.PathLike[str] | None = None, detector: str = "blazeface", *, tta: bool = False
+        self,
+        model: str | os.PathLike[str] | None = None,
+        detector: str = "blazeface",
+        *,
+        tta: bool = False,
+        explain: bool = False,
     ) -> None:
         """Load network and detector.
 
@@ -111,14 +139,18 @@ class ExpressionRecognizer:
                 network that is shipped.
             detector: `blazeface`, `haar`, or `none` for pictures that are faces.
             tta: average the probabilities over each face and its mirror image, at twice the cost.
+            explain: give each face an `explanation`, of the face as it is, at twice the cost.
 
         Raises:
             BadNetwork, UnknownVersion, TrackingUnreachable: of `networks.load`.
             UnknownDetector: there is no such detector.
+            NoMaps: explanations are asked of a network that has no Grad-CAM maps.
         """
         self._detector = detection.load(detector)
-        self._tta = tta
+        self._tta, self._explain = tta, explain
         self.network = networks.load(model)
+        if explain:
+            self.network.maps(np.zeros((0, SIDE, SIDE), np.uint8))  # says at once that it has none
         warnings.filterwarnings("ignore", module=r"PIL\.")  # of metadata, and of what is refused
 
     def predict(self, pictures: Source | Iterable[Source]) -> list[Prediction]:
@@ -154,22 +186,25 @@ class ExpressionRecognizer:
         try:
             picture = read_picture(source)
         except BadImage as error:
-            return _Found(path, [], [], [], error.found)
+            return _Found(path, [], [], [], [], error.found)
         found = sorted(self._detector.find(picture), key=lambda face: tuple(face.box))
         crops = [detection.cut(picture, face.corners) for face in found]
-        return _Found(path, [_inside(face.box, picture) for face in found], [face.score for face in found], crops, "")
+        boxes, scores = [_inside(face.box, picture) for face in found], [face.score for face in found]
+        return _Found(path, boxes, scores, [face.corners for face in found], crops, "")
 
     def _answers(self, found: list["_Found"]) -> Iterator[Prediction]:
         """Ask the network for all faces at once."""
         crops = [crop for each in found for crop in each.crops]
         cut_out = np.array(crops, np.uint8).reshape(-1, SIDE, SIDE)
         answers = iter(self.network.probabilities(cut_out, tta=self._tta).tolist())
-        for path, boxes, scores, _, error in found:
+        maps = iter(self.network.maps(cut_out) if self._explain else [])
+        for path, boxes, scores, corners, _, error in found:
             faces = []
-            for box, score in zip(boxes, scores, strict=True):
+            for box, score, crop in zip(boxes, scores, corners, strict=True):
                 probabilities = dict(zip(NAMES, next(answers), strict=True))
                 uncertain = max(probabilities.values()) < self.network.uncertain_below
-                faces.append(Face(box, score, probabilities, uncertain))
+                explanation = Explanation(crop, next(maps)) if self._explain else None
+                faces.append(Face(box, score, probabilities, uncertain, explanation))
             yield Prediction(path, self.network.name, tuple(faces), error)
 
 
@@ -179,6 +214,7 @@ class _Found(NamedTuple):
     path: str
     boxes: list[Box]
     scores: list[float]
+    corners: list[detection.Floats]
     crops: list[NDArray[np.uint8]]
     error: str
 

@@ -80,6 +80,8 @@ def export(
 ) -> Card:
     """Export a trained core between its median filter and its temperature, compared with the Keras model.
 
+    A second output of the .tflite file are its Grad-CAM maps.
+
     Args:
         core: from filtered uint8 faces (N, 48, 48) to probabilities (N, 7).
         faces: of the validation split, as they are prepared, uint8 (N, 48, 48).
@@ -91,17 +93,19 @@ def export(
         uncertain_below: an answer with a lower probability is uncertain.
 
     Raises:
+        NotExplainable: of `gradcam.explained`.
         NotExported: the two networks do not agree in 99.9% of the faces; nothing is written.
     """
     from ferops.model import calibration, conversion, weights
     from ferops.model.serving.graph import raw_model
 
-    raw = raw_model(core, report["median_kernel"], temperature)
+    raw = raw_model(core, report["median_kernel"], temperature, explained=True)
     conversion.export_litert(raw, out)
     content = out.read_bytes()
-    exported = litert.Network(content)
+    network = litert.Network(content)
     # the prepared faces are filtered: both networks filter them once more
-    ours, expected = _answers(lambda batch: exported.run(batch)[0], faces), _answers(raw.predict_on_batch, faces)
+    ours = _probabilities(lambda batch: answers(network, batch), faces)
+    expected = _probabilities(raw.predict_on_batch, faces)
     agreement = float((ours.argmax(axis=1) == expected.argmax(axis=1)).mean())
     if agreement < _AGREEMENT:
         out.unlink()
@@ -127,7 +131,10 @@ def export(
     return card
 
 
-def _answers(
-    network: Callable[[NDArray[np.uint8]], NDArray[np.float32]], faces: NDArray[np.uint8]
-) -> NDArray[np.float32]:
-    return np.concatenate([network(np.array(faces[at : at + _BATCH])) for at in range(0, len(faces), _BATCH)])
+def answers(network: litert.Network, faces: NDArray[np.uint8]) -> list[NDArray[np.float32]]:
+    """Return an exported network's probabilities (N, 7) and Grad-CAM maps (N, 12, 12); earlier exports have no maps."""
+    return sorted(network.run(faces), key=np.ndim)  # LiteRT gives them in any order
+
+
+def _probabilities(network: Callable[[NDArray[np.uint8]], Any], faces: NDArray[np.uint8]) -> NDArray[np.float32]:
+    return np.concatenate([network(np.array(faces[at : at + _BATCH]))[0] for at in range(0, len(faces), _BATCH)])

@@ -6,6 +6,7 @@ import keras
 from keras import ops
 
 from ferops.labels import SIDE
+from ferops.model import gradcam
 
 
 def load_raw_model(core: Path, median_kernel: int, temperature: float = 1.0) -> keras.Model:
@@ -22,13 +23,23 @@ def load_raw_model(core: Path, median_kernel: int, temperature: float = 1.0) -> 
     return raw_model(keras.models.load_model(core, compile=False), median_kernel, temperature)
 
 
-def raw_model(core: keras.Model, median_kernel: int, temperature: float = 1.0) -> keras.Model:
-    """Return the model of `load_raw_model` around a core that is loaded."""
+def raw_model(
+    core: keras.Model, median_kernel: int, temperature: float = 1.0, *, explained: bool = False
+) -> keras.Model:
+    """Return the model of `load_raw_model` around a core that is loaded.
+
+    With `explained` its second output are the maps of `gradcam.explained`.
+
+    Raises:
+        NotExplainable: of `gradcam.explained`.
+    """
     raw = keras.Input((SIDE, SIDE), dtype="uint8", name="raw_faces")
-    probabilities = core(median(raw, median_kernel))
+    filtered = median(raw, median_kernel)
+    probabilities, *maps = gradcam.explained(core)(filtered) if explained else [core(filtered)]
     # dividing logits by a temperature takes a root of the probabilities
     roots = ops.power(ops.cast(probabilities, "float32"), 1 / temperature)
-    return keras.Model(raw, roots / ops.sum(roots, axis=-1, keepdims=True), name="fer_vgg16_raw")
+    calibrated = roots / ops.sum(roots, axis=-1, keepdims=True)
+    return keras.Model(raw, [calibrated, *maps] if maps else calibrated, name="fer_vgg16_raw")
 
 
 def median(faces: keras.KerasTensor, kernel: int) -> keras.KerasTensor:
