@@ -84,7 +84,7 @@ class ExpressionNetwork:
             NoMaps: the network has none.
         """
         if self.explain is None:
-            raise NoMaps(f"{self.name} was exported without Grad-CAM maps; `ferops export` writes them")
+            raise NoMaps(f"{self.name} has no Grad-CAM maps; `ferops export` writes them into a .tflite file")
         return [each for at in range(0, len(faces), _BATCH) for each in self.explain(faces[at : at + _BATCH])]
 
 
