@@ -2,6 +2,7 @@
 
 import asyncio
 import base64
+import contextlib
 import io
 import json
 import os
@@ -388,6 +389,12 @@ def test_neither_tensorflow_nor_mlflow_is_loaded(server: Served) -> None:
     mapped = Path(f"/proc/{server.process.pid}/maps").read_text()
     assert "litert" in mapped
     assert not [name for name in ("tensorflow", "sqlalchemy", "pandas") if name in mapped]
+
+
+@pytest.mark.services
+def test_a_connection_that_sends_nothing_is_closed(server: Served) -> None:
+    with socket.create_connection(server.place, timeout=30) as silent, contextlib.suppress(ConnectionResetError):
+        assert silent.recv(1) == b""
 
 
 def _register(opened: Store, folder: Path, number: int) -> str:
