@@ -115,12 +115,15 @@ def predict(
     model: _Answers = None,
     detector: _Detector = "blazeface",
     tta: Annotated[bool, typer.Option("--tta", help="Average over each face and its mirror image.")] = False,
+    explain: Annotated[
+        bool, typer.Option("--explain", help="Show by Grad-CAM what speaks for each answer, in --save and --json.")
+    ] = False,
 ) -> None:
     """Find the faces in pictures and videos and their expressions. Exit status 3: some could not be read."""
     if camera is not None:
         from ferops.commands.camera import OnlyCamera, watch
 
-        if pictures or csv or save or every:
+        if pictures or csv or save or every or explain:
             raise OnlyCamera("`--camera` goes with --json, --model, --detector and --tta, without pictures")
         watch(camera, Console(), as_json=as_json, model=model, detector=detector, tta=tta)
         return
@@ -137,6 +140,7 @@ def predict(
             model=model,
             detector=detector,
             tta=tta,
+            explain=explain,
         )
     )
 

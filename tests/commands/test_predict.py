@@ -98,6 +98,34 @@ def test_annotated_copies_keep_their_folders_and_the_originals_stay(folder: Path
     assert np.array_equal(cv2.imread(str(folder / "drawn/more/temple.png"))[..., ::-1], temple())
 
 
+def test_an_explanation_colours_the_face_and_nothing_else(folder: Path, ferops: Ferops) -> None:
+    assert ferops("predict", "photos", "--save", "plain").code == 0
+    assert ferops("predict", "photos", "--save", "explained", "--explain").code == 0
+    plain, explained = (cv2.imread(f"{name}/hopper.jpg").astype(int) for name in ("plain", "explained"))
+    changed = np.argwhere(np.abs(plain - explained).max(axis=2) > 60)
+    assert len(changed) > 500
+    assert changed.min(axis=0).tolist() > [105, 150]
+    assert changed.max(axis=0).tolist() < [330, 385]
+    temples = [Path(f"{name}/more/temple.png").read_bytes() for name in ("plain", "explained")]
+    assert temples[0] == temples[1], "there is no face"
+
+
+def test_the_numbers_of_an_explanation_are_in_the_json(folder: Path, ferops: Ferops) -> None:
+    (face,) = _lines(ferops("predict", "photos/hopper.jpg", "--json", "--explain").out)[0]["faces"]
+    heat = np.array(face["heat"])
+    assert heat.shape == (12, 12)
+    assert (heat.min(), heat.max()) == (0, 1)
+    (left, top), (right, _), (_, bottom) = face["crop"]
+    assert 140 < left < 170 < 367 < right < 385
+    assert 95 < top < 139 < 320 < bottom < 340
+    (plain,) = _lines(ferops("predict", "photos/hopper.jpg", "--json").out)[0]["faces"]
+    assert plain == {key: value for key, value in face.items() if key not in ("crop", "heat")}
+
+
+def test_an_explanation_that_nothing_would_show_is_a_mistake(folder: Path, ferops: Ferops) -> None:
+    assert "give --save FOLDER, or --json" in refused(ferops, "predict", "photos/hopper.jpg", "--explain")
+
+
 def test_two_pictures_of_one_name_are_not_saved_over_each_other(folder: Path, ferops: Ferops) -> None:
     (folder / "hopper.jpg").write_bytes(encoded(portrait(), ".jpg"))
     assert "hopper.jpg and photos/hopper.jpg would both be saved as hopper.jpg" in refused(

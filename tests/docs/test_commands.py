@@ -56,6 +56,7 @@ writer = cv2.VideoWriter('clip.mp4', cv2.VideoWriter.fourcc(*'mp4v'), 25, pictur
 STARTED_THERE = "tests/services/servers.py starts it, on loopback"
 NEEDS_TRAINING = "the recipe trains for minutes or hours: what comes before the training is run"
 REFUSED = "two epochs on 140 faces stay below the floors: refused, exit status 1"
+SERVES = "serves until it is ended: tests/predict/test_server.py starts it"
 NO_CHAMPION = "there has been no champion"
 COMPARES = "trains many networks: tests/flows/test_comparison.py runs this flow"
 TYPED = "tests/services/test_prefect.py types it, with a real server and worker"
@@ -129,8 +130,20 @@ INSTEAD = {
     "ferops trace fer-vgg16@champion --verify": Instead(
         None, "trains again: tests/lineage/test_rebuild.py runs it, with the tests of the servers"
     ),
+    "ferops serve": Instead(None, SERVES),
+    "ferops serve --model fer-vgg16@champion": Instead(None, SERVES),
+    "curl -F pictures=@photo.jpg -F pictures=@other.jpg http://127.0.0.1:8000/predict": Instead(
+        None, "no server runs here: tests/predict/test_server.py posts such forms"
+    ),
+    "FEROPS_TOKEN=secret ferops serve --host 0.0.0.0 --port 8080": Instead(None, SERVES),
+    "mlflow models serve --env-manager local --model-uri models:/fer-vgg16@champion --port 5001": Instead(
+        None, "serves until it is ended: benchmarks/serving.py starts it"
+    ),
+    "python benchmarks/serving.py fer-lean-cnn/1": Instead(None, "takes minutes, most of them MLflow's"),
     "ferops predict": Instead("ferops predict --help", "named in a sentence, without its arguments"),
-    "ferops export": Instead("ferops export --help", "the same"),
+    "ferops predict photo.jpg --model fer-vgg16@champion": Instead(
+        "ferops predict photo.jpg --model fer-lean-cnn@challenger", NO_CHAMPION
+    ),
     "ferops data use": Instead("ferops data use --help", "named in a sentence, without its arguments"),
     "dvc exp run -S": Instead(None, "names a command, without its arguments"),
     "mlflow models serve": Instead(None, "names a command, without its arguments; the sentence is about its input"),

@@ -5,6 +5,7 @@ import base64
 import io
 import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -18,9 +19,14 @@ import numpy as np
 import pytest
 from predict.pictures import encoded, portrait, temple
 from predict.serving import FEROPS, Served, served
+from support import MODEL
 
 from ferops import ExpressionRecognizer
+from ferops.commands import serve
 from ferops.labels import NAMES
+from ferops.predict.networks import SHIPPED
+from ferops.tracking import store
+from ferops.tracking.store import Store
 
 HEADERS = {
     "content-security-policy": "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; "
@@ -350,7 +356,9 @@ def _refused(*options: str, **environment: str) -> str:
 def test_a_mistake_is_one_line(server: Served, tmp_path: Path) -> None:
     port = str(server.place[1])
     assert _refused("--port", port) == f"ferops: port {port} of 127.0.0.1 is in use; give another with --port"
-    assert "cannot listen on 192.0.2.1:0" in _refused("--host", "192.0.2.1", "--port", "0")
+    assert "cannot listen on 192.0.2.1:0: Cannot assign requested address" in _refused(
+        "--host", "192.0.2.1", "--port", "0"
+    )
     assert "cannot listen on no.invalid" in _refused("--host", "no.invalid")
     assert "does not exist" in _refused("--port", "0", "--model", str(tmp_path / "a.tflite"))
     assert "there is no detector" in _refused("--port", "0", "--detector", "yunet")
@@ -369,10 +377,73 @@ def test_a_server_open_to_others_without_a_token_is_warned_of() -> None:
         assert started.process.stderr.read() == ""
 
 
+def test_answers_are_not_held_back_for_more_to_send() -> None:
+    with serve._listen("127.0.0.1", 0) as listening:
+        assert listening.proto == socket.IPPROTO_TCP  # by which asyncio turns Nagle's algorithm off
+
+
 def test_neither_tensorflow_nor_mlflow_is_loaded(server: Served) -> None:
     mapped = Path(f"/proc/{server.process.pid}/maps").read_text()
     assert "litert" in mapped
     assert not [name for name in ("tensorflow", "sqlalchemy", "pandas") if name in mapped]
+
+
+def _register(opened: Store, folder: Path, number: int) -> str:
+    """Register the shipped network, under weights of another digest; returns the name by which it answers."""
+    exported = folder / str(number) / "exported"
+    exported.mkdir(parents=True)
+    shutil.copy(SHIPPED, exported / "network.tflite")
+    card = json.loads(SHIPPED.with_suffix(".json").read_text()) | {"weights": str(number) * 64}
+    (exported / "network.json").write_text(json.dumps(card))
+    opened.client.create_model_version(MODEL, str(exported.parent))
+    return f"lean_cnn/{str(number) * 12}"
+
+
+@pytest.mark.services
+def test_a_new_champion_answers_without_a_restart_and_without_a_failed_request(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    database = tmp_path / "mlflow.db"
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{database}")
+    opened = store.connect()
+    opened.client.create_registered_model(MODEL)
+    names = [_register(opened, tmp_path, number) for number in (1, 2)]
+    opened.client.set_registered_model_alias(MODEL, "champion", "1")
+    answered: list[tuple[int, str]] = []
+    asking = threading.Event()
+    asking.set()
+    with served("--detector", "none", "--model", f"{MODEL}@champion") as started:
+
+        def ask() -> None:
+            with httpx.Client(base_url=started.url, timeout=60) as client:
+                while asking.is_set():
+                    answer = client.post("/predict", files=_form(encoded(FACES[0]), encoded(FACES[1])))
+                    models = {picture["model"] for picture in answer.json()["predictions"]}
+                    answered.append((answer.status_code, *models))
+
+        threads = [threading.Thread(target=ask) for _ in range(4)]
+        for thread in threads:
+            thread.start()
+        assert httpx.get(f"{started.url}/model").json()["version"] == f"{MODEL}/1"
+        opened.client.set_registered_model_alias(MODEL, "champion", "2")
+        _wait_until(lambda: httpx.get(f"{started.url}/model").json()["version"] == f"{MODEL}/2", 60)
+        at_swap = len(answered)
+        _wait_until(lambda: len(answered) > at_swap + 20, 60)
+        assert _metric(started, "ferops_model_current") == 1
+        database.rename(tmp_path / "away.db")
+        database.mkdir()  # nothing can be opened there
+        _wait_until(lambda: _metric(started, "ferops_model_current") == 0, 60)
+        time.sleep(11)  # asked twice more, and said once
+        asking.clear()
+        for thread in threads:
+            thread.join()
+        assert httpx.get(f"{started.url}/ready").json() == {"status": "ready", "model": names[1]}
+        started.process.terminate()
+        swapped, unreachable = started.process.stdout.read().splitlines()
+    assert swapped == f"{MODEL}/2 ({names[1]}) answers from now on"
+    assert unreachable.endswith(f"{MODEL}/2 ({names[1]}) goes on answering")
+    assert set(answered) == {(200, names[0]), (200, names[1])}
+    assert [name for _, name in answered[:1] + answered[-1:]] == names
 
 
 def _mutated(random: np.random.Generator, contents: list[bytes]) -> bytes:

@@ -87,4 +87,5 @@ def test_the_shipped_card_is_of_the_shipped_network() -> None:
     text, network = SHIPPED.with_suffix(".md").read_text(), load().card
     assert f"- weights: `{network.weights}`" in text
     assert f"| images | {network.n:,} |" in text
+    assert f"divides its logits by {network.temperature:.3f}," in text
     assert f"| **accuracy**, of seven | {network.accuracy:.3f} (" in text

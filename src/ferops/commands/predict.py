@@ -42,6 +42,10 @@ class NoPicture(FeropsError):
     """Nothing was given that could be a picture, or none of what was given can be read."""
 
 
+class NothingExplained(FeropsError):
+    """Explanations are asked for, and nothing that would show them."""
+
+
 class KeptFile(FeropsError):
     """A file that would be written exists, or would be written twice."""
 
@@ -104,6 +108,7 @@ def predict(
     model: str | None = None,
     detector: str = "blazeface",
     tta: bool = False,
+    explain: bool = False,
 ) -> int:
     """Recognise the expressions in pictures and videos.
 
@@ -118,6 +123,7 @@ def predict(
         model: as `networks.load` takes it; by default the shipped one.
         detector: a name of `detection.DETECTORS`.
         tta: average over each face and its mirror image.
+        explain: draw Grad-CAM maps into the annotated copies, and add them to the lines of JSON.
 
     Returns:
         The exit status: 0, or 3 where some pictures could not be read.
@@ -126,10 +132,13 @@ def predict(
         NoPicture: a folder or pattern holds no picture, or none of the pictures can be read.
         KeptFile: a file that would be written exists, or two copies would have one name.
         BadVideo: a copy of a video cannot be written.
-        BadNetwork, UnknownDetector, MissingPackage: of `ExpressionRecognizer`.
+        NothingExplained: explanations are neither saved nor printed.
+        BadNetwork, UnknownDetector, MissingPackage, NoMaps: of `ExpressionRecognizer`.
     """
     if not sources:
         raise NoPicture("give pictures, videos or folders, or --camera 0")
+    if explain and not (save or as_json):
+        raise NothingExplained("--explain draws into annotated copies: give --save FOLDER, or --json for numbers")
     if sources.count("-") > 1:
         raise NoPicture("standard input is one picture: give one `-`")
     given = [each for source in sources for each in _find(source)]
@@ -137,7 +146,7 @@ def predict(
         given = _with_copies(save, given)
     if table and table.is_file():
         raise KeptFile(f"{table} exists and is kept; remove it, or give another name")
-    recognizer = ExpressionRecognizer(model, detector, tta=tta)
+    recognizer = ExpressionRecognizer(model, detector, tta=tta, explain=explain)
     errors = Console(stderr=True)
     pictures, videos = _table("picture", "probability", "box"), _table("video", "frames", "mean p", "time")
     seen: dict[_Given, dict[str, _Seen]] = {}

@@ -21,6 +21,9 @@ from ferops.predict.server.service import Service
 _HEAD_SECONDS: Final = 10
 """Time in which a connection must have sent the head of its first request."""
 
+_BACKLOG: Final = 2048
+"""Connections that the system accepts until the server takes them."""
+
 _ASK_SECONDS: Final = 5
 """Time after which the registry is asked for a new version."""
 
@@ -110,16 +113,19 @@ def serve(
 
 def _follow(service: Service, console: Console, ended: Event) -> None:
     """Load each new version of a registered model; what stands in the way is said once."""
+    from ferops.tracking import store
+
     said = ""
-    while not ended.wait(_ASK_SECONDS):
-        try:
-            network, problem = service.refresh(), ""
-        except Exception as error:  # whatever it is, the old network answers
-            network, problem = None, f"ferops: {error}; {_named(service.recognizer.network)} goes on answering"
-        if network:
-            console.print(f"{_named(network)} answers from now on", highlight=False, soft_wrap=True)
-        if problem != said and (said := problem):
-            console.print(problem, markup=False, highlight=False, soft_wrap=True)
+    with store.variables(store.tracking_uri()):  # once: native code of other threads reads the environment
+        while not ended.wait(_ASK_SECONDS):
+            try:
+                network, problem = service.refresh(), ""
+            except Exception as error:  # whatever it is, the old network answers
+                network, problem = None, f"ferops: {error}; {_named(service.recognizer.network)} goes on answering"
+            if network:
+                console.print(f"{_named(network)} answers from now on", highlight=False, soft_wrap=True)
+            if problem != said and (said := problem):
+                console.print(problem, markup=False, highlight=False, soft_wrap=True)
 
 
 def _named(network: ExpressionNetwork) -> str:
@@ -128,8 +134,13 @@ def _named(network: ExpressionNetwork) -> str:
 
 def _listen(host: str, port: int) -> socket.socket:
     try:
-        family, *_, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
-        return socket.create_server(address[:2], family=family, backlog=2048)
+        # with the protocol that getaddrinfo names: without it asyncio leaves Nagle's algorithm on, 40 ms an answer
+        family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        listening = socket.socket(family, kind, protocol)
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listening.bind(address)
+        listening.listen(_BACKLOG)
+        return listening
     except OSError as error:
         if error.errno == errno.EADDRINUSE:
             raise NoAddress(f"port {port} of {host} is in use; give another with --port") from None

@@ -39,6 +39,18 @@ _AHEAD: Final = 2 * (os.cpu_count() or 1)
 _LONGEST_SIDE: Final = 32_000  # pixels: OpenCV's warps stop at 32,767
 
 
+class Explanation(NamedTuple):
+    """Where a face speaks for its expression: a Grad-CAM map of its crop, which may be turned.
+
+    Fields:
+        corners: of the crop: x and y of the upper left, upper right and lower left one, in pixels, float32 (3, 2).
+        heat: rows of the map, which divide the crop evenly, float32 (12, 12) in 0-1.
+    """
+
+    corners: detection.Floats
+    heat: NDArray[np.float32]
+
+
 @dataclass(frozen=True)
 class Face:
     """A face and its expression.
@@ -48,12 +60,14 @@ class Face:
         detector_score: how certain the detector is of the face, 0-1.
         probabilities: of the seven expressions; they sum to 1.
         uncertain: whether the greatest probability is too low to rely on, see `Card.uncertain_below`.
+        explanation: where the face speaks for `label`; None unless it was asked for.
     """
 
     box: Box
     detector_score: float
     probabilities: Mapping[str, float]
     uncertain: bool
+    explanation: Explanation | None = field(default=None, compare=False)
 
     @property
     def label(self) -> str:
@@ -104,17 +118,31 @@ class Prediction:
                     "probability": round(face.probability, 4),
                     "probabilities": {name: round(value, 4) for name, value in face.probabilities.items()},
                     "uncertain": face.uncertain,
+                    **(_explanation_as_json(face.explanation) if face.explanation else {}),
                 }
                 for face in self.faces
             ]
         }
 
 
+def _explanation_as_json(explanation: Explanation) -> dict[str, Any]:
+    rows, corners = explanation.heat.tolist(), explanation.corners.tolist()
+    return {
+        "crop": [[round(value, 1) for value in corner] for corner in corners],
+        "heat": [[round(value, 2) for value in row] for row in rows],
+    }
+
+
 class ExpressionRecognizer:
     """Finds faces in pictures and recognises their expressions, without TensorFlow; thread-safe."""
 
     def __init__(
-        self, model: str | os.PathLike[str] | None = None, detector: str = "blazeface", *, tta: bool = False
+        self,
+        model: str | os.PathLike[str] | None = None,
+        detector: str = "blazeface",
+        *,
+        tta: bool = False,
+        explain: bool = False,
     ) -> None:
         """Load network and detector.
 
@@ -123,16 +151,20 @@ class ExpressionRecognizer:
                 network that is shipped.
             detector: `blazeface`, `mtcnn`, `haar`, or `none` for pictures that are faces.
             tta: average the probabilities over each face and its mirror image, at twice the cost.
+            explain: give each face an `explanation`, of the face as it is, at twice the cost.
 
         Raises:
             BadNetwork, UnknownVersion, TrackingUnreachable: of `networks.load`.
             UnknownDetector, MissingPackage: of `detection.load`.
+            NoMaps: explanations are asked of a network that has no Grad-CAM maps.
         """
         self._detector = detection.load(detector)
-        self._tta = tta
+        self._tta, self._explain = tta, explain
         self.network = networks.load(model)
         self._searching, self._answering = ThreadPoolExecutor(os.cpu_count()), ThreadPoolExecutor(1)
         self._waiting: SimpleQueue[tuple[_Found, Future[Prediction]]] = SimpleQueue()
+        if explain:
+            self.network.maps(np.zeros((0, SIDE, SIDE), np.uint8))  # says at once that it has none
         warnings.filterwarnings("ignore", module=r"PIL\.")  # of metadata, and of what is refused
 
     def predict(self, pictures: Source | Iterable[Source]) -> list[Prediction]:
@@ -202,7 +234,10 @@ class ExpressionRecognizer:
         except BadImage as error:
             return _Found(path, [], error=error.found)
         found = sorted(self._detector.find(picture), key=lambda face: tuple(face.box))
-        faces = [_Crop(_inside(face.box, picture), face.score, detection.cut(picture, face.corners)) for face in found]
+        faces = [
+            _Crop(_inside(face.box, picture), face.score, face.corners, detection.cut(picture, face.corners))
+            for face in found
+        ]
         return _Found(path, faces, picture=picture if keep else None)
 
     def _answers(self, found: list["_Found"]) -> Iterator[Prediction]:
@@ -210,12 +245,14 @@ class ExpressionRecognizer:
         crops = [face.pixels for each in found for face in each.faces]
         cut_out = np.array(crops, np.uint8).reshape(-1, SIDE, SIDE)
         answers = iter(self.network.probabilities(cut_out, tta=self._tta).tolist())
+        maps = iter(self.network.maps(cut_out) if self._explain else [])
         for each in found:
             faces = []
             for face in each.faces:
                 probabilities = dict(zip(NAMES, next(answers), strict=True))
                 uncertain = max(probabilities.values()) < self.network.uncertain_below
-                faces.append(Face(face.box, face.detector_score, probabilities, uncertain))
+                explanation = Explanation(face.corners, next(maps)) if self._explain else None
+                faces.append(Face(face.box, face.detector_score, probabilities, uncertain, explanation))
             yield Prediction(each.path, self.network.name, tuple(faces), each.error, picture=each.picture)
 
 
@@ -224,6 +261,7 @@ class _Crop(NamedTuple):
 
     box: Box
     detector_score: float
+    corners: detection.Floats
     pixels: NDArray[np.uint8]
 
 

@@ -62,6 +62,8 @@ ARTIFACTS: Final = {
     "evaluation/test.json": "metrics/test.json",
     "evaluation/extra.json": "metrics/extra.json",
     "evaluation/calibration.json": "metrics/calibration.json",
+    "evaluation/mistakes.png": "reports/evaluate_faces/mistakes.png",
+    "evaluation/gradcam.png": "reports/evaluate_faces/gradcam.png",
     "training/history.csv": "reports/train/history.csv",
     "training/training.json": "models/training.json",
     "lineage/dvc.yaml": "dvc.yaml",
@@ -261,7 +263,7 @@ class Outputs:
 
     @property
     def files(self) -> dict[str, Path]:
-        """Return the artifacts of a run. Figures that show faces of the data set are left out."""
+        """Return the artifacts of a run. Of figures that show faces, those of `evaluate` alone are among them."""
         files = {name: self.root / path for name, path in ARTIFACTS.items()}
         for stage in _FIGURES:
             for figure in sorted((self.root / "reports" / stage).glob("*.png")):
