@@ -47,10 +47,10 @@ def test_a_trained_network_is_exported_and_answers_as_keras_does(folder: Path, f
 
 def test_a_network_of_an_earlier_export_answers_and_says_how_to_get_its_maps(folder: Path, ferops: Ferops) -> None:
     import keras
+    from predict.pictures import encoded, portrait
 
     from ferops.model import conversion
     from ferops.model.serving import graph
-    from predict.pictures import encoded, portrait
 
     ferops("export", "models/core.keras", "new.tflite")
     core = keras.models.load_model("models/core.keras", compile=False)
