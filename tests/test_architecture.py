@@ -41,7 +41,7 @@ ONLY_IN = {
     "prefect": {"orchestration"},
     "dvc": {"orchestration"},
     "optuna": {"orchestration"},
-    "tensorflow": set(),
+    "tensorflow": {"model"},  # conversion names an option of LiteRT's converter
 }
 NOT_DETERMINING = {"params", "errors", "machine", "tracking", "cli", "commands"}
 """Packages that a stage imports without its outputs depending on them: dvc.yaml does not list their modules."""
@@ -56,6 +56,9 @@ OPTIONAL = {
     "jax": "the same",
     "prefect_dask": "of the extra `team`: imported only by a sweep on Dask",
     "cloudpickle": "the same; it comes with prefect-dask",
+    "mtcnn": "of the extra `mtcnn`: imported only by `--detector mtcnn`",
+    "onnxruntime": "of the extra `onnx`: imported only by an export to NAME.onnx",
+    "tf2onnx": "the same",
 }
 
 

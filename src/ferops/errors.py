@@ -14,6 +14,10 @@ class FeropsError(Exception):
     """
 
 
+class MissingPackage(FeropsError):
+    """What was asked for needs a package that is not installed."""
+
+
 _FREE_SPACE: Final = "; free some space and run it again, nothing finished is lost"
 _MAKE_WRITABLE: Final = "; make it writable for this user and run it again"
 _WAYS_OUT: Final = {

@@ -7,6 +7,7 @@ from model.faces import fourteen_faces
 
 from ferops.model import conversion, weights
 from ferops.model.networks import building_blocks, systems, vgg16_transfer, vggs
+from ferops.model.serving import exported
 from ferops.params import Model
 
 
@@ -71,3 +72,25 @@ def test_another_network_is_refused_by_its_name() -> None:
     for other in (vgg16_transfer.build(settings("vgg16_transfer")), plain):
         with pytest.raises(conversion.NotFoldable, match=other.name):
             conversion.fold(other)
+
+
+def test_8_bit_integers_that_cost_accuracy_are_refused(tmp_path: Path) -> None:
+    """A network that tells a mean of 100.3 from one of 100.4, among faces from black to white."""
+    given = keras.Input((48, 48), dtype="uint8", name="faces")
+    mean = keras.layers.GlobalAveragePooling2D()(keras.ops.cast(given[..., None], "float32"))
+    dense = keras.layers.Dense(7, activation="softmax")
+    core = keras.Model(given, dense(mean))
+    dense.set_weights([np.eye(1, 7, 1, dtype=np.float32) * 100, np.array([0, -10_035, *[-9000] * 5], np.float32)])
+    shares, labels = np.tile([0.3, 0.4], 10), np.tile([0, 1], 10)
+    faces = np.array([np.arange(48 * 48).reshape(48, 48) < share * 48 * 48 for share in shares], np.uint8) + 100
+    training = np.linspace(0, 255, 50).astype(np.uint8)[:, None, None].repeat(48, axis=1).repeat(48, axis=2)
+
+    def export(name: str, int8: np.ndarray | None) -> exported.Card:
+        return exported.export(
+            core, faces, labels, core.predict_on_batch(faces), tmp_path / name, temperature=1.0,
+            report={"median_kernel": 1, "dataset": "sample"}, uncertain_below=0.5, int8=int8,
+        )  # fmt: skip
+
+    assert export("float.tflite", None).accuracy == 1
+    with pytest.raises(exported.NotExported, match="8-bit integers.*accuracy 1.000 would be 0.500"):
+        export("small.tflite", training)

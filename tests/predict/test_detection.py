@@ -1,5 +1,6 @@
 """Faces are found where they are, and cut out as FER2013's are."""
 
+import sys
 from itertools import pairwise
 
 import cv2
@@ -9,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from predict.pictures import portrait, temple, with_face
 
+from ferops.errors import MissingPackage
 from ferops.predict import blazeface, detection
 from ferops.predict.detection import Detector, UnknownDetector, cut
 
@@ -122,6 +124,32 @@ def test_opencvs_cascade_finds_the_portrait_too() -> None:
     assert np.abs(_centre(found[0].box) - [265, 235]).max() < 40
 
 
+@pytest.fixture(scope="module")
+def mtcnn() -> Detector:
+    return detection.load("mtcnn")
+
+
+@pytest.mark.parametrize("angle", [-15, 0, 15])
+def test_mtcnn_cuts_out_a_face_as_blazeface_does(angle: float, mtcnn: Detector, detector: Detector) -> None:
+    picture = with_face(400, 300, 0.5, turned=angle)
+    (ours,), (other,) = mtcnn.find(picture), detector.find(picture)
+    assert np.abs(ours.corners - other.corners).max() < 20
+    right, down = ours.corners[1] - ours.corners[0]
+    assert np.degrees(np.arctan2(-down, right)) == pytest.approx(angle / 2, abs=5)
+    assert 0.8 < ours.score <= 1
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (1, 700), (2000, 3), (21, 21), (48, 48)])
+def test_mtcnn_searches_a_picture_of_any_shape(shape: tuple[int, int], mtcnn: Detector) -> None:
+    assert mtcnn.find(np.full((*shape, 3), 90, np.uint8)) == []
+
+
+def test_without_mtcnn_the_way_out_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "mtcnn", None)
+    with pytest.raises(MissingPackage, match=r"^mtcnn is not installed: `pip install 'ferops\[mtcnn\]'`$"):
+        detection.load("mtcnn")
+
+
 def test_an_unknown_detector_is_refused_with_the_known_ones() -> None:
-    with pytest.raises(UnknownDetector, match="expected blazeface, haar, none"):
+    with pytest.raises(UnknownDetector, match="expected blazeface, mtcnn, haar, none"):
         detection.load("yunet")

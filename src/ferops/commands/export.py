@@ -1,4 +1,4 @@
-"""`ferops export`: a trained network as a .tflite file, checked against the Keras model on the validation split."""
+"""`ferops export`: a trained network for LiteRT, ONNX or TensorFlow, checked against Keras on the validation split."""
 
 from pathlib import Path
 from typing import Final
@@ -17,22 +17,27 @@ from ferops.model.serving.exported import NotExported, card_file
 _BATCH: Final = 256
 
 
-def export(model: Path, out: Path, console: Console) -> None:
+def export(model: Path, out: Path, console: Console, *, int8: bool = False) -> None:
     """Export a trained network behind its median filter, with a card of its figures on the validation split.
 
     Args:
         model: a .keras file, as `train` writes it from data/prepared as it is now.
-        out: the .tflite file to write, which must not exist; its card is NAME.json beside it.
+        out: what to write, which must not exist: NAME.tflite, NAME.onnx, or NAME, the folder of a SavedModel. Its card
+            is NAME.json beside it.
         console: where the figures are shown.
+        int8: convolutions in 8-bit integers, for NAME.tflite.
 
     Raises:
         NotAModel: the model cannot be loaded.
-        NotExported: the output file cannot have this name, or the exported network differs from the Keras model.
+        NotExported: the output cannot have this name, or the exported network differs from the Keras model.
+        MissingPackage: its format needs a package that is not installed.
         BadPrepared: data/prepared is missing: `dvc repro preprocess` makes it.
         BadParams: of params.yaml, which has the threshold of uncertain answers.
     """
-    if out.suffix != ".tflite":
-        raise NotExported(f"{out}: expected a name that ends in .tflite")
+    if out.suffix not in (".tflite", ".onnx", ""):
+        raise NotExported(f"{out}: expected NAME.tflite, NAME.onnx, or NAME for the folder of a SavedModel")
+    if int8 and out.suffix != ".tflite":
+        raise NotExported(f"{out}: 8-bit integers are for NAME.tflite")
     if existing := next((file for file in (out, card_file(out)) if file.exists()), None):
         raise NotExported(f"{existing} exists and is kept; remove it, or give another name")
     if not model.is_file():
@@ -55,10 +60,10 @@ def export(model: Path, out: Path, console: Console) -> None:
         card = exported.export(
             core, faces, labels, probabilities, scratch,
             temperature=calibration.fit_temperature(labels, probabilities), report=data.report,
-            uncertain_below=uncertain_below,
+            uncertain_below=uncertain_below, int8=data.split("train")[0] if int8 else None,
         )  # fmt: skip
     console.out(
-        f"written    {out}, {out.stat().st_size / 1e6:.1f} MB, and its card {card_file(out)}\n"
+        f"written    {out} and its card {card_file(out)}\n"
         f"agreement  {card.agreement:.2%} of {card.n:,} faces of {card.split}, probabilities to "
         f"{card.largest_difference:.0e}\n"
         f"accuracy   {card.accuracy:.3f}; uncertain below {card.uncertain_below:.2f}: the other {card.coverage:.0%} "

@@ -1,16 +1,24 @@
-"""Trained networks converted: batch norms folded into convolutions, kernels in half precision, LiteRT."""
+"""Trained networks converted: batch norms folded into convolutions, kernels in half precision, other formats."""
 
 import io
+import os
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import h5py  # type: ignore[import-untyped]
 import keras
 import numpy as np
+from numpy.typing import NDArray
 
-from ferops.errors import FeropsError
+from ferops.errors import FeropsError, MissingPackage
 from ferops.labels import SIDE
 from ferops.machine.environment import muted_stderr
+from ferops.model.serving import litert
+
+Run = Callable[[NDArray[np.uint8]], NDArray[np.float32]]
+"""From faces, uint8 (N, 48, 48), to probabilities, float32 (N, 7)."""
 
 
 class NotFoldable(FeropsError):
@@ -59,21 +67,58 @@ def shrink(model: Path, out: Path) -> None:
             smaller.writestr(name, _halved(content) if name == "model.weights.h5" else content)
 
 
-def export_litert(model: keras.Model, out: Path) -> None:
-    """Write a network as a .tflite file, which LiteRT runs without Keras.
+def export(model: keras.Model, out: Path, samples: NDArray[np.uint8] | None = None) -> Run:
+    """Write a network in the format that the name tells, and return what runs it there.
 
     Args:
-        model: from raw uint8 faces (N, 48, 48) to probabilities (N, 7).
-        out: the file to write, named *.tflite.
+        model: from raw uint8 faces (N, 48, 48) to probabilities (N, 7); it was called before.
+        out: NAME.tflite for LiteRT, NAME.onnx, or another name for the folder of a SavedModel of TensorFlow.
+        samples: faces on which the ranges of 8-bit integers are measured, for convolutions in these in a .tflite file;
+            what goes in and comes out keeps its type.
+
+    Raises:
+        MissingPackage: the format needs a package that is not installed.
     """
-    with muted_stderr():  # the converter reports on itself
-        model.export(str(out), format="litert", verbose=False)  # Keras takes the suffix for granted, and no Path
+    with muted_stderr():  # the converters report on themselves
+        if out.suffix == ".tflite":
+            options = {} if samples is None else _quantised(samples)
+            model.export(str(out), format="litert", verbose=False, **options)  # Keras takes no Path
+            network = litert.Network(out.read_bytes())
+            return lambda faces: litert.answers(network, faces)[0]
+        if out.suffix == ".onnx":
+            return _export_onnx(model, out)
+        model.export(out, format="tf_saved_model", verbose=False)
+        saved = keras.layers.TFSMLayer(out)
+        return lambda faces: np.asarray(saved(faces))
 
 
 def greatest_change(before: keras.Model, after: keras.Model) -> float:
     """Return the greatest change of a weight, as a fraction of the greatest magnitude in its variable."""
     pairs = zip(before.get_weights(), after.get_weights(), strict=True)
     return max(float(np.abs(one - other).max() / (np.abs(one).max() or 1.0)) for one, other in pairs)
+
+
+def _quantised(samples: NDArray[np.uint8]) -> dict[str, Any]:
+    """Return what makes LiteRT's converter use 8-bit integers; Keras hands it on, and has no name of its own for it."""
+    import tensorflow
+
+    return {
+        "optimizations": [tensorflow.lite.Optimize.DEFAULT],
+        "representative_dataset": lambda: ([face[None]] for face in samples),
+    }
+
+
+def _export_onnx(model: keras.Model, out: Path) -> Run:
+    os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # it looks up hosts when it is imported
+    try:
+        import onnxruntime
+        import tf2onnx  # noqa: F401  # Keras imports it
+    except ModuleNotFoundError as error:
+        raise MissingPackage(f"{error.name} is not installed: `pip install 'ferops[onnx]'`") from None
+    model.export(out, format="onnx", verbose=False)
+    session = onnxruntime.InferenceSession(out, providers=["CPUExecutionProvider"])
+    (given,) = session.get_inputs()
+    return lambda faces: session.run(None, {given.name: faces})[0]
 
 
 def _halved(content: bytes) -> bytes:

@@ -16,8 +16,9 @@ from typing import Final, NamedTuple
 import cv2
 import numpy as np
 
-from ferops.errors import FeropsError
+from ferops.errors import MissingPackage
 from ferops.model.serving import litert
+from ferops.predict import detection
 from ferops.predict.detection import Detection, Floats, Picture
 
 _INPUT: Final = 256
@@ -44,18 +45,10 @@ Medians over 864 faces of FER2013's Training split, enlarged four times, turned 
 photograph; the side is 8% below its median, which is more accurate.
 """
 
-_LEVELLED: Final = 0.5
-"""Share of the eyes' angle by which the crop turns with the face: the angle is known to some 10 degrees, and FER2013's
-own faces are not level."""
-
 _TILE: Final = 640
 _OVERLAP: Final = 0.25
 _TILES_A_SIDE: Final = 4
 _EDGE: Final = 2  # pixels: a box that ends so near to a tile's border is cut off by it
-
-
-class MissingPackage(FeropsError):
-    """The package that holds the detector is not installed."""
 
 
 class BlazeFace:
@@ -75,31 +68,19 @@ class BlazeFace:
     def find(self, picture: Picture) -> list[Detection]:
         """Find the faces in a picture, RGB uint8 (H, W, 3)."""
         found = np.concatenate([*self._pool.map(lambda tile: self._in_tile(picture, tile), _tiles(*picture.shape[:2]))])
-        return [Detection(row[:4], _corners(row), float(row[-1])) for row in _without_parts(_merged(found))]
+        return [
+            Detection(row[:4], detection.framed(row[:4], row[4:8], _SIDE, _UP), float(row[-1]))
+            for row in _without_parts(_merged(found))
+        ]
 
     def _in_tile(self, picture: Picture, tile: "_Tile") -> Floats:
-        """Return the faces in a tile in pixels of the picture, without those that its inner borders cut off."""
-        cut = picture[tile.top : tile.bottom, tile.left : tile.right]
+        """Return the faces in a tile, as `_placed` does."""
         network = self._networks.get()
         try:
-            rows = _decode(*network.run(_letterboxed(cut)))
+            found = network.run(_letterboxed(picture[tile.top : tile.bottom, tile.left : tile.right]))
         finally:
             self._networks.put(network)
-        side = max(cut.shape[:2])
-        corner = np.array([tile.left, tile.top] * (2 + _KEYPOINTS), np.float32)
-        offset = np.array([side - cut.shape[1], side - cut.shape[0]] * (2 + _KEYPOINTS), np.float32) / 2
-        rows[:, :-1] = rows[:, :-1] * side - offset + corner
-        height, width = picture.shape[:2]
-        inner = np.array(
-            [
-                tile.left + _EDGE if tile.left else -np.inf,
-                tile.top + _EDGE if tile.top else -np.inf,
-                -(tile.right - _EDGE) if tile.right < width else -np.inf,
-                -(tile.bottom - _EDGE) if tile.bottom < height else -np.inf,
-            ]
-        )
-        whole = (rows[:, :4] * [1, 1, -1, -1] >= inner).all(axis=1)
-        return rows[whole]
+        return _placed(_decode(*found), tile, *picture.shape[:2])
 
 
 def _file() -> Path:
@@ -175,18 +156,18 @@ def _decode(regressors: Floats, logits: Floats) -> Floats:
     return np.concatenate([points.reshape(-1, 2 * (2 + _KEYPOINTS)), scores[good, None]], axis=1).astype(np.float32)
 
 
-def _corners(row: Floats) -> Floats:
-    """Return the corners of the crop, a square around the face that turns with it."""
-    side = float((row[2:4] - row[:2]).mean())
-    right, down = row[6:8] - row[4:6]  # from the person's right eye, which is on the left, to the other
-    angle = _LEVELLED * float(np.arctan2(down, right))
-    across = np.array([np.cos(angle), np.sin(angle)], np.float32) * side
-    below = np.array([-across[1], across[0]], np.float32)
-    centre = (row[:2] + row[2:4]) / 2 - _UP * below
-    half = np.float32(_SIDE / 2)
-    return np.stack(
-        [centre - half * (across + below), centre + half * (across - below), centre - half * (across - below)]
-    )
+def _placed(rows: Floats, tile: _Tile, height: int, width: int) -> Floats:
+    """Turn rows, in place, to pixels of the picture; leave out faces that the tile's inner borders cut off."""
+    sides = np.array([tile.right - tile.left, tile.bottom - tile.top], np.float32)
+    corner = np.array([tile.left, tile.top], np.float32) - (sides.max() - sides) / 2  # of the square around the tile
+    rows[:, :-1] = rows[:, :-1] * sides.max() + np.tile(corner, 2 + _KEYPOINTS)
+    low = [tile.left + _EDGE if tile.left else -np.inf, tile.top + _EDGE if tile.top else -np.inf]
+    high = [
+        tile.right - _EDGE if tile.right < width else np.inf,
+        tile.bottom - _EDGE if tile.bottom < height else np.inf,
+    ]
+    is_whole = (rows[:, :2] >= low) & (rows[:, 2:4] <= high)
+    return rows[is_whole.all(axis=1)]
 
 
 def _merged(rows: Floats) -> Floats:

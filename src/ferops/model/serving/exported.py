@@ -1,8 +1,9 @@
-"""Exported networks: a .tflite file, which answers without Keras, and the card of its figures beside it."""
+"""Exported networks: a file which answers without Keras, mostly for LiteRT, and the card of its figures beside it."""
 
 import hashlib
 import json
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 
@@ -11,12 +12,18 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 
 from ferops.errors import FeropsError
-from ferops.model.serving import litert
 
 if TYPE_CHECKING:
     import keras
 
 _AGREEMENT: Final = 0.999
+
+_LOST: Final = 0.005
+"""Accuracy that 8-bit integers may cost."""
+
+_SAMPLES: Final = 200
+"""Training images on which the ranges of these integers are measured."""
+
 _BATCH: Final = 256
 _SPLITS: Final = {"fer2013": "FER2013's PublicTest", "sample": "the synthetic sample's validation split"}
 
@@ -28,16 +35,16 @@ class NotExported(FeropsError):
 
 
 class Card(BaseModel):
-    """What is known of an exported network; NAME.json beside NAME.tflite.
+    """What is known of an exported network; NAME.json beside NAME.tflite, NAME.onnx or the folder NAME.
 
     Attributes:
         schema: of this card.
         network: name of its system, as `lean_cnn`.
         weights: digest of the weights that it was exported from.
-        sha256: of the .tflite file.
+        sha256: of the file, or of a SavedModel's graph.
         split, n: the images on which the following was measured: FER2013's PublicTest, or the validation split of
             another data set.
-        accuracy: of the Keras model.
+        accuracy: of the Keras model, or of its export in 8-bit integers.
         agreement: share of images that the exported network names as the Keras model does.
         largest_difference: of a probability from the Keras model's.
         temperature: that calibrates its probabilities, in its graph.
@@ -64,7 +71,7 @@ class Card(BaseModel):
 
 def card_file(network: Path) -> Path:
     """Return the path of the card of an exported network."""
-    return network.with_suffix(".json")
+    return network.with_name(f"{network.name.removesuffix('.tflite').removesuffix('.onnx')}.json")
 
 
 def export(
@@ -77,45 +84,61 @@ def export(
     temperature: float,
     report: Mapping[str, Any],
     uncertain_below: float,
+    int8: NDArray[np.uint8] | None = None,
 ) -> Card:
     """Export a trained core between its median filter and its temperature, compared with the Keras model.
+
+    A second output of a .tflite file are its Grad-CAM maps, but for networks that have none and in 8-bit integers.
+
+    A second output of the .tflite file are its Grad-CAM maps.
 
     Args:
         core: from filtered uint8 faces (N, 48, 48) to probabilities (N, 7).
         faces: of the validation split, as they are prepared, uint8 (N, 48, 48).
         labels: of these faces, codes 0-6, int64 (N,).
         probabilities: the core's answers to them, (N, 7).
-        out: the .tflite file to write; its card is written beside it.
+        out: what to write, as `conversion.export` takes it; its card is written beside it.
         temperature: of `calibration.fit_temperature` on these answers.
         report: data/prepared/report.json.
         uncertain_below: an answer with a lower probability is uncertain.
+        int8: training images, for convolutions in 8-bit integers.
 
     Raises:
-        NotExported: the two networks do not agree in 99.9% of the faces; nothing is written.
+        NotExported: the two networks do not agree in 99.9% of the faces, or 8-bit integers cost more than half a point
+            of accuracy.
+        MissingPackage: of `conversion.export`.
     """
-    from ferops.model import calibration, conversion, weights
+    import keras
+
+    from ferops.model import calibration, conversion, gradcam, weights
     from ferops.model.serving.graph import raw_model
 
-    raw = raw_model(core, report["median_kernel"], temperature)
-    conversion.export_litert(raw, out)
-    content = out.read_bytes()
-    exported = litert.Network(content)
+    network = core
+    if out.suffix == ".tflite" and int8 is None:
+        with suppress(gradcam.NotExplainable):
+            network = gradcam.explained(core)
+    raw = raw_model(network, report["median_kernel"], temperature)
     # the prepared faces are filtered: both networks filter them once more
-    ours, expected = _answers(lambda batch: exported.run(batch)[0], faces), _answers(raw.predict_on_batch, faces)
+    expected = _answers(lambda batch: keras.tree.flatten(raw.predict_on_batch(batch))[0], faces)
+    samples = None if int8 is None else int8[:: 1 + len(int8) // _SAMPLES]
+    ours = _answers(conversion.export(raw, out, samples), faces)
     agreement = float((ours.argmax(axis=1) == expected.argmax(axis=1)).mean())
-    if agreement < _AGREEMENT:
-        out.unlink()
-        raise NotExported(f"exported, {core.name} agrees with itself in {agreement:.2%} of {len(faces):,} faces only")
-    calibrated = calibration.calibrate(probabilities, temperature)
+    before, after = (float((each.argmax(axis=1) == labels).mean()) for each in (expected, ours))
+    if agreement < _AGREEMENT if int8 is None else before - after > _LOST:
+        raise NotExported(
+            f"exported{'' if int8 is None else ' in 8-bit integers'}, {core.name} agrees with itself in "
+            f"{agreement:.2%} of {len(faces):,} faces only; accuracy {before:.3f} would be {after:.3f}"
+        )
+    calibrated = calibration.calibrate(probabilities, temperature) if int8 is None else ours
     coverage, accuracy_certain = calibration.certainty(labels, calibrated, uncertain_below)
     card = Card(
         schema="ferops.card/1",
         network=core.name,
         weights=weights.digest(core),
-        sha256=hashlib.sha256(content).hexdigest(),
+        sha256=hashlib.sha256((out / "saved_model.pb" if out.is_dir() else out).read_bytes()).hexdigest(),
         split=_SPLITS.get(report["dataset"], "a validation split"),
         n=len(faces),
-        accuracy=round(float((probabilities.argmax(axis=1) == labels).mean()), 4),
+        accuracy=round(float((calibrated.argmax(axis=1) == labels).mean()), 4),
         agreement=round(agreement, 6),
         largest_difference=float(f"{np.abs(ours - expected).max():.1e}"),
         temperature=temperature,
