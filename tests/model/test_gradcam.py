@@ -94,8 +94,9 @@ def test_every_system_on_faces_has_the_maps_of_its_own_gradient(name: str) -> No
     weights = tape.gradient(score, found).numpy().mean(axis=(1, 2), keepdims=True)
     expected = np.maximum((weights * found.numpy()).sum(axis=-1), 0).reshape(14, 36)
     expected = expected @ gradcam._interpolation(steps[: last + 1])
-    expected /= expected.max(axis=1, keepdims=True)
+    expected /= np.maximum(expected.max(axis=1, keepdims=True), 1e-7)
     np.testing.assert_allclose(maps, expected.reshape(14, 12, 12), atol=1e-4)
+    assert (maps.max(axis=(1, 2)) == 1).any()
 
 
 def _last_map(steps: list[gradcam._Step]) -> Any:

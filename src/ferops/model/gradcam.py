@@ -189,7 +189,7 @@ def _through_max_pooling(step: _Step, gradient: Any, values: dict[int, Any]) -> 
     x, y, window = values[id(step.inputs[0])], values[id(step.outputs[0])], step.layer.pool_size
     height, width = (positions * side for positions, side in zip(y.shape[1:3], window, strict=True))
     is_greatest = ops.cast(x[:, :height, :width] == ops.image.resize(y, (height, width), "nearest"), "float32")
-    share = gradient / (math.prod(window) * ops.average_pool(is_greatest, window))
+    share = gradient / (math.prod(window) * ops.average_pool(is_greatest, window, window))
     back = is_greatest * ops.image.resize(share, (height, width), "nearest")
     return [ops.pad(back, [[0, 0], [0, x.shape[1] - height], [0, x.shape[2] - width], [0, 0]])]
 

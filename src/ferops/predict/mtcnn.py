@@ -41,7 +41,8 @@ class Mtcnn:
 
                 self._stages = StagePNet(), StageRNet(), StageONet()
         except ModuleNotFoundError as error:
-            raise MissingPackage(f"{error.name} is not installed: `pip install 'ferops[mtcnn]'`") from None
+            package = str(error.name).partition(".")[0]
+            raise MissingPackage(f"{package} is not installed: `pip install 'ferops[mtcnn]'`") from None
         self._lock = Lock()
 
     def find(self, picture: Picture) -> list[Detection]:
