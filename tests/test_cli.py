@@ -14,7 +14,17 @@ def test_the_summary_shows_the_papers_three_counts(ferops: Ferops, monkeypatch: 
 
 @pytest.mark.parametrize(
     "command",
-    [[], ["data"], ["data", "use"], ["data", "show"], ["data", "extra"], ["weights", "fold"], ["results"], ["summary"]],
+    [
+        [],
+        ["data"],
+        ["data", "use"],
+        ["data", "show"],
+        ["data", "extra"],
+        ["weights", "fold"],
+        ["results"],
+        ["summary"],
+        ["card"],
+    ],
 )
 def test_help_has_an_example(command: list[str], ferops: Ferops) -> None:
     done = ferops(*command, "--help")

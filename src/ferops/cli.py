@@ -26,6 +26,11 @@ app.add_typer(weights_app, name="weights")
 
 _VERSION: Final = "fer-vgg16@ALIAS, fer-vgg16/NUMBER or fer-vgg16/DIGEST"
 _Network = Annotated[Path, typer.Argument(help="A trained network: a .keras file.")]
+_Answers = Annotated[
+    str | None,
+    typer.Option(metavar="MODEL", help=f"{_VERSION}; a .tflite or .keras file; by default the shipped network."),
+]
+_Detector = Annotated[str, typer.Option(help="blazeface, mtcnn, haar; none: each picture is a face.")]
 _Skip = Annotated[str, typer.Option(metavar="CLASS,...", help="Leave these classes out, as contempt.")]
 _File = Annotated[Path, typer.Argument(help="The file to write, named as in the example. One that exists is kept.")]
 
@@ -91,26 +96,68 @@ def weights_shrink(model: _Network, out: _File) -> None:
 
 @app.command(
     epilog="Examples:  ferops predict photo.jpg  |  ferops predict photos/ --csv faces.csv --save annotated  |  "
-    "ferops predict --json - < photo.jpg",
+    "ferops predict clip.mp4 --save annotated.mp4  |  ferops predict --camera 0",
 )
 def predict(
-    pictures: Annotated[list[str], typer.Argument(help="Files, folders, patterns, or - for standard input.")],
-    as_json: Annotated[bool, typer.Option("--json", help="A line of JSON for each picture.")] = False,
-    csv: Annotated[Path | None, typer.Option(metavar="FILE", help="Write a CSV with a row for each face.")] = None,
-    save: Annotated[Path | None, typer.Option(metavar="FOLDER", help="Save annotated copies here.")] = None,
-    model: Annotated[
-        str | None,
-        typer.Option(metavar="MODEL", help=f"{_VERSION}; a .tflite or .keras file; by default the shipped network."),
+    pictures: Annotated[
+        list[str] | None, typer.Argument(help="Pictures, videos, folders, patterns, or - for standard input.")
     ] = None,
-    detector: Annotated[str, typer.Option(help="blazeface, mtcnn, haar; none: each is a face.")] = "blazeface",
+    as_json: Annotated[bool, typer.Option("--json", help="A line of JSON for each picture or frame.")] = False,
+    csv: Annotated[Path | None, typer.Option(metavar="FILE", help="Write a CSV with a row for each face.")] = None,
+    save: Annotated[
+        Path | None,
+        typer.Option(metavar="FOLDER|VIDEO", help="Save annotated copies here; of one video as NAME.mp4 or NAME.webm."),
+    ] = None,
+    every: Annotated[
+        int | None, typer.Option(min=1, help="Recognise every so many frames of a video; by default about 5 a second.")
+    ] = None,
+    camera: Annotated[int | None, typer.Option(min=0, help="Watch this camera, until Ctrl-C.")] = None,
+    model: _Answers = None,
+    detector: _Detector = "blazeface",
     tta: Annotated[bool, typer.Option("--tta", help="Average over each face and its mirror image.")] = False,
+    explain: Annotated[
+        bool, typer.Option("--explain", help="Show by Grad-CAM what speaks for each answer, in --save and --json.")
+    ] = False,
 ) -> None:
-    """Find the faces in pictures and their expressions. Exit status 3: some pictures could not be read."""
+    """Find the faces in pictures and videos and their expressions. Exit status 3: some could not be read."""
+    if camera is not None:
+        from ferops.commands.camera import OnlyCamera, watch
+
+        if pictures or csv or save or every or explain:
+            raise OnlyCamera("`--camera` goes with --json, --model, --detector and --tta, without pictures")
+        watch(camera, Console(), as_json=as_json, model=model, detector=detector, tta=tta)
+        return
     from ferops.commands.predict import predict
 
     raise typer.Exit(
-        predict(pictures, Console(), as_json=as_json, table=csv, save=save, model=model, detector=detector, tta=tta)
+        predict(
+            pictures or [],
+            Console(),
+            as_json=as_json,
+            table=csv,
+            save=save,
+            every=every,
+            model=model,
+            detector=detector,
+            tta=tta,
+            explain=explain,
+        )
     )
+
+
+@app.command(epilog="Examples:  ferops serve  |  FEROPS_TOKEN=secret ferops serve --host 0.0.0.0 --port 8080")
+def serve(
+    host: Annotated[
+        str, typer.Option(help="Address to listen on; 0.0.0.0 for every one of this machine.")
+    ] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65535, help="0 for any that is free.")] = 8000,
+    model: _Answers = None,
+    detector: _Detector = "blazeface",
+) -> None:
+    """Serve an API and a page that recognise expressions in pictures. FEROPS_TOKEN, if set, must be sent to it."""
+    from ferops.commands.serve import serve
+
+    serve(Console(), host=host, port=port, model=model, detector=detector)
 
 
 @app.command(epilog="Example:  ferops export models/core.keras mine.tflite")
@@ -183,6 +230,16 @@ def trace(
     from ferops.commands.registry.trace import trace
 
     raise typer.Exit(0 if trace(model, Console(), rebuild=verify, as_json=as_json) else 1)
+
+
+@app.command(epilog="Examples:  ferops card  |  ferops card fer-vgg16@champion  |  ferops card fer-vgg16/3 > README.md")
+def card(
+    model: Annotated[str | None, typer.Argument(help=f"{_VERSION}; by default the shipped network.")] = None,
+) -> None:
+    """Show a network's model card: data, figures with intervals, intended and prohibited use, limits, licences."""
+    from ferops.commands.registry.card import card
+
+    card(model, Console())
 
 
 @app.command(epilog="Example:  rm -r mlflow.db mlartifacts && ferops restore")

@@ -1,5 +1,6 @@
 """`ferops export`: what it writes is what `ferops predict` runs, and answers as the Keras model does."""
 
+import hashlib
 import json
 import sys
 from pathlib import Path
@@ -23,7 +24,7 @@ def folder(repro: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path
 def test_a_trained_network_is_exported_and_answers_as_keras_does(folder: Path, ferops: Ferops) -> None:
     import keras
 
-    from ferops.model import weights
+    from ferops.model import gradcam, weights
     from ferops.model.serving import graph as serving
     from ferops.predict import networks
 
@@ -39,7 +40,29 @@ def test_a_trained_network_is_exported_and_answers_as_keras_does(folder: Path, f
     faces = np.random.default_rng(0).integers(0, 256, (20, 48, 48), dtype=np.uint8)
     raw = serving.load_raw_model(Path("models/core.keras"), median_kernel, card["temperature"])
     expected = np.asarray(raw(faces))
-    np.testing.assert_allclose(networks.load("mine.tflite").probabilities(faces), expected, atol=1e-4)
+    found = networks.load("mine.tflite")
+    np.testing.assert_allclose(found.probabilities(faces), expected, atol=1e-4)
+    explained = serving.raw_model(gradcam.explained(core), median_kernel, card["temperature"])
+    np.testing.assert_allclose(found.maps(faces), explained(faces)[1], atol=1e-4)
+
+
+def test_a_network_of_an_earlier_export_answers_and_says_how_to_get_its_maps(folder: Path, ferops: Ferops) -> None:
+    import keras
+    from predict.pictures import encoded, portrait
+
+    from ferops.model import conversion
+    from ferops.model.serving import graph
+
+    ferops("export", "models/core.keras", "new.tflite")
+    core = keras.models.load_model("models/core.keras", compile=False)
+    conversion.export_litert(graph.raw_model(core, 3), Path("old.tflite"))
+    card = json.loads((folder / "new.json").read_text())
+    card["sha256"] = hashlib.sha256((folder / "old.tflite").read_bytes()).hexdigest()
+    (folder / "old.json").write_text(json.dumps(card))
+    (folder / "a.png").write_bytes(encoded(portrait()))
+    assert ferops("predict", "a.png", "--model", "old.tflite").code == 0
+    says = refused(ferops, "predict", "a.png", "--model", "old.tflite", "--json", "--explain")
+    assert "has no Grad-CAM maps; `ferops export` writes them into a .tflite file" in says
 
 
 @pytest.mark.parametrize("name", ["mine.onnx", "mine"])

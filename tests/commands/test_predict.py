@@ -8,13 +8,16 @@ import struct
 import subprocess
 import sys
 import zlib
+from collections import Counter
 from pathlib import Path
 
 import cv2
 import numpy as np
+import psutil
 import pytest
+from forms import forms, saved
 from PIL import Image
-from predict.pictures import encoded, portrait, temple
+from predict.pictures import encoded, frames, moving, portrait, temple, video
 from support import Ferops, refused
 
 from ferops.labels import NAMES
@@ -95,6 +98,34 @@ def test_annotated_copies_keep_their_folders_and_the_originals_stay(folder: Path
     assert np.array_equal(cv2.imread(str(folder / "drawn/more/temple.png"))[..., ::-1], temple())
 
 
+def test_an_explanation_colours_the_face_and_nothing_else(folder: Path, ferops: Ferops) -> None:
+    assert ferops("predict", "photos", "--save", "plain").code == 0
+    assert ferops("predict", "photos", "--save", "explained", "--explain").code == 0
+    plain, explained = (cv2.imread(f"{name}/hopper.jpg").astype(int) for name in ("plain", "explained"))
+    changed = np.argwhere(np.abs(plain - explained).max(axis=2) > 60)
+    assert len(changed) > 500
+    assert changed.min(axis=0).tolist() > [105, 150]
+    assert changed.max(axis=0).tolist() < [330, 385]
+    temples = [Path(f"{name}/more/temple.png").read_bytes() for name in ("plain", "explained")]
+    assert temples[0] == temples[1], "there is no face"
+
+
+def test_the_numbers_of_an_explanation_are_in_the_json(folder: Path, ferops: Ferops) -> None:
+    (face,) = _lines(ferops("predict", "photos/hopper.jpg", "--json", "--explain").out)[0]["faces"]
+    heat = np.array(face["heat"])
+    assert heat.shape == (12, 12)
+    assert (heat.min(), heat.max()) == (0, 1)
+    (left, top), (right, _), (_, bottom) = face["crop"]
+    assert 140 < left < 170 < 367 < right < 385
+    assert 95 < top < 139 < 320 < bottom < 340
+    (plain,) = _lines(ferops("predict", "photos/hopper.jpg", "--json").out)[0]["faces"]
+    assert plain == {key: value for key, value in face.items() if key not in ("crop", "heat")}
+
+
+def test_an_explanation_that_nothing_would_show_is_a_mistake(folder: Path, ferops: Ferops) -> None:
+    assert "give --save FOLDER, or --json" in refused(ferops, "predict", "photos/hopper.jpg", "--explain")
+
+
 def test_two_pictures_of_one_name_are_not_saved_over_each_other(folder: Path, ferops: Ferops) -> None:
     (folder / "hopper.jpg").write_bytes(encoded(portrait(), ".jpg"))
     assert "hopper.jpg and photos/hopper.jpg would both be saved as hopper.jpg" in refused(
@@ -114,14 +145,14 @@ def test_no_csv_is_left_where_nothing_could_be_read(folder: Path, ferops: Ferops
 
 
 def test_a_picture_of_another_format_keeps_its_name_in_its_copys(folder: Path, ferops: Ferops) -> None:
-    (folder / "photos/hopper.webp").write_bytes(_saved(HOPPER, "WEBP"))
+    (folder / "photos/hopper.webp").write_bytes(saved(HOPPER, "WEBP"))
     assert ferops("predict", "photos", "--save", "drawn").code == 0
     assert sorted(path.name for path in (folder / "drawn").iterdir()) == ["hopper.jpg", "hopper.webp.png", "more"]
 
 
 def test_files_in_a_folder_that_are_no_pictures_are_passed_over(folder: Path, ferops: Ferops) -> None:
     (folder / "photos/notes.txt").write_text("a note")
-    (folder / "photos/scan").write_bytes(_saved(HOPPER, "TIFF"))
+    (folder / "photos/scan").write_bytes(saved(HOPPER, "TIFF"))
     done = ferops("predict", "photos", "--json")
     assert (done.code, done.err) == (0, "")
     assert [Path(line["path"]).name for line in _lines(done.out)] == ["hopper.jpg", "scan", "temple.png"]
@@ -156,12 +187,6 @@ def _claiming(width: int, height: int) -> bytes:
     return whole[:12] + header + struct.pack(">I", zlib.crc32(header)) + whole[33:]
 
 
-def _saved(image: Image.Image, form: str, **options: object) -> bytes:
-    stream = io.BytesIO()
-    image.save(stream, form, **options)
-    return stream.getvalue()
-
-
 def _many() -> bytes:
     """200 faces in rows, each 140 pixels wide."""
     face = cv2.resize(portrait()[110:360, 140:390], (140, 140), interpolation=cv2.INTER_AREA)
@@ -170,19 +195,11 @@ def _many() -> bytes:
 
 
 HOPPER = Image.fromarray(portrait())
-UPRIGHT = HOPPER.getexif()
-UPRIGHT[0x0112] = 6  # turn it by 90 degrees to see it upright
 READ = {
     "200 faces": (_many(), 190),
     "1x1": (encoded(np.zeros((1, 1, 3), np.uint8)), 0),
-    "animated GIF": (_saved(HOPPER, "GIF", save_all=True, append_images=[HOPPER.rotate(90)]), 1),
-    "16-bit": (_saved(Image.fromarray(np.asarray(HOPPER.convert("L")).astype(np.uint16) * 257), "PNG"), 1),
-    "CMYK": (_saved(HOPPER.convert("CMYK"), "JPEG"), 1),
-    "alpha": (_saved(HOPPER.convert("RGBA"), "PNG"), 1),
-    "gray": (_saved(HOPPER.convert("L"), "JPEG"), 1),
-    "WebP": (_saved(HOPPER, "WEBP"), 1),
-    "lying on its side": (_saved(HOPPER.transpose(Image.Transpose.ROTATE_90), "JPEG", exif=UPRIGHT), 1),
-}  # fmt: skip
+    **{form: (content, 1) for form, (content, _) in forms(HOPPER).items()},
+}
 
 
 @pytest.mark.parametrize("what", READ)
@@ -228,11 +245,17 @@ def test_nothing_but_bad_pictures_is_a_mistake(folder: Path, ferops: Ferops) -> 
     ("words", "says"),
     [
         (["photos/hopper.jpg", "--detector", "yunet"], "expected blazeface, mtcnn, haar, none"),
-        (["photos/hopper.jpg", "--model", "models/core.keras"], "`ferops export models/core.keras NAME.tflite`"),
+        (["photos/hopper.jpg", "--model", "models/core.keras"], "models/core.keras does not exist"),
         (["photos/hopper.jpg", "--model", "core.tflite"], "core.tflite does not exist"),
         (["empty"], "empty has no picture in it"),
         ([""], "an empty name was given"),
         (["-", "-"], "standard input is one picture"),
+        ([], "give pictures, videos or folders, or --camera 0"),
+        (["photos/hopper.jpg", "--camera", "0"], "`--camera` goes with --json, --model, --detector and --tta"),
+        (["--camera", "0", "--save", "copy.mp4"], "`--camera` goes with --json, --model, --detector and --tta"),
+        (["photos/hopper.jpg", "--save", "copy.mp4"], "copy.mp4 can be the copy of one video; give a folder"),
+        (["a.mp4", "b.mp4", "--save", "copy.mp4"], "copy.mp4 can be the copy of one video; give a folder"),
+        (["a.mp4", "--save", "copy.avi"], "copy.avi: videos are written as .mp4 or .webm"),
     ],
 )
 def test_a_mistake_is_one_line(words: list[str], says: str, folder: Path, ferops: Ferops) -> None:
@@ -249,6 +272,70 @@ def test_a_file_that_may_not_be_read_is_named(folder: Path, ferops: Ferops) -> N
     assert "hopper.jpg: Permission denied" in done.err
 
 
+def test_a_video_is_a_summary_of_its_expressions_not_a_row_a_frame(folder: Path, ferops: Ferops) -> None:
+    video(folder / "clip.mp4", [*moving(25), *[cv2.resize(temple(), (320, 240))] * 25])
+    done = ferops("predict", "clip.mp4", "photos")
+    assert (done.code, done.err) == (0, "")
+    rows = [line.split() for line in done.out.splitlines() if "clip.mp4" in line]
+    assert len(rows) <= 9
+    assert ["clip.mp4", "no", "face", "5/10", "0:01.0-0:01.8"] in rows
+    assert sum(int(row[2].removesuffix("/10")) for row in rows if "face" not in row) == 5
+    assert "hopper.jpg" in done.out
+
+
+def test_each_recognised_frame_is_a_line_of_json_and_a_row_of_the_csv(folder: Path, ferops: Ferops) -> None:
+    video(folder / "photos/clip.webm", moving(8))
+    done = ferops("predict", "photos", "--every", "3", "--json", "--csv", "faces.csv")
+    assert [(line["path"], line.get("frame"), line.get("seconds")) for line in _lines(done.out)] == [
+        ("photos/clip.webm", 0, 0),
+        ("photos/clip.webm", 3, 0.12),
+        ("photos/clip.webm", 6, 0.24),
+        ("photos/hopper.jpg", None, None),
+        ("photos/more/temple.png", None, None),
+    ]
+    rows = csv.DictReader(io.StringIO((folder / "faces.csv").read_text()))
+    assert [(row["frame"], row["seconds"]) for row in rows] == [("0", "0.0"), ("3", "0.12"), ("6", "0.24")] + 2 * [
+        ("", "")
+    ]
+
+
+def test_an_annotated_video_is_a_file_or_lies_in_a_folder_with_the_pictures(folder: Path, ferops: Ferops) -> None:
+    video(folder / "photos/clip.avi", moving(12))
+    assert ferops("predict", "photos/clip.avi", "--every", "5", "--save", "annotated.mp4").code == 0
+    assert len(frames(folder / "annotated.mp4")) == 12
+    assert ferops("predict", "photos", "--save", "drawn").code == 0
+    assert sorted(path.name for path in (folder / "drawn").iterdir()) == ["clip.avi.mp4", "hopper.jpg", "more"]
+
+
+def test_a_video_cut_short_is_answered_as_far_as_it_goes(folder: Path, ferops: Ferops) -> None:
+    path = video(folder / "clip.webm", moving(50))
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    done = ferops("predict", "clip.webm")
+    assert (done.code, len(done.err.splitlines())) == (3, 1)
+    assert done.err.startswith("ferops: clip.webm: a video damaged or cut short: ")
+    assert "clip.webm" in done.out
+
+
+def test_what_native_code_complains_of_is_not_shown(folder: Path) -> None:
+    content = encoded(portrait(), ".jpg")
+    (folder / "scratched.jpg").write_bytes(content[:20_000] + bytes(50) + content[20_050:])  # libjpeg warns of it
+    (folder / "bad.mp4").write_bytes(b"no video")  # FFmpeg says so
+    command = [str(Path(sys.executable).with_name("ferops")), "predict", "scratched.jpg", "bad.mp4"]
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (
+        3,
+        "ferops: bad.mp4: no video that can be read here, or one without frames\n",
+    )
+
+
+def test_a_camera_that_is_not_there_is_one_line(folder: Path) -> None:
+    command = [str(Path(sys.executable).with_name("ferops")), "predict", "--camera", "77"]
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr.startswith("ferops: camera 77 gives no picture: ")
+    assert len(done.stderr.splitlines()) == 1
+
+
 @pytest.mark.parametrize("detector", ["haar", "none"])
 def test_other_detectors_answer_in_the_same_schema(detector: str, folder: Path, ferops: Ferops) -> None:
     (line,) = _lines(ferops("predict", "photos/hopper.jpg", "--json", "--detector", detector).out)
@@ -263,18 +350,26 @@ def test_mtcnn_adds_nothing_to_the_answer_and_its_messages(folder: Path, ferops:
     assert (len(line["faces"]), done.err, done.code) == (1, "", 0)
 
 
-def test_mutated_pictures_end_as_a_prediction(folder: Path) -> None:
+@pytest.mark.parametrize("number", [150, pytest.param(10_000, marks=pytest.mark.fuzz)])
+def test_mutated_pictures_end_as_a_prediction(number: int) -> None:
     from ferops import ExpressionRecognizer
 
     random = np.random.default_rng(2013)
-    whole = [content for content, _ in READ.values() if len(content) < 200_000]
-    mutated = []
-    for _ in range(150):
+    small = HOPPER.resize((160, 188))
+    whole = [content for content, _ in forms(small).values()]
+
+    def mutated() -> bytes:
         content = bytearray(whole[random.integers(len(whole))])
-        for at in random.integers(0, len(content), random.integers(1, 20)):
+        for at in random.integers(0, len(content) if random.random() < 0.5 else 64, random.integers(1, 20)):
             content[at] = random.integers(256)
-        mutated.append(bytes(content[: random.integers(1, len(content) + 1)] if random.random() < 0.3 else content))
-    answers = ExpressionRecognizer().predict(mutated)
-    assert len(answers) == 150
-    assert any(answer.error for answer in answers)
-    assert any(answer.faces for answer in answers)
+        return bytes(content[: random.integers(1, len(content) + 1)] if random.random() < 0.3 else content)
+
+    recognizer, process = ExpressionRecognizer(), psutil.Process()
+    ends: Counter[str] = Counter()
+    for count, answer in enumerate(recognizer.stream(mutated() for _ in range(number)), 1):
+        ends["error" if answer.error else "face" if answer.faces else "none"] += 1
+        if count == number // 2:
+            before = process.memory_info().rss
+    assert ends.total() == number
+    assert min(ends["error"], ends["face"], ends["none"]) > number / 50
+    assert process.memory_info().rss - before < 100e6  # one of a claimed 80 million pixels takes three times as much

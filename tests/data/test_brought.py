@@ -10,7 +10,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from copies import BROUGHT, NAMES, as_told, bring, png, same
-from PIL import Image, ImageOps, features
+from forms import forms, lying, saved
+from PIL import Image
 
 from ferops.data.readers import image_files, layouts
 from ferops.data.readers.classes import Classes
@@ -138,43 +139,12 @@ def _shaded(height: int = 96, width: int = 96) -> np.ndarray:
     return (40 + 150 * down / height + 50 * right / width).astype(np.uint8)
 
 
-def _saved(image: Image.Image, form: str, **options: object) -> bytes:
-    stream = io.BytesIO()
-    image.save(stream, form, **options)
-    return stream.getvalue()
+FORMS = forms(Image.fromarray(_shaded()).convert("RGB"))
 
 
-def _images() -> dict[str, tuple[bytes, int]]:
-    """Forms of the same picture, and how far their gray levels may be from it."""
-    gray = Image.fromarray(_shaded())
-    colour = gray.convert("RGB")
-    turned = colour.getexif()
-    turned[0x0112] = 6  # turn it by 90 degrees to see it upright
-    lying = colour.transpose(Image.Transpose.ROTATE_90)
-    moving = [gray, ImageOps.invert(gray)]
-    return {
-        "palette PNG": (_saved(colour.quantize(256, dither=Image.Dither.NONE), "PNG"), 2),
-        "palette GIF": (_saved(colour.quantize(256, dither=Image.Dither.NONE), "GIF"), 2),
-        "animated GIF": (_saved(moving[0], "GIF", save_all=True, append_images=moving[1:]), 0),
-        "CMYK JPEG": (_saved(colour.convert("CMYK"), "JPEG", quality=98), 3),
-        "CMYK TIFF": (_saved(colour.convert("CMYK"), "TIFF"), 1),
-        "16-bit PNG": (_saved(Image.fromarray(_shaded().astype(np.uint16) * 257), "PNG"), 0),
-        "16-bit TIFF": (_saved(Image.fromarray(_shaded().astype(np.uint16) * 257), "TIFF"), 0),
-        "16-bit PGM": (_saved(Image.fromarray(_shaded().astype(np.uint16) * 257), "PPM"), 0),
-        "PGM in letters": (b"P2\n96 96\n255\n" + " ".join(map(str, _shaded().ravel())).encode(), 0),
-        "PNG with alpha": (_saved(Image.merge("RGBA", [*colour.split(), ImageOps.invert(gray)]), "PNG"), 0),
-        "WebP with alpha": (_saved(Image.merge("RGBA", [*colour.split(), gray]), "WEBP", lossless=True, exact=True), 0),
-        "gray PNG with alpha": (_saved(Image.merge("LA", [gray, gray]), "PNG"), 0),
-        "a JPEG that lies": (_saved(lying, "JPEG", exif=turned, quality=98), 3),
-        "a PNG that lies": (_saved(lying, "PNG", exif=turned), 0),
-        "a WebP that lies": (_saved(lying, "WEBP", exif=turned, lossless=True), 0),
-        "a TIFF that lies": (_saved(lying, "TIFF", exif=turned), 0),
-    } | ({"AVIF": (_saved(colour, "AVIF", quality=95), 4)} if features.check("avif") else {})
-
-
-@pytest.mark.parametrize("form", _images())
+@pytest.mark.parametrize("form", FORMS)
 def test_a_picture_in_any_form_is_the_same_upright_gray_picture(form):
-    content, distance = _images()[form]
+    content, distance = FORMS[form]
     decoded = decode(form, content)
     assert decoded.size == (96, 96)
     assert np.abs(decoded.pixels.astype(int) - _shaded()).max() <= distance
@@ -182,15 +152,12 @@ def test_a_picture_in_any_form_is_the_same_upright_gray_picture(form):
 
 def test_a_lying_picture_has_its_upright_size(tmp_path):
     upright = Image.fromarray(_shaded(120, 80)).convert("RGB")
-    turned = upright.getexif()
-    turned[0x0112] = 6
     for form in ("JPEG", "PNG", "TIFF"):
-        content = _saved(upright.transpose(Image.Transpose.ROTATE_90), form, exif=turned)
-        assert decode(form, content).size == (80, 120)
+        assert decode(form, lying(upright, form)).size == (80, 120)
 
 
 def test_training_and_scoring_read_every_form_of_an_image_to_the_same_pixels(tmp_path):
-    contents = [content for content, _ in _images().values()]
+    contents = [content for content, _ in FORMS.values()]
     for number, content in enumerate(contents):
         for name in NAMES:
             copies.as_folder(tmp_path, {f"{name}/{number}": content})
@@ -388,7 +355,7 @@ def test_a_heic_photograph_is_named_as_such_and_32_bits_are_refused(tmp_path):
     with pytest.raises(BadImage, match="found a HEIC image, which is not read"):
         decode("a.heic", b"\x00\x00\x00\x18ftypheic" + bytes(500))
     with pytest.raises(BadImage):
-        decode("a.tiff", _saved(Image.fromarray(np.full((48, 48), 70_000, np.int32)), "TIFF"))
+        decode("a.tiff", saved(Image.fromarray(np.full((48, 48), 70_000, np.int32)), "TIFF"))
 
 
 def test_a_file_that_names_other_things_than_the_classes_is_of_no_harm(faces, tmp_path):

@@ -89,6 +89,48 @@ def test_no_images_make_a_sheet_that_can_be_written(tmp_path):
     assert cv2.imread(str(tmp_path / "sheet.png"), cv2.IMREAD_GRAYSCALE).min() < 200
 
 
+def test_the_sheet_of_mistakes_has_the_most_confident_ones_in_order() -> None:
+    labels = np.arange(100) % 6
+    probabilities = np.eye(7)[np.where(np.arange(100) < 60, 6, labels)] * np.linspace(0.5, 0.9, 100)[:, None]
+    images = np.repeat(np.arange(100, 200, dtype=np.uint8), 48 * 48).reshape(100, 48, 48)
+    sheet = pictures.mistakes_sheet(images, labels, probabilities)
+    shown = [sheet[80 + 140 * row, 48 + 130 * column, 0] for row in range(5) for column in range(7)]
+    assert shown == list(range(159, 124, -1)), "the 60 first are wrong, and the later the more certain"
+
+
+def test_examples_are_right_answers_of_every_class_from_its_more_confident_half() -> None:
+    labels = np.repeat(np.arange(7), 20)
+    probabilities = np.eye(7)[labels] * np.tile(np.linspace(0.4, 0.9, 20), 7)[:, None]
+    probabilities[labels == 2] = np.eye(7)[5]
+    probabilities[21:40, 0] = 1
+    chosen = pictures.examples(labels, probabilities)
+    assert np.bincount(labels[chosen], minlength=7).tolist() == [4, 1, 0, 4, 4, 4, 4]
+    assert (chosen[labels[chosen] != 1] % 20 >= 10).all()
+    assert len(pictures.examples(labels[:0], probabilities[:0])) == 0
+
+
+def test_a_map_colours_what_is_hot_and_leaves_the_rest_of_the_face_as_it_is() -> None:
+    heat = np.zeros((48, 48), np.float32)
+    heat[:24] = 1.2
+    shown = pictures.overlay(np.full((48, 48, 3), 100, np.uint8), heat)
+    assert (shown[24:] == 100).all()
+    red, green, blue = shown[0, 0].astype(int)
+    assert min(red, green) > 150
+    assert blue < red
+
+
+def test_explained_faces_stand_in_a_row_for_each_class_beside_their_maps() -> None:
+    labels = np.repeat([2, 4], 3)
+    maps = np.zeros((6, 12, 12), np.float32)
+    maps[4] = 1
+    sheet = pictures.explanations_sheet(_plain(labels), labels, maps)
+    rows = sheet[32 + 48 :: 100]
+    assert rows[:, 88 + 48 : 88 + 3 * 204 : 204, 0].tolist() == [[GRAYS[2]] * 3, [GRAYS[4]] * 3]
+    beside = rows[:, 88 + 144 : 88 + 3 * 204 : 204]
+    is_hot = (beside.max(axis=2).astype(int) - beside.min(axis=2)) > 50
+    assert is_hot.tolist() == [[False] * 3, [False, True, False]]
+
+
 def test_a_png_is_written_with_its_folders_and_reads_back_the_same(tmp_path, faces):
     sheet = pictures.contact_sheet(faces.images, faces.labels)
     path = tmp_path / "reports/augment/sheet.png"

@@ -49,9 +49,14 @@ class Instead(NamedTuple):
 
 
 PHOTOGRAPH = cbook.get_sample_data("grace_hopper.jpg", asfileobj=False)
+CLIP = """python -c "
+import cv2; picture = cv2.imread('photo.jpg')
+writer = cv2.VideoWriter('clip.mp4', cv2.VideoWriter.fourcc(*'mp4v'), 25, picture.shape[1::-1])
+[writer.write(picture) for _ in range(10)]; writer.release()" """
 STARTED_THERE = "tests/services/servers.py starts it, on loopback"
 NEEDS_TRAINING = "the recipe trains for minutes or hours: what comes before the training is run"
 REFUSED = "two epochs on 140 faces stay below the floors: refused, exit status 1"
+SERVES = "serves until it is ended: tests/predict/test_server.py starts it"
 NO_CHAMPION = "there has been no champion"
 COMPARES = "trains many networks: tests/flows/test_comparison.py runs this flow"
 TYPED = "tests/services/test_prefect.py types it, with a real server and worker"
@@ -95,6 +100,14 @@ INSTEAD = {
         f'mkdir -p photos && cp "{PHOTOGRAPH}" photo.jpg && cp photo.jpg photos/ && ferops predict photo.jpg',
         "a photograph that Matplotlib brings along",
     ),
+    "ferops predict clip.mp4 --every 5 --save annotated.mp4": Instead(
+        f"{CLIP} && ferops predict clip.mp4 --every 5 --save annotated.mp4 && test -s annotated.mp4",
+        "a video of the photograph",
+    ),
+    "ferops predict clip.mp4": Instead(f"{CLIP} && ferops predict clip.mp4", "the same"),
+    "ferops predict --camera 0": Instead(
+        "ferops predict --camera 0 2>&1 | grep 'gives no picture'", "no camera; tests/predict/test_video.py plays one"
+    ),
     "docker build --tag ferops .": Instead(None, "no Docker; the page says so"),
     "prefect work-pool create ferops-docker --type docker": Instead(None, "no Docker; the page says so"),
     "dvc exp apply NAME": Instead(None, "the name is that of a run; docs/guide/experiments.md applies one"),
@@ -110,14 +123,27 @@ INSTEAD = {
     ),
     "ferops rollback": Instead("ferops rollback 2>&1 | grep 'no champion'", "there has been no champion: it says so"),
     "ferops trace fer-vgg16@champion": Instead("ferops trace fer-lean-cnn@challenger", NO_CHAMPION),
+    "ferops card fer-vgg16@champion": Instead("ferops card fer-lean-cnn@challenger", NO_CHAMPION),
     "ferops trace --json > lineage.json": Instead(
         "ferops trace fer-lean-cnn@challenger --json > lineage.json", NO_CHAMPION
     ),
     "ferops trace fer-vgg16@champion --verify": Instead(
         None, "trains again: tests/lineage/test_rebuild.py runs it, with the tests of the servers"
     ),
+    "ferops serve": Instead(None, SERVES),
+    "ferops serve --model fer-vgg16@champion": Instead(None, SERVES),
+    "curl -F pictures=@photo.jpg -F pictures=@other.jpg http://127.0.0.1:8000/predict": Instead(
+        None, "no server runs here: tests/predict/test_server.py posts such forms"
+    ),
+    "FEROPS_TOKEN=secret ferops serve --host 0.0.0.0 --port 8080": Instead(None, SERVES),
+    "mlflow models serve --env-manager local --model-uri models:/fer-vgg16@champion --port 5001": Instead(
+        None, "serves until it is ended: benchmarks/serving.py starts it"
+    ),
+    "python benchmarks/serving.py fer-lean-cnn/1": Instead(None, "takes minutes, most of them MLflow's"),
     "ferops predict": Instead("ferops predict --help", "named in a sentence, without its arguments"),
-    "ferops export": Instead("ferops export --help", "the same"),
+    "ferops predict photo.jpg --model fer-vgg16@champion": Instead(
+        "ferops predict photo.jpg --model fer-lean-cnn@challenger", NO_CHAMPION
+    ),
     "ferops data use": Instead("ferops data use --help", "named in a sentence, without its arguments"),
     "dvc exp run -S": Instead(None, "names a command, without its arguments"),
     "mlflow models serve": Instead(None, "names a command, without its arguments; the sentence is about its input"),

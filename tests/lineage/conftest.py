@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 from mlflow.store.model_registry import sqlalchemy_store as registry_store
 from mlflow.store.tracking import sqlalchemy_store as tracking_store
+from mlflow.tracking._tracking_service import utils
 from rich.console import Console
 from ruamel.yaml import YAML
 from support import ROOT, built_once, shell
@@ -94,6 +95,7 @@ class Clone:
 @contextmanager
 def inside(root: Path, **environment: str) -> Iterator[None]:
     """This process in a folder and an environment; ferops turns off telemetry for its own process, undone here."""
+    utils._artifact_repos_cache.clear()  # by the ids of runs and models, which copied stores share
     before = dict(os.environ)
     for name in ("DVC_ROOT", "DVC_EXP_NAME", "MLFLOW_TRACKING_URI"):
         os.environ.pop(name, None)

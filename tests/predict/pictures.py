@@ -1,6 +1,9 @@
-"""Photographs for the tests: those that installed packages bring along."""
+"""Photographs for the tests, those that installed packages bring along, and videos of them."""
 
+from collections.abc import Iterable
 from functools import cache
+from itertools import chain
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -39,3 +42,36 @@ def encoded(picture: Picture, suffix: str = ".png") -> bytes:
     """The content of an image file."""
     colours = cv2.cvtColor(picture, cv2.COLOR_RGB2BGR) if picture.ndim == 3 else picture
     return cv2.imencode(suffix, colours)[1].tobytes()
+
+
+def moving(frames: int, size: tuple[int, int] = (320, 240)) -> list[Picture]:
+    """A head that moves to the right over the temple, in small frames, width x height."""
+    background = cv2.resize(temple(), size, interpolation=cv2.INTER_AREA)
+    head = cv2.resize(portrait()[60:400, 110:430], (128, 136), interpolation=cv2.INTER_AREA)
+    pictures = [background.copy() for _ in range(frames)]
+    for number, picture in enumerate(pictures):
+        left = round(number * (size[0] - 130) / max(1, frames - 1))
+        picture[40 : 40 + len(head), left : left + head.shape[1]] = head
+    return pictures
+
+
+def video(path: Path, pictures: Iterable[Picture], rate: float = 25) -> Path:
+    """Write a video: .mp4 by MPEG-4, .webm by VP8, others by Motion JPEG."""
+    code = {".mp4": "mp4v", ".webm": "VP80"}.get(path.suffix, "MJPG")
+    rest = iter(pictures)
+    first = next(rest)
+    writer = cv2.VideoWriter(
+        str(path), cv2.CAP_FFMPEG, cv2.VideoWriter.fourcc(*code), rate, (first.shape[1], first.shape[0])
+    )
+    for picture in chain([first], rest):
+        writer.write(cv2.cvtColor(picture, cv2.COLOR_RGB2BGR))
+    writer.release()
+    return path
+
+
+def frames(path: Path) -> list[Picture]:
+    """The frames of a video, as another program reads them."""
+    capture, found = cv2.VideoCapture(str(path)), []
+    while (read := capture.read())[0]:
+        found.append(np.asarray(cv2.cvtColor(read[1], cv2.COLOR_BGR2RGB), np.uint8))
+    return found

@@ -12,7 +12,9 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
+import psutil
 import pytest
+from PIL import Image
 from predict.pictures import encoded, portrait, temple, with_face
 from support import ROOT
 
@@ -35,6 +37,31 @@ def test_a_path_its_bytes_and_its_pixels_have_one_answer(recognizer: ExpressionR
     assert [each.path for each in predictions] == [str(path), str(path), "", ""]
     assert len({json.dumps(each.as_json()["faces"]) for each in predictions}) == 1
     assert recognizer.predict(path) == predictions[:1]
+
+
+def test_an_image_of_pillow_is_turned_upright_and_stays_as_it_is(recognizer: ExpressionRecognizer) -> None:
+    lying = Image.fromarray(portrait()).transpose(Image.Transpose.ROTATE_90)
+    lying.getexif()[0x0112] = 6
+    (upright,) = recognizer.predict(lying)
+    assert upright.faces == recognizer.predict(portrait())[0].faces
+    assert lying.size == (600, 512)
+    assert recognizer.predict([lying.convert("F")])[0].error.startswith("an image of fractions")
+
+
+def test_what_numpy_makes_an_array_of_is_pixels(recognizer: ExpressionRecognizer) -> None:
+    class Tensor:
+        def __array__(self, dtype: object = None, copy: object = None) -> np.ndarray:
+            return portrait()
+
+    assert recognizer.predict(Tensor()) == recognizer.predict(portrait())  # type: ignore[arg-type]
+
+
+def test_a_prediction_has_its_picture_only_where_asked_to(recognizer: ExpressionRecognizer) -> None:
+    content = encoded(portrait())
+    bad, good = recognizer.stream([b"", content], keep=True)
+    assert bad.picture is None
+    assert np.array_equal(good.picture, portrait())
+    assert recognizer.predict(content)[0].picture is None
 
 
 def test_a_face_has_the_seven_probabilities_and_a_box_inside_the_picture(recognizer: ExpressionRecognizer) -> None:
@@ -137,7 +164,7 @@ def test_kinds_that_are_no_picture_are_said_and_bytes_of_any_kind_are_read(recog
     content = encoded(portrait())
     answers = recognizer.predict([bytearray(content), memoryview(content), None, 7])  # type: ignore[list-item]
     assert [len(each.faces) for each in answers] == [1, 1, 0, 0]
-    assert answers[2].error == "a NoneType, expected a path, bytes or an array"
+    assert answers[2].error == "a NoneType, expected a path, bytes, an image or an array"
     assert len(recognizer.predict(np.stack([portrait()] * 3))) == 3
 
 
@@ -157,17 +184,20 @@ def test_a_picture_that_cannot_be_read_says_why_and_the_others_are_answered(
     assert list(bad.as_json()) == ["schema", "path", "model", "error"]
 
 
-def test_memory_stays_flat_over_a_thousand_calls() -> None:
+@pytest.mark.parametrize("calls", [1_000, pytest.param(10_000, marks=pytest.mark.fuzz)])
+def test_memory_stays_flat_over_many_calls(calls: int) -> None:
     recognizer = ExpressionRecognizer(detector="none")
     face = np.zeros((48, 48), np.uint8)
+    process = psutil.Process()
     tracemalloc.start()
     recognizer.predict([face] * 100)
-    before, _ = tracemalloc.get_traced_memory()
-    for _ in range(1000):
+    before, resident = tracemalloc.get_traced_memory()[0], process.memory_info().rss
+    for _ in range(calls):
         recognizer.predict(face)
-    after, _ = tracemalloc.get_traced_memory()
+    after, grown = tracemalloc.get_traced_memory()[0], process.memory_info().rss - resident
     tracemalloc.stop()
     assert after - before < 200_000
+    assert grown < 20e6
 
 
 def test_neither_tensorflow_nor_keras_is_loaded_on_the_way_to_an_answer() -> None:

@@ -169,7 +169,7 @@ def test_the_page_of_a_run_shows_its_tags_for_people_first(ui: Browser, width: i
     page = ui.run(VGG, width=width)
 
     assert set(readable(page, TAG)[: len(TAGS)]) == {f"{key}: {value}" for key, value in TAGS.items()}
-    assert page.get_by_role("link", name="the whole evaluation").is_visible(), "the note is rendered"
+    assert page.get_by_role("link", name="model card and figures").is_visible(), "the note is rendered"
 
 
 def test_the_report_and_tables_are_shown_within_the_page(ui: Browser) -> None:
@@ -207,7 +207,7 @@ def test_the_table_of_versions_shows_what_the_tags_mean(ui: Browser) -> None:
 def test_the_page_of_a_version_cuts_no_tag_for_people(ui: Browser, width: int) -> None:
     page = ui.open("/models/fer-vgg16/versions/1", width)
 
-    page.get_by_role("link", name="the whole evaluation").wait_for()  # the description is rendered
+    page.get_by_role("link", name="model card and figures").wait_for()  # the description is rendered
     names = readable(page, "tr[data-row-key] td:nth-child(1)")
     values = readable(page, "tr[data-row-key] td:nth-child(2)")
     assert dict(list(zip(names, values, strict=True))[: len(TAGS)]) == dict(sorted(TAGS.items()))

@@ -40,7 +40,13 @@ class Pipeline:
             "kept": {"train": [10] * 7, "validation": [3] * 7, "test": [3] * 7},
         })  # fmt: skip
         self._json("reports/validate/prepared/validation.json", {"success": True})
-        for figure in ("train/curves", "evaluate/confusion", "augment/classes", "augment/contact_sheet"):
+        for figure in (
+            "train/curves",
+            "evaluate/confusion",
+            "augment/classes",
+            "augment/contact_sheet",
+            "evaluate_faces/mistakes",
+        ):
             self._write(f"reports/{figure}.png", b"\x89PNG " + figure.encode())
         self.train(seed=0)
         self.evaluate(accuracy=0.6)

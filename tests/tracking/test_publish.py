@@ -109,6 +109,7 @@ def test_a_run_holds_params_epochs_figures_data_and_files():
     assert {"figures/train/curves.png", "evaluation/predictions.parquet", "validation/prepared.json"} <= files
     assert {"lineage/dvc.yaml", "lineage/dvc.lock", "lineage/params.yaml", "evaluation/params.json"} <= files
     assert not any("contact_sheet" in name for name in files)
+    assert "evaluation/mistakes.png" in files
     assert "synthetic sample" in run.data.tags["mlflow.note.content"]
 
 

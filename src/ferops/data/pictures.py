@@ -23,6 +23,11 @@ _MARGIN: Final = 8
 _NAME_WIDTH: Final = 88
 _PAPER, _INK, _FAINT = 255, 30, 120  # gray levels of the sheet, the names and the counts
 
+_MISTAKES, _A_ROW = 35, 7  # faces on the sheet of mistakes
+_EXAMPLES: Final = 4  # faces of a class on the sheet of explanations
+_TITLE, _SHEET, _CAPTIONED = 32, 916, _CELL + 44
+_OPACITY: Final = 0.6  # of a map where it is 1
+
 
 def contact_sheet(images: Image, labels: NDArray[np.int64]) -> Image:
     """Return a contact sheet: a row of examples for each expression, after its name and number of images.
@@ -51,6 +56,95 @@ def _row(name: str, images: Image, seed: int) -> Image:
         left = _NAME_WIDTH + column * _STEP
         row[:_CELL, left : left + _CELL] = image.repeat(_SCALE, axis=0).repeat(_SCALE, axis=1)
     return row
+
+
+def mistakes_sheet(images: Image, labels: NDArray[np.int64], probabilities: NDArray[np.float32]) -> Image:
+    """Return a sheet of the most confident mistakes: below each face the true expression, and the predicted one.
+
+    Args:
+        images: uint8 (N, 48, 48), gray levels.
+        labels: int64 (N,), codes 0-6.
+        probabilities: (N, 7).
+
+    Returns:
+        uint8 (height, width, 3).
+    """
+    predicted, certainty = probabilities.argmax(axis=1), probabilities.max(axis=1)
+    wrong = np.flatnonzero(predicted != labels)
+    chosen = wrong[np.argsort(-certainty[wrong], kind="stable")][:_MISTAKES]
+    title = (
+        f"The {len(chosen)} most confident of {len(wrong):,} mistakes: true expression, predicted one and probability"
+    )
+    sheet = titled(title, -(-len(chosen) // _A_ROW) * _CAPTIONED)
+    for place, face in enumerate(chosen):
+        top, left = _TITLE + place // _A_ROW * _CAPTIONED, place % _A_ROW * (_SHEET // _A_ROW)
+        sheet[top : top + _CELL, left : left + _CELL] = _enlarged(images[face])
+        _write(sheet, NAMES[labels[face]], left, top + _CELL + 16, _INK)
+        _write(sheet, f"{NAMES[predicted[face]]} {certainty[face]:.2f}", left, top + _CELL + 34, _FAINT)
+    return sheet
+
+
+def examples(labels: NDArray[np.int64], probabilities: NDArray[np.float32]) -> NDArray[np.int64]:
+    """Return the rows of a few right answers for each expression, evenly spread over the more confident half."""
+    rows: list[int] = []
+    for code in range(len(NAMES)):
+        right = np.flatnonzero((labels == code) & (probabilities.argmax(axis=1) == code))
+        half = right[np.argsort(-probabilities[right, code], kind="stable")][: -(-len(right) // 2)]
+        rows += half[np.unique(np.linspace(0, len(half), _EXAMPLES, endpoint=False, dtype=int))[: len(half)]].tolist()
+    return np.array(rows, np.int64)
+
+
+def explanations_sheet(images: Image, labels: NDArray[np.int64], maps: NDArray[np.float32]) -> Image:
+    """Return a sheet with a row for each expression: faces, and beside each the same with its Grad-CAM map over it.
+
+    Args:
+        images: uint8 (N, 48, 48), gray levels, at most 4 of each class.
+        labels: int64 (N,), codes 0-6.
+        maps: in [0, 1], float32 (N, height, width).
+
+    Returns:
+        uint8 (height, width, 3), in BGR.
+    """
+    codes = np.unique(labels)
+    sheet = titled("Grad-CAM of right answers: bright where the features speak for the expression", len(codes) * _STEP)
+    for line, code in enumerate(codes):
+        top = _TITLE + line * _STEP
+        _write(sheet, NAMES[code], 0, top + _CELL // 2, _INK)
+        for column, row in enumerate(np.flatnonzero(labels == code)):
+            face, left = _enlarged(images[row]), _NAME_WIDTH + column * (2 * _CELL + 12)
+            heat = cv2.resize(maps[row], (_CELL, _CELL), interpolation=cv2.INTER_CUBIC)
+            pair = np.concatenate([face, overlay(face, heat)[..., ::-1]], axis=1)
+            sheet[top : top + _CELL, left : left + 2 * _CELL] = pair
+    return sheet
+
+
+def overlay(image: Image, heat: NDArray[np.float32]) -> Image:
+    """Lay a map over an image, the more opaque the hotter.
+
+    Args:
+        image: RGB, uint8 (H, W, 3).
+        heat: float32 (H, W); what lies outside of [0, 1] is cut off.
+    """
+    heat = heat.clip(0, 1)
+    colours = cv2.applyColorMap((255 * heat).astype(np.uint8), cv2.COLORMAP_INFERNO)[..., ::-1]
+    opacity = _OPACITY * heat[..., None]
+    return np.asarray((1 - opacity) * image + opacity * colours, np.uint8)
+
+
+def titled(title: str, height: int = 0) -> Image:
+    """Return an empty sheet, uint8 (32 + height, 916, 3), with a title."""
+    sheet = np.full((_TITLE + height, _SHEET, 3), _PAPER, np.uint8)
+    _write(sheet, title, 0, 20, _INK)
+    return sheet
+
+
+def _write(sheet: Image, text: str, left: int, baseline: int, gray: int) -> None:
+    cv2.putText(sheet, text, (left + 2, baseline), cv2.FONT_HERSHEY_SIMPLEX, 0.5, (gray,) * 3, 1, cv2.LINE_AA)
+
+
+def _enlarged(image: Image) -> Image:
+    """Return a gray image in the size of a cell, with three channels."""
+    return np.asarray(image.repeat(_SCALE, axis=0).repeat(_SCALE, axis=1)[..., None].repeat(3, axis=2), np.uint8)
 
 
 def save_png(path: Path, image: Image) -> None:

@@ -4,7 +4,7 @@ import io
 import os
 import sys
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, contextmanager, redirect_stderr, suppress
 from pathlib import Path
 from threading import RLock
 from typing import Final
@@ -44,4 +44,16 @@ def muted_stderr() -> Iterator[None]:
                 sys.stderr.flush()
             with Path(os.devnull).open("wb") as nowhere:
                 os.dup2(nowhere.fileno(), 2)
+        yield
+
+
+@contextmanager
+def only_python_stderr() -> Iterator[None]:
+    """Drop what native code writes to standard error in here, in any thread; what Python writes still appears."""
+    with ExitStack() as stack:
+        with suppress(OSError, ValueError, AttributeError):  # closed, none, or in memory
+            if sys.stderr.fileno() == 2:
+                python = os.fdopen(os.dup(2), "w", 1, sys.stderr.encoding, sys.stderr.errors)
+                stack.enter_context(redirect_stderr(stack.enter_context(python)))
+        stack.enter_context(muted_stderr())
         yield

@@ -84,7 +84,7 @@ def export(model: keras.Model, out: Path, samples: NDArray[np.uint8] | None = No
             options = {} if samples is None else _quantised(samples)
             model.export(str(out), format="litert", verbose=False, **options)  # Keras takes no Path
             network = litert.Network(out.read_bytes())
-            return lambda faces: network.run(faces)[0]
+            return lambda faces: litert.answers(network, faces)[0]
         if out.suffix == ".onnx":
             return _export_onnx(model, out)
         model.export(out, format="tf_saved_model", verbose=False)

@@ -74,28 +74,13 @@ class BlazeFace:
         ]
 
     def _in_tile(self, picture: Picture, tile: "_Tile") -> Floats:
-        """Return the faces in a tile in pixels of the picture, without those that its inner borders cut off."""
-        cut = picture[tile.top : tile.bottom, tile.left : tile.right]
+        """Return the faces in a tile, as `_placed` does."""
         network = self._networks.get()
         try:
-            rows = _decode(*network.run(_letterboxed(cut)))
+            found = network.run(_letterboxed(picture[tile.top : tile.bottom, tile.left : tile.right]))
         finally:
             self._networks.put(network)
-        side = max(cut.shape[:2])
-        corner = np.array([tile.left, tile.top] * (2 + _KEYPOINTS), np.float32)
-        offset = np.array([side - cut.shape[1], side - cut.shape[0]] * (2 + _KEYPOINTS), np.float32) / 2
-        rows[:, :-1] = rows[:, :-1] * side - offset + corner
-        height, width = picture.shape[:2]
-        inner = np.array(
-            [
-                tile.left + _EDGE if tile.left else -np.inf,
-                tile.top + _EDGE if tile.top else -np.inf,
-                -(tile.right - _EDGE) if tile.right < width else -np.inf,
-                -(tile.bottom - _EDGE) if tile.bottom < height else -np.inf,
-            ]
-        )
-        whole = (rows[:, :4] * [1, 1, -1, -1] >= inner).all(axis=1)
-        return rows[whole]
+        return _placed(_decode(*found), tile, *picture.shape[:2])
 
 
 def _file() -> Path:
@@ -169,6 +154,20 @@ def _decode(regressors: Floats, logits: Floats) -> Floats:
     points[:, 2:] += _ANCHORS[good, None]
     points[:, 0], points[:, 1] = centres - sizes / 2, centres + sizes / 2
     return np.concatenate([points.reshape(-1, 2 * (2 + _KEYPOINTS)), scores[good, None]], axis=1).astype(np.float32)
+
+
+def _placed(rows: Floats, tile: _Tile, height: int, width: int) -> Floats:
+    """Turn rows, in place, to pixels of the picture; leave out faces that the tile's inner borders cut off."""
+    sides = np.array([tile.right - tile.left, tile.bottom - tile.top], np.float32)
+    corner = np.array([tile.left, tile.top], np.float32) - (sides.max() - sides) / 2  # of the square around the tile
+    rows[:, :-1] = rows[:, :-1] * sides.max() + np.tile(corner, 2 + _KEYPOINTS)
+    low = [tile.left + _EDGE if tile.left else -np.inf, tile.top + _EDGE if tile.top else -np.inf]
+    high = [
+        tile.right - _EDGE if tile.right < width else np.inf,
+        tile.bottom - _EDGE if tile.bottom < height else np.inf,
+    ]
+    is_whole = (rows[:, :2] >= low) & (rows[:, 2:4] <= high)
+    return rows[is_whole.all(axis=1)]
 
 
 def _merged(rows: Floats) -> Floats:

@@ -39,6 +39,10 @@ class BadNetwork(FeropsError):
     """A file or registered model is no network from faces to the seven expressions, or its card is of another file."""
 
 
+class NoMaps(FeropsError):
+    """A network has no Grad-CAM maps."""
+
+
 @dataclass(frozen=True)
 class ExpressionNetwork:
     """A network that is loaded; thread-safe.
@@ -48,12 +52,14 @@ class ExpressionNetwork:
         version: in the registry, as `fer-vgg16/3`; None where it was loaded from a file.
         card: its figures; None where nothing but its Keras model is known.
         answer: from at most 64 faces to their probabilities.
+        explain: from at most 64 faces to their Grad-CAM maps, (N, height, width) in 0-1; None where it has none.
     """
 
     name: str
     version: str | None
     card: Card | None
     answer: Answer
+    explain: Answer | None = None
 
     @property
     def uncertain_below(self) -> float:
@@ -70,6 +76,16 @@ class ExpressionNetwork:
             return np.asarray((self.probabilities(faces) + self.probabilities(mirrored)) / 2, np.float32)
         batches = [self.answer(faces[at : at + _BATCH]) for at in range(0, len(faces), _BATCH)]
         return np.concatenate([np.empty((0, len(NAMES)), np.float32), *batches])
+
+    def maps(self, faces: NDArray[np.uint8]) -> list[NDArray[np.float32]]:
+        """Return a Grad-CAM map for each face, uint8 (N, 48, 48): where it speaks for the answer, 0-1.
+
+        Raises:
+            NoMaps: the network has none.
+        """
+        if self.explain is None:
+            raise NoMaps(f"{self.name} has no Grad-CAM maps; `ferops export` writes them into a .tflite file")
+        return [each for at in range(0, len(faces), _BATCH) for each in self.explain(faces[at : at + _BATCH])]
 
 
 def load(model: str | os.PathLike[str] | None = None) -> ExpressionNetwork:
@@ -106,10 +122,10 @@ def current(model: str | os.PathLike[str] | None) -> str | None:
     """
     from ferops.tracking import store, versions
 
-    if not (isinstance(model, str) and versions.is_reference(model)):
+    if not (isinstance(model, str) and versions.is_reference(reference := model.removeprefix("models:/"))):
         return None
     with store.session() as opened:
-        version = versions.resolve(opened, model)
+        version = versions.resolve(opened, reference)
     return f"{version.name}/{version.version}"
 
 
@@ -120,13 +136,17 @@ def _exported(path: Path) -> ExpressionNetwork:
         raise BadNetwork(f"{path}: {card_file(path).name} beside it is the card of another file")
     try:
         network = litert.Network(content)
-        (answers,) = network.run(np.zeros((1, SIDE, SIDE), np.uint8))
-        fits = answers.shape == (1, len(NAMES))
+        probabilities, *maps = litert.answers(network, np.zeros((1, SIDE, SIDE), np.uint8))
+        fits = probabilities.shape == (1, len(NAMES))
     except (ValueError, RuntimeError):
         fits = False
     if not fits:
         raise BadNetwork(f"{path} is damaged, or no network from faces to the seven expressions")
-    return ExpressionNetwork(_name(card.network, card.weights), None, card, lambda faces: network.run(faces)[0])
+    return ExpressionNetwork(
+        _name(card.network, card.weights), None, card,
+        answer=lambda faces: litert.answers(network, faces)[0],
+        explain=(lambda faces: litert.answers(network, faces)[1]) if maps else None,
+    )  # fmt: skip
 
 
 def _card(path: Path) -> Card:

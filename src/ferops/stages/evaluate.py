@@ -12,21 +12,24 @@ from rich.console import Console
 from rich.progress import track
 
 from ferops import params as parameters
-from ferops.data import filters, prepared
+from ferops.data import filters, pictures, prepared
 from ferops.data.views import views
 from ferops.labels import NAMES
-from ferops.model import calibration, metrics, plots
+from ferops.model import calibration, gradcam, metrics, plots
 from ferops.model.networks import descriptors
 from ferops.model.serving import exported
 
 METRICS = Path("metrics")
 REPORTS = Path("reports/evaluate")
+FACES = Path("reports/evaluate_faces")
+"""Out of git: it shows faces of the data set."""
+
 EXPORTED = Path("models/exported")
 BATCH = 256
 
 
 def main() -> None:
-    """Read models/core.keras and the data; write metrics/, predictions.parquet, reports/evaluate/, models/exported/."""
+    """Read models/core.keras and the data; write metrics/, predictions.parquet, models/exported/ and the reports."""
     params = parameters.load()
     data, settings = prepared.load(Path("data/prepared")), params.evaluate
     core = keras.models.load_model("models/core.keras", compile=False)
@@ -38,6 +41,7 @@ def main() -> None:
     answers = {split: _predict_views(core, data.split(split)[0], split, settings.tta) for split in splits}
     faces, labels = data.split("validation")
     probabilities, _ = answers["validation"]
+    _show_faces(core, faces, labels, probabilities)
     temperature = calibration.fit_temperature(labels, probabilities)
     if descriptors.is_served(core) and keras.backend.backend() == "tensorflow":  # jax and torch cannot export
         exported.export(
@@ -101,6 +105,20 @@ def _extra(core: keras.Model, kernel: int, settings: parameters.Evaluate, temper
             bins=settings.calibration_bins, temperature=temperature,
         )  # fmt: skip
     return scores
+
+
+def _show_faces(
+    core: keras.Model, faces: NDArray[np.uint8], labels: NDArray[np.int64], probabilities: NDArray[np.float32]
+) -> None:
+    """Write sheets of the most confident mistakes and, with Grad-CAM maps, of right answers."""
+    pictures.save_png(FACES / "mistakes.png", pictures.mistakes_sheet(faces, labels, probabilities))
+    chosen = pictures.examples(labels, probabilities)
+    try:
+        maps = gradcam.explained(core).predict_on_batch(faces[chosen])[1]
+        sheet = pictures.explanations_sheet(faces[chosen], labels[chosen], maps)
+    except gradcam.NotExplainable as error:
+        sheet = pictures.titled(str(error))
+    pictures.save_png(FACES / "gradcam.png", sheet)
 
 
 def _report(labels: Any, probabilities: Any, ece: float, bins: int) -> None:

@@ -119,7 +119,7 @@ def _register(
     load_model: Callable[[float], Any],
     known: Sequence[ledger.Event],
 ) -> "ModelVersion":
-    """Return the version of these weights with its model, description and tags as they should be."""
+    """Return the version of these weights with its model, model card, description and tags as they should be."""
     from mlflow.exceptions import MlflowException
 
     client, model, digest = opened.client, outputs.model, outputs.weights_digest
@@ -141,6 +141,7 @@ def _register(
     elif (model_id := _model_id(version)) and not _has_files(opened, model_id):
         _log_model(opened, load_model(outputs.temperature), run_id, digest, model_id)
     _log_exported(opened, outputs, _model_id(version))
+    _log_card(opened, version, report.card(outputs))
     for key, value in tags.items():
         if version.tags.get(key) != value:
             client.set_model_version_tag(model, version.version, key, value)
@@ -220,6 +221,17 @@ def _logged_model(opened: Store, run_id: str, digest: str) -> str | None:
         if model.status != "READY":
             opened.client.delete_logged_model(model.model_id)
     return next((str(model.model_id) for model in found if model.status == "READY"), None)
+
+
+def _log_card(opened: Store, version: "ModelVersion", card: str) -> None:
+    """Log the model card among the files of a version's model, where they have another one or none."""
+    model_id = _model_id(version)
+    if model_id is None or versions.model_card(version) == card:
+        return
+    with tempfile.TemporaryDirectory() as scratch:
+        file = Path(scratch, versions.MODEL_CARD)
+        file.write_text(card, encoding="utf-8")
+        opened.client.log_model_artifact(model_id, str(file))
 
 
 def _log_model(opened: Store, keras_model: Any, run_id: str, digest: str, model_id: str | None = None) -> str:

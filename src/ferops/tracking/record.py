@@ -7,6 +7,7 @@ import json
 import math
 import os
 import time
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
@@ -61,6 +62,8 @@ ARTIFACTS: Final = {
     "evaluation/test.json": "metrics/test.json",
     "evaluation/extra.json": "metrics/extra.json",
     "evaluation/calibration.json": "metrics/calibration.json",
+    "evaluation/mistakes.png": "reports/evaluate_faces/mistakes.png",
+    "evaluation/gradcam.png": "reports/evaluate_faces/gradcam.png",
     "training/history.csv": "reports/train/history.csv",
     "training/training.json": "models/training.json",
     "lineage/dvc.yaml": "dvc.yaml",
@@ -69,6 +72,7 @@ ARTIFACTS: Final = {
 }
 """Path among a run's artifacts -> file."""
 
+_CONFUSIONS: Final = 5  # pairs of classes that the model card names
 _FIGURES: Final = ("augment", "train", "evaluate")  # stages whose PNGs are logged
 _FACE_WORDS: Final = ("sheet", "contact", "faces", "mistakes", "gradcam", "grad_cam")
 
@@ -244,8 +248,22 @@ class Outputs:
         return {key: round(float(value), digits.get(key, 4)) for key, value in found.items() if _is_finite(value)}
 
     @property
+    def calibration(self) -> dict[str, Any]:
+        """Return metrics/calibration.json; empty where an earlier ferops evaluated."""
+        path = self.root / "metrics/calibration.json"
+        return read_json(path) if path.is_file() else {}
+
+    @property
+    def confusions(self) -> list[tuple[tuple[str, str], int]]:
+        """Return the most frequent mistakes on the last split that was scored: true and named class, and how often."""
+        path = self.root / "reports/evaluate/confusion.csv"
+        lines = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
+        pairs = Counter((row["actual"], row["predicted"]) for row in csv.DictReader(lines))
+        return [(pair, count) for pair, count in pairs.most_common() if pair[0] != pair[1]][:_CONFUSIONS]
+
+    @property
     def files(self) -> dict[str, Path]:
-        """Return the artifacts of a run. Figures that show faces of the data set are left out."""
+        """Return the artifacts of a run. Of figures that show faces, those of `evaluate` alone are among them."""
         files = {name: self.root / path for name, path in ARTIFACTS.items()}
         for stage in _FIGURES:
             for figure in sorted((self.root / "reports" / stage).glob("*.png")):
@@ -257,9 +275,8 @@ class Outputs:
 
     @property
     def temperature(self) -> float:
-        """Return the temperature that calibrates the network; 1 where an earlier ferops evaluated it."""
-        path = self.root / "metrics/calibration.json"
-        return float(read_json(path)["temperature"]) if path.is_file() else 1.0
+        """Return the temperature that calibrates the network."""
+        return float(self.calibration.get("temperature", 1.0))
 
     @property
     def exported(self) -> list[Path]:

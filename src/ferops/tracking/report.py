@@ -1,10 +1,15 @@
-"""What MLflow's UI shows people: the page of an evaluation, the description of a run or version, the table of runs."""
+"""What people read of a training: its model card, and in MLflow's UI its page, its description, the table of runs."""
 
 import base64
 import json
+from collections.abc import Mapping
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
 
 from jinja2 import Environment, PackageLoader, select_autoescape
+from markdown_it import MarkdownIt
+
+from ferops.labels import NAMES
 
 if TYPE_CHECKING:
     from ferops.tracking.record import Outputs
@@ -41,13 +46,25 @@ _FIGURES: Final = {
 SPLITS: Final = {"val": "validation", "test": "test"}
 
 
+def card(outputs: "Outputs") -> str:
+    """Render the model card: Markdown behind the YAML of Hugging Face; a split that was not scored is left out."""
+    trained = f"{datetime.fromtimestamp(float(outputs.training['started']), UTC):%Y-%m-%d}"
+    return _render("card.md.jinja", outputs, names=NAMES, trained=trained)
+
+
+def text(model_card: str) -> str:
+    """Return a model card without the YAML before its text."""
+    return model_card.partition("\n---\n")[2].lstrip()
+
+
 def page(outputs: "Outputs") -> str:
-    """Render the evaluation as one self-contained HTML page; a split that was not scored is left out."""
+    """Render the model card and the figures as one self-contained HTML page."""
+    html = MarkdownIt("js-default").render(text(card(outputs)))
     files = outputs.files
     figures = {
         title: base64.b64encode(files[path].read_bytes()).decode() for path, title in _FIGURES.items() if path in files
     }
-    return _render("report.html.jinja", outputs, figures=figures)
+    return _render("report.html.jinja", outputs, card=html, figures=figures)
 
 
 def note(outputs: "Outputs") -> str:
@@ -87,7 +104,7 @@ def _render(template: str, outputs: "Outputs", **facts: Any) -> str:
     environment = Environment(
         loader=PackageLoader(__package__, ""), autoescape=select_autoescape(["html.jinja"]), trim_blocks=True
     )
-    environment.filters["figure"] = _figure
+    environment.filters |= {"figure": _figure, "share": _share}
     return environment.get_template(template).render(
         outputs=outputs,
         params=outputs.params,
@@ -98,6 +115,17 @@ def _render(template: str, outputs: "Outputs", **facts: Any) -> str:
 
 
 def _figure(value: Any) -> str:
-    if value is None:
+    if not isinstance(value, int | float):
         return "-"
     return f"{value:,}" if isinstance(value, int) else f"{value:.3f}"
+
+
+def _share(values: Mapping[str, Any], key: str, count: str | None) -> str:
+    """Return a share, with its 95% interval where the number of images that it is a share of is known."""
+    from scipy.stats import binomtest
+
+    share, n = values.get(key), values.get(count or "")
+    if share is None or not n:
+        return _figure(share)
+    low, high = binomtest(round(share * n), n).proportion_ci(method="wilson")
+    return f"{share:.3f} ({low:.3f}-{high:.3f})"

@@ -3,7 +3,9 @@
 import io
 import json
 import re
+import tempfile
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
@@ -32,6 +34,9 @@ EXPORTED: Final = "exported"
 
 PREDICTIONS: Final = "evaluation/predictions.parquet"
 
+MODEL_CARD: Final = "README.md"
+"""Among the files of a version's model: where Hugging Face and GitHub show it."""
+
 _REFERENCE: Final = re.compile(
     r"(?P<model>fer-[a-z0-9-]+)(?:@(?P<alias>[\w-]+)|/(?P<number>[0-9]{1,6})|/(?P<digest>[0-9a-f]{7,64}))"
 )
@@ -42,7 +47,7 @@ class UnknownVersion(FeropsError):
 
 
 class MissingArtifact(FeropsError):
-    """The run of a version, or a file of that run, is missing in MLflow."""
+    """The run of a version, or a file of its run or model, is missing in MLflow."""
 
 
 class ScoredVersion(NamedTuple):
@@ -248,6 +253,14 @@ def download(uri: str, folder: Path) -> Path:
             f"{uri} has no readable model in MLflow ({' '.join(str(error).split())[:200]}); `dvc repro` on its commit "
             "or `ferops restore` restores it"
         ) from None
+
+
+def model_card(version: "ModelVersion") -> str | None:
+    """Return the model card of a version; None where its model has none."""
+    with tempfile.TemporaryDirectory() as scratch, suppress(MissingArtifact):
+        file = download(f"models:/{version.name}/{version.version}/{MODEL_CARD}", Path(scratch))
+        return file.read_text(encoding="utf-8")
+    return None
 
 
 def load(store: Store, version: "ModelVersion", kernel: int) -> Network:

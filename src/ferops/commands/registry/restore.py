@@ -175,7 +175,8 @@ def _fetch_files(folder: Path, source: Source) -> None:
     """Fetch the pipeline's outputs of a commit from DVC's cache, else from its default remote."""
     # `publish` needs the first, and logs the others where they exist
     outs = {out.path: out.md5 for stage in lineage.chain(source.dvc_lock) for out in stage.outs}
-    wanted = [*_NEEDED, record.EXPORTED, *(path for path in outs if path.startswith("reports/validate/"))]
+    # dvc fetches nothing where one of the paths is no out: an earlier ferops exported no network
+    wanted = [*_NEEDED, *(path for path in outs if path.startswith((record.EXPORTED, "reports/validate/")))]
     if missing := [name for name in fetch(folder, wanted) if name in _NEEDED]:
         raise CannotRestore(f"{', '.join(missing)}: neither in DVC's cache nor in a default remote")
     if different := [path for path, md5 in outs.items() if _differs(folder / path, md5)]:

@@ -27,6 +27,9 @@ _LARGEST_SIDE: Final = 4096
 _LARGEST_PHOTOGRAPH: Final = 80_000_000  # pixels
 _DEEPEST: Final = (1 << 16) - 1
 
+_DAMAGED: Final = "an image damaged or cut short"
+_FRACTIONS: Final = "an image of fractions, not of whole gray levels or colours"
+
 
 LARGEST_PHOTOGRAPH_FILE: Final = 64 << 20
 """Bytes of a file that `decode_photograph` decodes, at most."""
@@ -98,12 +101,17 @@ def decode_photograph(where: str, content: bytes) -> Picture:
         if width * height > _LARGEST_PHOTOGRAPH:
             limit = f"{_LARGEST_PHOTOGRAPH // 1_000_000} million"
             raise BadImage(where, f"an image of {width:,} x {height:,} pixels, more than {limit}")
-        if _is_plain_jpeg(image):
-            return _jpeg(content, cv2.IMREAD_COLOR_RGB)
-        if image.mode.startswith("I"):
-            return np.asarray(cv2.cvtColor(_gray_levels(image), cv2.COLOR_GRAY2RGB), np.uint8)
-        ImageOps.exif_transpose(image, in_place=True)
-        return np.asarray(image.convert("RGB"), np.uint8)
+        return _jpeg(content, cv2.IMREAD_COLOR_RGB) if _is_plain_jpeg(image) else _colours(image)
+
+
+def from_pillow(where: str, image: Image.Image) -> Picture:
+    """Return the pixels of Pillow's image, which stays as it is; as `decode_photograph` otherwise."""
+    if image.mode == "F":
+        raise BadImage(where, _FRACTIONS)
+    try:
+        return _colours(ImageOps.exif_transpose(image))  # a copy
+    except Exception:  # its file is read now
+        raise BadImage(where, _DAMAGED) from None
 
 
 def decode_face(where: str, content: bytes) -> Decoded:
@@ -126,6 +134,13 @@ def resize(pixels: Picture) -> Picture:
     return np.asarray(resized, np.uint8)
 
 
+def _colours(image: Image.Image) -> Picture:
+    if image.mode.startswith("I"):
+        return np.asarray(cv2.cvtColor(_gray_levels(image), cv2.COLOR_GRAY2RGB), np.uint8)
+    ImageOps.exif_transpose(image, in_place=True)
+    return np.asarray(image.convert("RGB"), np.uint8)
+
+
 @contextmanager
 def _opened(where: str, content: bytes) -> Iterator[Image.Image]:
     """Open an image whose header alone is read, and turn what its pixels raise in the block into `BadImage`."""
@@ -134,14 +149,14 @@ def _opened(where: str, content: bytes) -> Iterator[Image.Image]:
         with Image.open(io.BytesIO(content), formats=FORMATS) as image:
             is_image = True
             if image.mode == "F":
-                raise BadImage(where, "an image of fractions, not of whole gray levels or colours")
+                raise BadImage(where, _FRACTIONS)
             yield image
     except BadImage:
         raise
     except Image.DecompressionBombError:
         raise BadImage(where, "an image of hundreds of millions of pixels") from None
     except Exception:  # Pillow raises half a dozen kinds on bad bytes
-        found = "an image damaged or cut short" if is_image else "no image that is read here"
+        found = _DAMAGED if is_image else "no image that is read here"
         found = "a HEIC image, which is not read" if content[8:11] in (b"hei", b"mif") else found
         raise BadImage(where, found) from None
 

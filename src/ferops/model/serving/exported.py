@@ -3,6 +3,7 @@
 import hashlib
 import json
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 
@@ -87,6 +88,10 @@ def export(
 ) -> Card:
     """Export a trained core between its median filter and its temperature, compared with the Keras model.
 
+    A second output of a .tflite file are its Grad-CAM maps, but for networks that have none and in 8-bit integers.
+
+    A second output of the .tflite file are its Grad-CAM maps.
+
     Args:
         core: from filtered uint8 faces (N, 48, 48) to probabilities (N, 7).
         faces: of the validation split, as they are prepared, uint8 (N, 48, 48).
@@ -103,12 +108,18 @@ def export(
             of accuracy.
         MissingPackage: of `conversion.export`.
     """
-    from ferops.model import calibration, conversion, weights
+    import keras
+
+    from ferops.model import calibration, conversion, gradcam, weights
     from ferops.model.serving.graph import raw_model
 
-    raw = raw_model(core, report["median_kernel"], temperature)
+    network = core
+    if out.suffix == ".tflite" and int8 is None:
+        with suppress(gradcam.NotExplainable):
+            network = gradcam.explained(core)
+    raw = raw_model(network, report["median_kernel"], temperature)
     # the prepared faces are filtered: both networks filter them once more
-    expected = _answers(raw.predict_on_batch, faces)
+    expected = _answers(lambda batch: keras.tree.flatten(raw.predict_on_batch(batch))[0], faces)
     samples = None if int8 is None else int8[:: 1 + len(int8) // _SAMPLES]
     ours = _answers(conversion.export(raw, out, samples), faces)
     agreement = float((ours.argmax(axis=1) == expected.argmax(axis=1)).mean())

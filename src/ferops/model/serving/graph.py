@@ -23,12 +23,14 @@ def load_raw_model(core: Path, median_kernel: int, temperature: float = 1.0) -> 
 
 
 def raw_model(core: keras.Model, median_kernel: int, temperature: float = 1.0) -> keras.Model:
-    """Return the model of `load_raw_model` around a core that is loaded."""
+    """Return the model of `load_raw_model` around a core that is loaded; maps of `gradcam.explained` stay outputs."""
     raw = keras.Input((SIDE, SIDE), dtype="uint8", name="raw_faces")
-    probabilities = core(median(raw, median_kernel))
+    answers = core(median(raw, median_kernel))
+    probabilities, *maps = answers if isinstance(answers, list) else [answers]
     # dividing logits by a temperature takes a root of the probabilities
     roots = ops.power(ops.cast(probabilities, "float32"), 1 / temperature)
-    return keras.Model(raw, roots / ops.sum(roots, axis=-1, keepdims=True), name="fer_vgg16_raw")
+    calibrated = roots / ops.sum(roots, axis=-1, keepdims=True)
+    return keras.Model(raw, [calibrated, *maps] if maps else calibrated, name="fer_vgg16_raw")
 
 
 def median(faces: keras.KerasTensor, kernel: int) -> keras.KerasTensor:

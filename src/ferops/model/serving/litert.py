@@ -38,3 +38,8 @@ class Network:
             self._interpreter.set_tensor(self._input["index"], batch)
             self._interpreter.invoke()
             return [self._interpreter.get_tensor(output["index"]) for output in self._outputs]
+
+
+def answers(network: Network, faces: NDArray[np.uint8]) -> list[NDArray[np.float32]]:
+    """Return an exported network's probabilities (N, 7) and, where it has them, its Grad-CAM maps (N, 12, 12)."""
+    return sorted(network.run(faces), key=np.ndim)  # LiteRT gives them in any order
