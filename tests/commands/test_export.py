@@ -85,20 +85,6 @@ def test_other_formats_answer_as_keras_does(name: str, folder: Path, ferops: Fer
     np.testing.assert_allclose(found, networks.load("other.tflite").probabilities(faces), atol=1e-4)
 
 
-def test_8_bit_integers_are_written_where_they_cost_no_accuracy(folder: Path, ferops: Ferops) -> None:
-    from ferops.predict import networks
-
-    ferops("export", "models/core.keras", "mine.tflite")
-    done = ferops("export", "models/core.keras", "small.tflite", "--int8")
-    assert done.code == 0, done.err
-    large, small = (json.loads((folder / name).read_text()) for name in ("mine.json", "small.json"))
-    assert (folder / "small.tflite").stat().st_size < (folder / "mine.tflite").stat().st_size / 2
-    assert small["accuracy"] >= large["accuracy"] - 0.005
-    faces = np.random.default_rng(0).integers(0, 256, (20, 48, 48), dtype=np.uint8)
-    found = networks.load("small.tflite").probabilities(faces)
-    np.testing.assert_allclose(found.sum(axis=1), 1, atol=1e-3)
-
-
 def test_without_the_packages_of_onnx_the_way_out_is_named(
     folder: Path, ferops: Ferops, monkeypatch: pytest.MonkeyPatch
 ) -> None:

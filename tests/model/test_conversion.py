@@ -7,7 +7,7 @@ from model.faces import fourteen_faces
 
 from ferops.model import conversion, weights
 from ferops.model.networks import building_blocks, systems, vgg16_transfer, vggs
-from ferops.model.serving import exported
+from ferops.model.serving import exported, litert
 from ferops.params import Model
 
 
@@ -74,16 +74,19 @@ def test_another_network_is_refused_by_its_name() -> None:
             conversion.fold(other)
 
 
-def test_8_bit_integers_that_cost_accuracy_are_refused(tmp_path: Path) -> None:
-    """A network that tells a mean of 100.3 from one of 100.4, among faces from black to white."""
+@pytest.mark.parametrize("is_easy", [True, False])
+def test_8_bit_integers_are_written_where_they_cost_no_accuracy(is_easy: bool, tmp_path: Path) -> None:
+    """A network that tells apart means above and below 100.35, by a little or by much, among faces of any gray."""
     given = keras.Input((48, 48), dtype="uint8", name="faces")
     mean = keras.layers.GlobalAveragePooling2D()(keras.ops.cast(given[..., None], "float32"))
     dense = keras.layers.Dense(7, activation="softmax")
     core = keras.Model(given, dense(mean))
     dense.set_weights([np.eye(1, 7, 1, dtype=np.float32) * 100, np.array([0, -10_035, *[-9000] * 5], np.float32)])
-    shares, labels = np.tile([0.3, 0.4], 10), np.tile([0, 1], 10)
-    faces = np.array([np.arange(48 * 48).reshape(48, 48) < share * 48 * 48 for share in shares], np.uint8) + 100
-    training = np.linspace(0, 255, 50).astype(np.uint8)[:, None, None].repeat(48, axis=1).repeat(48, axis=2)
+    labels = np.tile([0, 1], 10)
+    brighter = np.where(labels, 0.4, 0.3) * 48 * 48  # pixels of gray 101 among those of 100
+    hard = np.array([np.arange(48 * 48).reshape(48, 48) < number for number in brighter], np.uint8) + 100
+    faces = np.where(labels, 220, 40).astype(np.uint8)[:, None, None] + np.zeros_like(hard) if is_easy else hard
+    training = np.linspace(0, 255, 50).astype(np.uint8)[:, None, None] + np.zeros((1, 48, 48), np.uint8)
 
     def export(name: str, int8: np.ndarray | None) -> exported.Card:
         return exported.export(
@@ -92,5 +95,10 @@ def test_8_bit_integers_that_cost_accuracy_are_refused(tmp_path: Path) -> None:
         )  # fmt: skip
 
     assert export("float.tflite", None).accuracy == 1
-    with pytest.raises(exported.NotExported, match="8-bit integers.*accuracy 1.000 would be 0.500"):
-        export("small.tflite", training)
+    if is_easy:
+        assert export("small.tflite", training).accuracy == 1
+        answers = litert.Network((tmp_path / "small.tflite").read_bytes()).run(faces)[0]
+        assert answers.argmax(axis=1).tolist() == labels.tolist()
+    else:
+        with pytest.raises(exported.NotExported, match="8-bit integers.*accuracy 1.000 would be 0.500"):
+            export("small.tflite", training)

@@ -90,8 +90,6 @@ def export(
 
     A second output of a .tflite file are its Grad-CAM maps, but for networks that have none and in 8-bit integers.
 
-    A second output of the .tflite file are its Grad-CAM maps.
-
     Args:
         core: from filtered uint8 faces (N, 48, 48) to probabilities (N, 7).
         faces: of the validation split, as they are prepared, uint8 (N, 48, 48).
