@@ -106,7 +106,8 @@ def explanations_sheet(images: Image, labels: NDArray[np.int64], maps: NDArray[n
         uint8 (height, width, 3), in BGR.
     """
     codes = np.unique(labels)
-    sheet = titled("Grad-CAM of right answers: bright where the features speak for the expression", len(codes) * _STEP)
+    title = "Grad-CAM of right answers: bright where features speak for it, plain where none do"
+    sheet = titled(title, len(codes) * _STEP)
     for line, code in enumerate(codes):
         top = _TITLE + line * _STEP
         _write(sheet, NAMES[code], 0, top + _CELL // 2, _INK)

@@ -114,7 +114,7 @@ def _show_faces(
     pictures.save_png(FACES / "mistakes.png", pictures.mistakes_sheet(faces, labels, probabilities))
     chosen = pictures.examples(labels, probabilities)
     try:
-        maps = gradcam.explained(core).predict_on_batch(faces[chosen])[1]
+        maps = np.asarray(gradcam.explained(core)(faces[chosen])[1])
         sheet = pictures.explanations_sheet(faces[chosen], labels[chosen], maps)
     except gradcam.NotExplainable as error:
         sheet = pictures.titled(str(error))
