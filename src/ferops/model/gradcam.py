@@ -71,7 +71,7 @@ def explained(core: keras.Model) -> keras.Model:
         return ops.reshape(heat, (-1, MAP_SIDE, MAP_SIDE))
 
     heat = layers.Lambda(maps, (MAP_SIDE, MAP_SIDE), dtype="float32", name="gradcam")(symbols)
-    return keras.Model(core.inputs, [symbols[-1], heat], name=core.name)
+    return keras.Model(core.inputs[0], [symbols[-1], heat], name=core.name)
 
 
 def _steps(network: keras.Model, faces: Any) -> list[_Step]:
