@@ -175,13 +175,19 @@ def ferops() -> tuple[Callable[[Faces], Any], Callable[[str], int]]:
 
 
 def from_the_shell(command: list[str]) -> tuple[float, float]:
-    """Return the seconds that a command takes, and the MiB of memory that it needs at most."""
-    start = time.perf_counter()
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    _, status, usage = os.wait4(process.pid, 0)
-    if status:
-        raise SystemExit(f"{' '.join(command)} failed")
-    return time.perf_counter() - start, usage.ru_maxrss / 1024
+    """Return the seconds that a command takes, and the MiB of memory that it needs at most.
+
+    Another process starts it: a child begins with the memory of its parent, which has the images here.
+    """
+    code = """
+import resource, subprocess, sys, time
+start = time.perf_counter()
+subprocess.run(sys.argv[1:], check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+print(time.perf_counter() - start, resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024)
+"""
+    done = subprocess.run([sys.executable, "-c", code, *command], stdout=subprocess.PIPE, text=True, check=True)
+    seconds, memory = map(float, done.stdout.split())
+    return seconds, memory
 
 
 def size(environment: Path) -> float:
