@@ -106,7 +106,9 @@ def predict(
     csv: Annotated[Path | None, typer.Option(metavar="FILE", help="Write a CSV with a row for each face.")] = None,
     save: Annotated[
         Path | None,
-        typer.Option(metavar="FOLDER|VIDEO", help="Save annotated copies here; of one video as NAME.mp4 or NAME.webm."),
+        typer.Option(
+            metavar="FOLDER|FILE", help="Save annotated copies here; of one, as NAME.png, .jpg, .mp4 or .webm."
+        ),
     ] = None,
     every: Annotated[
         int | None, typer.Option(min=1, help="Recognise every so many frames of a video; by default about 5 a second.")

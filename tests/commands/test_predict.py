@@ -253,9 +253,9 @@ def test_nothing_but_bad_pictures_is_a_mistake(folder: Path, ferops: Ferops) -> 
         ([], "give pictures, videos or folders, or --camera 0"),
         (["photos/hopper.jpg", "--camera", "0"], "`--camera` goes with --json, --model, --detector and --tta"),
         (["--camera", "0", "--save", "copy.mp4"], "`--camera` goes with --json, --model, --detector and --tta"),
-        (["photos/hopper.jpg", "--save", "copy.mp4"], "copy.mp4 can be the copy of one video; give a folder"),
-        (["a.mp4", "b.mp4", "--save", "copy.mp4"], "copy.mp4 can be the copy of one video; give a folder"),
-        (["a.mp4", "--save", "copy.avi"], "copy.avi: videos are written as .mp4 or .webm"),
+        (["photos/hopper.jpg", "--save", "copy.mp4"], "copy.mp4 can be the copy of one picture named .png or .jpg"),
+        (["a.mp4", "b.mp4", "--save", "copy.mp4"], "can be the copy of one video named .mp4 or .webm; give a folder"),
+        (["a.mp4", "--save", "copy.avi"], "copy.avi can be the copy of one video named .mp4 or .webm"),
     ],
 )
 def test_a_mistake_is_one_line(words: list[str], says: str, folder: Path, ferops: Ferops) -> None:

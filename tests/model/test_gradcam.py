@@ -41,6 +41,23 @@ def stripes() -> keras.Model:
     return core
 
 
+@pytest.mark.parametrize("kind", ["softmax", "dilated", "groups", "even", "none"])
+def test_a_network_whose_derivative_is_not_implemented_is_named(kind: str) -> None:
+    faces, x = building_blocks.faces_input()
+    if kind != "none":
+        x = layers.Conv2D(4, 3, strides=4, padding="same")(x)
+    if kind in ("dilated", "groups", "even"):
+        options = {"dilated": {"dilation_rate": 2}, "groups": {"groups": 2}, "even": {"padding": "same"}}
+        x = layers.MaxPooling2D(4)(x)
+        x = layers.Conv2D(4, 2 if kind == "even" else 1, **options[kind])(x)
+    x = layers.Dense(7, activation=None if kind == "softmax" else "softmax")(layers.Flatten()(x))
+    core = keras.Model(faces, layers.Softmax()(x) if kind == "softmax" else x, name=kind)
+    if kind == "none":
+        core = keras.Model(faces, building_blocks.probabilities(layers.Flatten()(keras.ops.cast(faces, "float32"))))
+    with pytest.raises(gradcam.NotExplainable):
+        gradcam.explained(core)
+
+
 @pytest.mark.parametrize("turned", range(4))
 def test_the_map_is_bright_where_the_evidence_is_and_dark_where_there_is_evidence_of_another(
     stripes: keras.Model, turned: int

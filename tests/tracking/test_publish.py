@@ -343,8 +343,9 @@ def test_a_version_carries_its_exported_network_also_where_it_is_added_later(pub
     (exported / "network.tflite").write_bytes(b"a network")
     (exported / "network.json").write_text("{}")
     publish()
+    (exported / "network.json").write_text('{"uncertain_below": 0.7}')  # another evaluation
     publish()
     folder = versions.download(f"models:/{MODEL}@challenger", tmp_path)
     assert (folder / "exported/network.tflite").read_bytes() == b"a network"
-    assert (folder / "exported/network.json").read_text() == "{}"
+    assert (folder / "exported/network.json").read_text() == '{"uncertain_below": 0.7}'
     assert (folder / "MLmodel").is_file()

@@ -32,6 +32,9 @@ from ferops.predict.drawing import annotate
 from ferops.predict.networks import ExpressionNetwork
 from ferops.predict.recognizer import ExpressionRecognizer, Prediction
 
+_WRITTEN: Final = (".png", ".jpg", ".jpeg")
+"""Suffixes of annotated pictures; the first where the original has another."""
+
 SOME_UNREADABLE: Final = 3
 """Exit status where some pictures could not be read and the others were."""
 
@@ -69,6 +72,11 @@ class _Given(NamedTuple):
         return isinstance(self.source, Path) and self.name.suffix.lower() in video.SUFFIXES
 
     @property
+    def kind(self) -> str:
+        """Return what it is, for people."""
+        return "video" if self.is_video else "picture"
+
+    @property
     def shown(self) -> str:
         """Return its name for people."""
         return printable(str(self.source if isinstance(self.source, Path) else self.name))
@@ -76,7 +84,7 @@ class _Given(NamedTuple):
     @property
     def name_of_copy(self) -> Path:
         """Return the name of its annotated copy."""
-        written = (*video.WRITTEN,) if self.is_video else (".png", ".jpg", ".jpeg")
+        written = (*video.WRITTEN,) if self.is_video else _WRITTEN
         is_written = self.name.suffix.lower() in written
         return self.name if is_written else self.name.with_name(f"{self.name.name}{written[0]}")
 
@@ -250,16 +258,15 @@ def _is_picture(file: Path) -> bool:
 
 
 def _with_copies(save: Path, given: Sequence[_Given]) -> list[_Given]:
-    """Name the annotated copies: in a folder, or of one video the file itself, where that is named as a video.
+    """Name the annotated copies: in a folder, or of one picture or video the file itself, where that is named as one.
 
     Raises:
         KeptFile: a copy is no new file, or cannot be written in this format.
     """
-    if save.suffix.lower() in video.SUFFIXES:
-        if len(given) != 1 or not given[0].is_video:
-            raise KeptFile(f"{save} can be the copy of one video; give a folder")
-        if save.suffix.lower() not in video.WRITTEN:
-            raise KeptFile(f"{save}: videos are written as {' or '.join(video.WRITTEN)}")
+    if save.suffix.lower() in (*video.SUFFIXES, *_WRITTEN):
+        written = video.WRITTEN if given[0].is_video else _WRITTEN
+        if len(given) != 1 or save.suffix.lower() not in written:
+            raise KeptFile(f"{save} can be the copy of one {given[0].kind} named {' or '.join(written)}; give a folder")
         copies = [save]
     else:
         copies = [save / each.name_of_copy for each in given]

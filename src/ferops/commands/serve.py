@@ -3,6 +3,7 @@
 import errno
 import ipaddress
 import os
+import re
 import signal
 import socket
 from threading import Event, Thread
@@ -17,6 +18,8 @@ from ferops.predict.networks import ExpressionNetwork
 from ferops.predict.server.app import build
 from ferops.predict.server.limits import Limits
 from ferops.predict.server.service import Service
+
+_TOKEN: Final = re.compile("[!-~]+")
 
 _HEAD_SECONDS: Final = 10
 """Time in which a connection must have sent the head of its first request."""
@@ -33,7 +36,7 @@ class NoAddress(FeropsError):
 
 
 class BadToken(FeropsError):
-    """The token can be no secret."""
+    """The token is empty, or has signs that a header or the page cannot send."""
 
 
 def serve(
@@ -57,12 +60,14 @@ def serve(
 
     Raises:
         NoAddress: the port is in use, or the address is none of this machine.
-        BadToken: the environment variable FEROPS_TOKEN is empty.
+        BadToken: of the environment variable FEROPS_TOKEN.
         BadNetwork, UnknownVersion, TrackingUnreachable, UnknownDetector: of `ExpressionRecognizer`.
     """
     token = os.environ.get("FEROPS_TOKEN")
-    if token is not None and not token.strip():
-        raise BadToken("FEROPS_TOKEN is empty: give it a value, or unset it to serve without a token")
+    if token is not None and not _TOKEN.fullmatch(token):
+        raise BadToken(
+            "FEROPS_TOKEN: expected letters, digits and signs of ASCII without spaces; unset, none is needed"
+        )
     service = Service(model, detector, limits)
     listening = _listen(host, port)
     address, bound = listening.getsockname()[:2]

@@ -55,9 +55,12 @@ def explained(core: keras.Model) -> keras.Model:
     if not descriptors.is_served(core):
         raise NotExplainable(f"{core.name} takes descriptors; Grad-CAM needs features with a place in the face")
     steps = _steps(core, core.inputs[0])
-    last = max(at for at, step in enumerate(steps) if _is_map(step.outputs[0]))
+    last = max((at for at, step in enumerate(steps) if _is_map(step.outputs[0])), default=-1)
+    if last < 0:
+        raise NotExplainable(f"{core.name} has no features of {_LEAST_POSITIONS} x {_LEAST_POSITIONS} positions")
     (features,), head = steps[last].outputs, steps[last + 1 :]
-    if unknown := next((step.layer.name for step in head[:-1] if not _has_derivative(step, features)), ""):
+    known = [*(_has_derivative(step, features) for step in head[:-1]), isinstance(head[-1].layer, layers.Dense)]
+    if unknown := next((step.layer.name for step, is_known in zip(head, known, strict=True) if not is_known), ""):
         raise NotExplainable(f"{core.name}: Grad-CAM through its layer {unknown} is not implemented")
     interpolation = ops.convert_to_tensor(_interpolation(steps[: last + 1]))
     symbols = [features, *(output for step in head for output in step.outputs)]
@@ -98,10 +101,13 @@ def _has_derivative(step: _Step, features: Any) -> bool:
     layer = step.layer
     if _activation(layer) not in ("linear", "relu"):
         return False
+    if isinstance(layer, layers.Conv2D) and (layer.groups != 1 or layer.dilation_rate != (1, 1)):
+        return False
     if step.inputs[0] is features and isinstance(layer, layers.Conv2D | layers.MaxPooling2D):
         return True  # only the mean of the gradient is needed
     if isinstance(layer, layers.Conv2D):
-        return bool(layer.strides == (1, 1) and layer.padding == "same")
+        is_odd = all(side % 2 for side in layer.kernel_size)
+        return bool(is_odd and layer.strides == (1, 1) and layer.padding == "same")
     if isinstance(layer, layers.MaxPooling2D):
         return bool(layer.pool_size == layer.strides and layer.padding == "valid")
     return type(layer).__name__ in _DERIVATIVES

@@ -5,6 +5,7 @@ import json
 import os
 import re
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -25,8 +26,8 @@ SHIPPED: Final = Path(__file__).with_name("weights") / "lean_cnn.tflite"
 
 _BATCH: Final = 64
 
-_FILES: Final = ("exported/network.tflite", "data/model.keras")
-"""Files of a registered model that answer; the first of them that is there is taken."""
+_FILES: Final = {"exported": "network.tflite", "data": "model.keras"}
+"""Folders of a registered model, and the file in them that answers; the first that is there is taken."""
 
 _REGISTERED: Final = re.compile(r"[a-z][a-z0-9+-]*:/|fer-[a-z0-9-]+[@/]")
 """How a URI of MLflow, or the name of a version, begins."""
@@ -205,11 +206,12 @@ def _registered(model: str) -> ExpressionNetwork:
             found = versions.resolve(opened, reference)
             version = f"{found.name}/{found.version}"
             uri = f"models:/{version}"
-        folder = versions.download(uri, Path(scratch))
-        file = next((folder / name for name in _FILES if (folder / name).is_file()), None)
-        if file is None:
-            raise BadNetwork(f"{model} is no model that ferops registered: it has no {' and no '.join(_FILES)}")
-        return replace(load(file), version=version)
+        for part, file in _FILES.items():
+            with suppress(versions.MissingArtifact):
+                path = versions.download(f"{uri}/{part}", Path(scratch)) / file
+                if path.is_file():
+                    return replace(load(path), version=version)
+    raise BadNetwork(f"{model}: MLflow has no such model, or none that ferops registered")
 
 
 def _name(system: str, digest: str) -> str:

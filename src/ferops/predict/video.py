@@ -96,7 +96,7 @@ def save(path: Path, copy: Path, answers: Iterator[Prediction]) -> Iterator[Pred
     upcoming: Prediction | None = first
     faces: tuple[Face, ...] = ()
     rate = _rate(_opened(path))
-    writer, written = cv2.VideoWriter(), 0
+    writer, written, left_out = cv2.VideoWriter(), 0, 0
     with replacing(copy) as scratch:
         try:
             with suppress(BadVideo):  # `answers` says it too
@@ -108,17 +108,20 @@ def save(path: Path, copy: Path, answers: Iterator[Prediction]) -> Iterator[Pred
                         code = cv2.VideoWriter.fourcc(*WRITTEN[copy.suffix.lower()])
                         writer.open(str(scratch), cv2.CAP_FFMPEG, code, rate, frame.picture.shape[1::-1])
                     drawn = cv2.cvtColor(annotate(frame.picture, faces), cv2.COLOR_RGB2BGR)
-                    # of a recording whose rate varies, frames are doubled and left out
-                    times = min(round(frame.seconds * rate) + 1 - written, round(rate))
+                    # of a recording whose rate varies, frames are doubled and left out; a gap lasts a second
+                    missing = round(frame.seconds * rate) + 1 - left_out - written
+                    times = max(0, min(missing, round(rate)))
+                    left_out += max(0, missing - times)
                     for _ in range(times):
                         writer.write(drawn)
-                    written += max(times, 0)
+                    written += times
         finally:
             writer.release()
         if not scratch.is_file() or length(scratch) < written * (1 - _MISSING):
             raise BadVideo(f"{copy} cannot be written; is the disk full?")
     if upcoming:
         yield upcoming
+        yield from answers
 
 
 def length(path: Path) -> int:

@@ -41,8 +41,8 @@ def main() -> None:
     answers = {split: _predict_views(core, data.split(split)[0], split, settings.tta) for split in splits}
     faces, labels = data.split("validation")
     probabilities, _ = answers["validation"]
-    _show_faces(core, faces, labels, probabilities)
     temperature = calibration.fit_temperature(labels, probabilities)
+    _show_faces(core, faces, labels, calibration.calibrate(probabilities, temperature))
     if descriptors.is_served(core) and keras.backend.backend() == "tensorflow":  # jax and torch cannot export
         exported.export(
             core, faces, labels, probabilities, EXPORTED / "network.tflite",
@@ -114,7 +114,7 @@ def _show_faces(
     pictures.save_png(FACES / "mistakes.png", pictures.mistakes_sheet(faces, labels, probabilities))
     chosen = pictures.examples(labels, probabilities)
     try:
-        maps = np.asarray(gradcam.explained(core)(faces[chosen])[1])
+        maps = keras.ops.convert_to_numpy(gradcam.explained(core)(faces[chosen])[1])
         sheet = pictures.explanations_sheet(faces[chosen], labels[chosen], maps)
     except gradcam.NotExplainable as error:
         sheet = pictures.titled(str(error))

@@ -140,8 +140,7 @@ def _register(
         client.set_logged_model_tags(logged, {"mlflow.modelVersions": link})
     elif (model_id := _model_id(version)) and not _has_files(opened, model_id):
         _log_model(opened, load_model(outputs.temperature), run_id, digest, model_id)
-    _log_exported(opened, outputs, _model_id(version))
-    _log_card(opened, version, report.card(outputs))
+    _log_beside(opened, outputs, version)
     for key, value in tags.items():
         if version.tags.get(key) != value:
             client.set_model_version_tag(model, version.version, key, value)
@@ -199,20 +198,6 @@ def _has_files(opened: Store, model_id: str) -> bool:
     return False
 
 
-def _log_exported(opened: Store, outputs: Outputs, model_id: str | None) -> None:
-    """Log the exported network beside the model of its version, where it is missing there."""
-    from mlflow.exceptions import MlflowException
-
-    if not model_id or not outputs.exported:
-        return
-    existing: set[str] = set()
-    with contextlib.suppress(MlflowException, OSError):
-        existing = {Path(file.path).name for file in opened.client.list_logged_model_artifacts(model_id, EXPORTED)}
-    for file in outputs.exported:
-        if file.name not in existing:
-            opened.client.log_model_artifact(model_id, str(file), EXPORTED)
-
-
 def _logged_model(opened: Store, run_id: str, digest: str) -> str | None:
     """Return the model that an interrupted publish had logged completely; delete what it had logged in part."""
     wanted = f"tags.`{WEIGHTS}` = '{digest}' AND source_run_id = '{run_id}'"
@@ -223,15 +208,19 @@ def _logged_model(opened: Store, run_id: str, digest: str) -> str | None:
     return next((str(model.model_id) for model in found if model.status == "READY"), None)
 
 
-def _log_card(opened: Store, version: "ModelVersion", card: str) -> None:
-    """Log the model card among the files of a version's model, where they have another one or none."""
+def _log_beside(opened: Store, outputs: Outputs, version: "ModelVersion") -> None:
+    """Log exported network and model card among the files of a version's model, where it has others or none."""
     model_id = _model_id(version)
-    if model_id is None or versions.model_card(version) == card:
+    if model_id is None:
         return
-    with tempfile.TemporaryDirectory() as scratch:
-        file = Path(scratch, versions.MODEL_CARD)
-        file.write_text(card, encoding="utf-8")
-        opened.client.log_model_artifact(model_id, str(file))
+    if outputs.exported and versions.read(version, versions.EXPORTED_CARD) != outputs.exported[-1].read_text("utf-8"):
+        for file in outputs.exported:
+            opened.client.log_model_artifact(model_id, str(file), EXPORTED)
+    if versions.read(version, versions.MODEL_CARD) != (card := report.card(outputs)):
+        with tempfile.TemporaryDirectory() as scratch:
+            file = Path(scratch, versions.MODEL_CARD)
+            file.write_text(card, encoding="utf-8")
+            opened.client.log_model_artifact(model_id, str(file))
 
 
 def _log_model(opened: Store, keras_model: Any, run_id: str, digest: str, model_id: str | None = None) -> str:

@@ -280,8 +280,8 @@ class Outputs:
 
     @property
     def exported(self) -> list[Path]:
-        """Return the files of the exported network."""
-        return sorted((self.root / EXPORTED).glob("network.*"))
+        """Return the exported network and, last, its card; nothing where there is none."""
+        return sorted((self.root / EXPORTED).glob("network.*"), reverse=True)
 
     @property
     def prepared(self) -> DataSet:

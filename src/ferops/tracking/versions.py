@@ -31,6 +31,7 @@ PREVIOUS: Final = "previous"
 
 EXPORTED: Final = "exported"
 """Folder among the files of a version's model: network.tflite and its card."""
+EXPORTED_CARD: Final = f"{EXPORTED}/network.json"
 
 PREDICTIONS: Final = "evaluation/predictions.parquet"
 
@@ -255,10 +256,10 @@ def download(uri: str, folder: Path) -> Path:
         ) from None
 
 
-def model_card(version: "ModelVersion") -> str | None:
-    """Return the model card of a version; None where its model has none."""
+def read(version: "ModelVersion", name: str) -> str | None:
+    """Return a text among the files of a version's model, as `MODEL_CARD`; None where it has none."""
     with tempfile.TemporaryDirectory() as scratch, suppress(MissingArtifact):
-        file = download(f"models:/{version.name}/{version.version}/{MODEL_CARD}", Path(scratch))
+        file = download(f"models:/{version.name}/{version.version}/{name}", Path(scratch))
         return file.read_text(encoding="utf-8")
     return None
 

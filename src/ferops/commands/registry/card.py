@@ -37,7 +37,7 @@ def _registered(reference: str, root: Path) -> str:
     params.load(root / "params.yaml")  # elsewhere MLflow would make an empty store
     with store.session() as opened:
         version = versions.resolve(opened, reference)
-        if found := versions.model_card(version):
+        if found := versions.read(version, versions.MODEL_CARD):
             return found
     name = f"{version.name}/{version.version}"
     raise MissingArtifact(

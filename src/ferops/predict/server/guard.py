@@ -14,8 +14,8 @@ App: TypeAlias = Callable[
 ]
 """An ASGI application: it takes scope, receive and send."""
 
-_OPEN: Final = ("/", "/health", "/page/")
-"""Paths that need no token: a page cannot send one before it is there."""
+_OPEN: Final = ("/", "/health", "/ready", "/page/")
+"""Paths that need no token: a page cannot send one before it is there, and a probe has none."""
 
 _HEADERS: Final = [
     (b"content-security-policy", b"default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; "

@@ -71,9 +71,12 @@ class Service:
         Raises:
             Exception: of the store, or of the new version. The old one goes on answering.
         """
-        self.metrics.current.set(0)
-        version = networks.current(self._model)
-        loaded = self.load() if version != self.recognizer.network.version else None
+        try:
+            version = networks.current(self._model)
+            loaded = self.load() if version != self.recognizer.network.version else None
+        except Exception:
+            self.metrics.current.set(0)
+            raise
         self.metrics.current.set(1)
         return loaded
 

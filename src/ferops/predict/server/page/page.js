@@ -247,7 +247,8 @@ async function take(files) {
     for (const { file, result } of rest) if (result.isConnected) await answer(file, result);
   };
   await Promise.all(Array.from({ length: AT_ONCE }, work));
-  announce(results.length === 1 ? results[0].querySelector(".sentence").textContent : summary(results));
+  const shown = results.filter((result) => result.isConnected); // the others were cleared away
+  if (shown.length) announce(shown.length === 1 ? shown[0].querySelector(".sentence").textContent : summary(shown));
 }
 
 async function answer(file, result) {
@@ -339,8 +340,8 @@ async function film(stream, control) {
   const canvas = document.createElement("canvas");
   const result = makeResult("Camera", video);
   addResults([result]);
-  await video.play();
   try {
+    await video.play();
     await recogniseFrames(video, canvas, result, control.signal);
   } catch (error) {
     fail(result, error);
@@ -370,7 +371,10 @@ function draw(video, canvas) {
   canvas.width = scale * video.videoWidth;
   canvas.height = scale * video.videoHeight;
   canvas.getContext("2d").drawImage(video, 0, 0, canvas.width, canvas.height);
-  return new Promise((resolve) => canvas.toBlob(resolve, "image/jpeg", 0.9));
+  return new Promise((resolve, reject) => {
+    const take = (picture) => (picture ? resolve(picture) : reject(new Error("The camera gives no picture.")));
+    canvas.toBlob(take, "image/jpeg", 0.9);
+  });
 }
 
 function stopWhereHidden() {
