@@ -113,7 +113,7 @@ def predict(
     every: Annotated[
         int | None, typer.Option(min=1, help="Recognise every so many frames of a video; by default about 5 a second.")
     ] = None,
-    camera: Annotated[int | None, typer.Option(min=0, help="Watch this camera, until Ctrl-C.")] = None,
+    camera: Annotated[int | None, typer.Option(min=0, max=99, help="Watch this camera, until Ctrl-C.")] = None,
     model: _Answers = None,
     detector: _Detector = "blazeface",
     tta: Annotated[bool, typer.Option("--tta", help="Average over each face and its mirror image.")] = False,

@@ -55,7 +55,7 @@ def test_a_network_of_an_earlier_export_answers_and_says_how_to_get_its_maps(fol
 
     ferops("export", "models/core.keras", "new.tflite")
     core = keras.models.load_model("models/core.keras", compile=False)
-    conversion.export_litert(graph.raw_model(core, 3), Path("old.tflite"))
+    conversion.export(graph.raw_model(core, 3), Path("old.tflite"))
     card = json.loads((folder / "new.json").read_text())
     card["sha256"] = hashlib.sha256((folder / "old.tflite").read_bytes()).hexdigest()
     (folder / "old.json").write_text(json.dumps(card))

@@ -8,7 +8,7 @@ from ferops import params
 from ferops.model import weights
 from ferops.model.networks import systems
 
-CARD = (ROOT / "weights/README.md").read_text(encoding="utf-8").partition("# lean_cnn.keras")[2]
+CARD = (ROOT / "weights/lean_cnn.md").read_text(encoding="utf-8")
 
 
 def test_the_network_in_weights_is_the_one_of_its_card_and_of_its_recipe() -> None:

@@ -7,7 +7,7 @@ import mimetypes
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import groupby
 from pathlib import Path
 from typing import Any, Final, NamedTuple
@@ -22,7 +22,7 @@ from rich.table import Column, Table
 from ferops.data.readers import archives
 from ferops.data.readers.decoding import IMAGE_START, LARGEST_PHOTOGRAPH_FILE
 from ferops.data.readers.faces import printable
-from ferops.errors import FeropsError
+from ferops.errors import FeropsError, describe_os_error
 from ferops.labels import NAMES
 from ferops.machine.environment import only_python_stderr
 from ferops.machine.files import replacing
@@ -125,7 +125,7 @@ def predict(
             below it, files that neither are images nor are named as images or videos are passed over.
         console: where the tables are shown; what cannot be read is named on standard error.
         as_json: print a line of JSON for each picture and each recognised frame instead of tables.
-        table: a CSV to write, a row for each face and for each picture without one. It is written when all is done.
+        table: a CSV to write, a row for each face and for each picture without one, as soon as it is answered.
         save: a folder for annotated copies, or of one video the copy itself, named as a video.
         every: recognise every so many frames of a video; by default about five a second.
         model: as `networks.load` takes it; by default the shipped one.
@@ -154,6 +154,10 @@ def predict(
         given = _with_copies(save, given)
     if table and table.is_file():
         raise KeptFile(f"{table} exists and is kept; remove it, or give another name")
+    if table and table in [each.copy for each in given]:
+        raise KeptFile(f"{table} would be written twice: as the table, and as an annotated copy")
+    if every and not any(each.is_video for each in given):
+        raise NoPicture("--every is for videos, and none was given")
     recognizer = ExpressionRecognizer(model, detector, tta=tta, explain=explain)
     errors = Console(stderr=True)
     pictures, videos = _table("picture", "probability", "box"), _table("video", "frames", "mean p", "time")
@@ -163,8 +167,7 @@ def predict(
         stack.enter_context(only_python_stderr())  # what FFmpeg and libjpeg complain of is an answer or an error
         rows = None
         if table:
-            place = stack.enter_context(replacing(table)) if not table.exists() else table  # or a pipe, a device
-            stream = stack.enter_context(place.open("w", encoding="utf-8", errors="surrogateescape", newline=""))
+            stream = stack.enter_context(table.open("w", encoding="utf-8", errors="surrogateescape", newline=""))
             rows = csv.writer(stream)
             rows.writerow(("path", "frame", "seconds", *_OF_FACE, "model", "error"))
         hidden = not errors.is_terminal or as_json
@@ -210,7 +213,10 @@ def _answers(
         tracked = bar.track(answers, len(members), description="pictures")
         for each, answer in zip(members, tracked, strict=True):
             if each.copy and answer.picture is not None:
-                _save(each.copy, answer.picture, answer)
+                try:
+                    _save(each.copy, answer.picture, answer)
+                except OSError as error:  # the others are saved and answered
+                    answer = replace(answer, error=f"{each.copy} cannot be written: {describe_os_error(error)}")
             yield each, answer
 
 
@@ -225,7 +231,7 @@ def _frames(recognizer: ExpressionRecognizer, given: _Given, every: int | None, 
 
 
 def _find(source: str) -> Iterator[_Given]:
-    path = Path(source).expanduser()
+    path = Path(source)
     if not source:
         raise NoPicture("an empty name was given; expected a picture")
     if source == "-":
@@ -248,6 +254,8 @@ def _find(source: str) -> Iterator[_Given]:
 
 def _is_picture(file: Path) -> bool:
     """Whether a file is named as an image or a video, or begins as an image."""
+    if not file.is_file():  # opening a pipe would wait for ever
+        return False
     if file.suffix.lower() in video.SUFFIXES or (mimetypes.guess_type(file.name)[0] or "").startswith("image/"):
         return True
     try:
@@ -290,7 +298,9 @@ def _save(path: Path, picture: Picture, answer: Prediction) -> None:
 
 def _table(what: str, *numbers: str) -> Table:
     columns = (Column(heading, justify="right", no_wrap=True) for heading in numbers)
-    return Table(Column(what, min_width=9), Column("expression", no_wrap=True), *columns, box=box.SIMPLE_HEAD)
+    return Table(
+        Column(what, min_width=9, overflow="fold"), Column("expression", no_wrap=True), *columns, box=box.SIMPLE_HEAD
+    )
 
 
 def _add_rows(table: Table, name: str, answer: Prediction) -> None:
@@ -340,9 +350,12 @@ def _csv_rows(answer: Prediction) -> Iterator[tuple[Any, ...]]:
 
 
 def _described(network: ExpressionNetwork) -> str:
-    """Return in a line which network answered, and how good it is."""
+    """Return which network answered, and how good it is."""
     name = " ".join(filter(None, (network.version, network.name)))
     if not (card := network.card):
         return f"{name}: its accuracy is not known here"
-    certain = f"the {card.coverage:.0%} of its answers without ?: {card.accuracy_certain:.3f}"
-    return f"{name}: accuracy {card.accuracy:.3f} on {card.split}; {certain}"
+    return (
+        f"{name}: accuracy {card.accuracy:.3f} on {card.split}\n"
+        f"?: below {card.uncertain_below:.2f}. At or above are {card.coverage:.0%} of the answers there, "
+        f"and {card.accuracy_certain:.0%} of these are right"
+    )

@@ -2,6 +2,7 @@
 
 import errno
 import ipaddress
+import logging
 import os
 import re
 import signal
@@ -68,6 +69,7 @@ def serve(
         raise BadToken(
             "FEROPS_TOKEN: expected letters, digits and signs of ASCII without spaces; unset, none is needed"
         )
+    logging.getLogger("python_multipart").setLevel(logging.CRITICAL)  # it repeats what clients send
     service = Service(model, detector, limits)
     listening = _listen(host, port)
     address, bound = listening.getsockname()[:2]

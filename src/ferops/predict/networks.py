@@ -99,7 +99,7 @@ def load(model: str | os.PathLike[str] | None = None) -> ExpressionNetwork:
 
     Raises:
         BadNetwork: there is no such file, it is damaged, or no network from faces to expressions.
-        UnknownVersion, TrackingUnreachable: of a registered model.
+        NoStore, UnknownVersion, TrackingUnreachable: of a registered model.
     """
     if model is None:
         return _exported(SHIPPED)
@@ -119,13 +119,13 @@ def current(model: str | os.PathLike[str] | None) -> str | None:
     """Return the version that a registered model names now, as `fer-vgg16/3`; None for files and other URIs.
 
     Raises:
-        UnknownVersion, TrackingUnreachable: of a registered model.
+        NoStore, UnknownVersion, TrackingUnreachable: of a registered model.
     """
     from ferops.tracking import store, versions
 
     if not (isinstance(model, str) and versions.is_reference(reference := model.removeprefix("models:/"))):
         return None
-    with store.session() as opened:
+    with store.session(create=False) as opened:
         version = versions.resolve(opened, reference)
     return f"{version.name}/{version.version}"
 
@@ -177,7 +177,7 @@ def _keras_file(path: Path) -> ExpressionNetwork:
     try:
         model = keras.models.load_model(path, compile=False, safe_mode=True)
         fits = tuple(model.input_shape) == (None, SIDE, SIDE) and tuple(model.output_shape) == (None, len(NAMES))
-    except (ValueError, TypeError, OSError, KeyError):
+    except Exception:  # of many kinds, by what is wrong with the file
         fits = False
     if not fits:
         raise BadNetwork(f"{path} is damaged, or no network from faces to the seven expressions")
@@ -200,7 +200,7 @@ def _registered(model: str) -> ExpressionNetwork:
     """Load the exported network of a registered model, else its Keras model."""
     from ferops.tracking import store, versions
 
-    with store.session() as opened, TemporaryDirectory() as scratch:
+    with store.session(create=False) as opened, TemporaryDirectory() as scratch:
         uri, version = model, None
         if versions.is_reference(reference := model.removeprefix("models:/")):
             found = versions.resolve(opened, reference)

@@ -289,9 +289,14 @@ def read_picture(source: Source) -> Picture:
 
 def _read(source: Source) -> Picture:
     if isinstance(source, Image.Image):
+        if 0 in source.size:
+            raise BadImage("picture", f"a picture of {source.width} x {source.height} pixels")
         return from_pillow("picture", source)
     if hasattr(source, "__array__"):
-        source = np.asarray(source)
+        try:
+            source = np.asarray(source)
+        except Exception as error:  # of any kind: it is another library's, as a tensor's that needs a gradient
+            raise BadImage("pixels", f"a {type(source).__name__} that is no array: {error}") from None
         if source.dtype != np.uint8 or source.size == 0 or source.shape[2:] not in ((), (3,)) or source.ndim < 2:
             raise BadImage("pixels", f"{source.dtype} {source.shape}, expected uint8 (H, W, 3) or (H, W)")
         return np.ascontiguousarray(source if source.ndim == 3 else source[..., None].repeat(3, axis=2))

@@ -126,7 +126,7 @@ def save(path: Path, copy: Path, answers: Iterator[Prediction]) -> Iterator[Pred
 
 def length(path: Path) -> int:
     """Return the number of frames that a video declares; 0 where it declares none, or is none."""
-    return max(0, int(_opened(path).get(cv2.CAP_PROP_FRAME_COUNT)))
+    return max(0, int(_opened(path).get(cv2.CAP_PROP_FRAME_COUNT))) if path.is_file() else 0  # a pipe would wait
 
 
 def camera(number: int) -> Iterator[Frame]:

@@ -61,6 +61,10 @@ class TrackingUnreachable(FeropsError):
     """The MLflow store cannot be opened or does not answer."""
 
 
+class NoStore(FeropsError):
+    """There is no database here, and what was asked for would not be in a new one."""
+
+
 class TrackingFailed(FeropsError):
     """The MLflow store refused a request."""
 
@@ -226,16 +230,25 @@ def no_retries() -> Iterator[None]:
 
 
 @contextmanager
-def session() -> Iterator[Store]:
+def session(*, create: bool = True) -> Iterator[Store]:
     """Open the store for a block of code, and turn an error of MLflow into one line.
+
+    Without `create` a database that does not exist is not made.
 
     A server that dies in the middle is noticed within seconds, not minutes; time limits that the user has set stay.
     MLflow's functions without an experiment argument use the one of this store.
 
     Raises:
+        NoStore: it does not exist, and is not to be created.
         TrackingUnreachable: the store cannot be opened, or went away.
         TrackingFailed: the store refused a request.
     """
+    database = sqlite_file(tracking_uri())
+    if not create and database and not database.exists():
+        raise NoStore(
+            f"there is no registry here: {database} does not exist; `dvc repro` in the repository's root makes one, "
+            "or name another in MLFLOW_TRACKING_URI"
+        )
     opened = connect()
     from mlflow.exceptions import MlflowException
 

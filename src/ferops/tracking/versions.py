@@ -181,7 +181,8 @@ def resolve(store: Store, reference: str) -> "ModelVersion":
         )
     known = ", ".join(f"@{alias} (version {number})" for alias, number in sorted(aliases(store, model).items()))
     numbers = ", ".join(str(version.version) for version in every)
-    raise UnknownVersion(f"{reference}: there is none; versions: {numbers}; aliases: {known or 'none'}")
+    way_out = "; `ferops promote` makes a champion" if parts["alias"] == CHAMPION else ""
+    raise UnknownVersion(f"{reference}: there is none; versions: {numbers}; aliases: {known or 'none'}{way_out}")
 
 
 def run_of(store: Store, version: "ModelVersion") -> "Run | None":

@@ -1,41 +1,36 @@
 """`ferops card`: show the model card of a registered version, or of the network that is shipped."""
 
-from pathlib import Path
-
 from rich.console import Console
 from rich.markdown import Markdown
 
-from ferops import params
 from ferops.predict.networks import SHIPPED
 from ferops.tracking import report, store, versions
 from ferops.tracking.versions import MissingArtifact
 
 
-def card(reference: str | None, console: Console, root: Path = Path()) -> None:
+def card(reference: str | None, console: Console) -> None:
     """Show a model card: laid out on a terminal, its Markdown as it is into a file or a pipe.
 
     Args:
         reference: `fer-vgg16@ALIAS`, `fer-vgg16/NUMBER` or `fer-vgg16/DIGEST`; by default the shipped network, as for
             `ferops predict`.
         console: where it is shown.
-        root: the repository's root, of which a registered version is.
 
     Raises:
-        BadParams: this is not the repository's root.
+        NoStore: there is no registry here.
         UnknownVersion: there is no such version or alias.
         MissingArtifact: the version has no card.
         TrackingUnreachable, TrackingFailed: the store does not answer, or refuses.
     """
-    text = _registered(reference, root) if reference else SHIPPED.with_suffix(".md").read_text(encoding="utf-8")
+    text = _registered(reference) if reference else SHIPPED.with_suffix(".md").read_text(encoding="utf-8")
     if console.is_terminal:
         console.print(Markdown(report.text(text)))
     else:
         console.file.write(text)
 
 
-def _registered(reference: str, root: Path) -> str:
-    params.load(root / "params.yaml")  # elsewhere MLflow would make an empty store
-    with store.session() as opened:
+def _registered(reference: str) -> str:
+    with store.session(create=False) as opened:
         version = versions.resolve(opened, reference)
         if found := versions.read(version, versions.MODEL_CARD):
             return found

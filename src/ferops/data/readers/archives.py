@@ -114,16 +114,17 @@ def find(folder: Path) -> list[Path]:
         raise error
 
     found: list[Path] = []
+    seen: set[Path] = set()
     with _readable(str(folder)):
         for parent, folders, names in os.walk(folder, onerror=refuse, followlinks=True):
-            folders[:] = sorted(name for name in folders if not _is_junk(name) and not _is_circle(Path(parent, name)))
+            real = Path(parent).resolve()
+            if real in seen:  # links may lead round in a circle, or to one folder twice
+                folders.clear()
+                continue
+            seen.add(real)
+            folders[:] = sorted(name for name in folders if not _is_junk(name))
             found += [Path(parent, name) for name in sorted(names) if not _is_junk(name)]
     return found
-
-
-def _is_circle(folder: Path) -> bool:
-    """Whether a folder is a link to one that it lies in."""
-    return folder.is_symlink() and folder.parent.resolve().is_relative_to(folder.resolve())
 
 
 def is_packed(member: Member) -> bool:

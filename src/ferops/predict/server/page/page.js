@@ -17,6 +17,8 @@ const FRAME_MS = 150; // from one frame of the camera to the next, at least
 const FRAME_SIDE = 960; // pixels: the longer side of a frame
 const SPEECH_MS = 3000; // between two sentences about the camera, for people who listen
 
+const FORMATS = "Send a JPEG, PNG, WebP, GIF, BMP, TIFF or AVIF.";
+
 const REFUSALS = {
   413: "It is too large for this server. Send a smaller copy of it.",
   503: "The server has too much to do. Try again in a minute.",
@@ -95,7 +97,7 @@ async function recognise(picture, name) {
   const answer = await response.json().catch(() => ({}));
   const prediction = answer.predictions?.[0];
   if (prediction?.faces) return prediction;
-  if (prediction) throw new Error(`Not read: ${prediction.error}. Send a JPEG, PNG, WebP, GIF, BMP, TIFF or AVIF.`);
+  if (prediction) throw new Error(`Not read: ${prediction.error}.${prediction.error.startsWith("no image") ? ` ${FORMATS}` : ""}`);
   throw new Error(REFUSALS[response.status] ?? answer.detail ?? `The server answered with status ${response.status}.`);
 }
 
@@ -405,8 +407,8 @@ function figures({ accuracy, n, split, uncertain_below, coverage, accuracy_certa
   return {
     Accuracy: `${percent(accuracy)} of ${n.toLocaleString("en")} images (${split}) are named as they are labelled.`,
     Uncertain:
-      `Said where the most probable expression has less than ${percent(uncertain_below)}. Of the other answers,` +
-      ` ${percent(coverage)} on the same images, ${percent(accuracy_certain)} are right.`,
+      `Said where the most probable expression has less than ${percent(uncertain_below)}. ${percent(coverage)} of the` +
+      ` answers on these images have more, and ${percent(accuracy_certain)} of those are right.`,
   };
 }
 
