@@ -4,6 +4,7 @@ import csv
 import io
 import json
 import os
+import shutil
 import struct
 import subprocess
 import sys
@@ -138,10 +139,46 @@ def test_a_file_that_exists_is_never_written_over(folder: Path, ferops: Ferops) 
     assert "hopper.jpg exists and is kept" in refused(ferops, "predict", "photos", "--csv", "photos/hopper.jpg")
 
 
-def test_no_csv_is_left_where_nothing_could_be_read(folder: Path, ferops: Ferops) -> None:
-    refused_line = ferops("predict", "nowhere.jpg", "--csv", "faces.csv")
-    assert refused_line.code == 1
-    assert not (folder / "faces.csv").exists()
+def test_the_table_has_what_was_answered_before_the_command_ends_early(folder: Path, ferops: Ferops) -> None:
+    assert ferops("predict", "nowhere.jpg", "--csv", "none.csv").code == 1
+    assert "nowhere.jpg" in (folder / "none.csv").read_text()
+    command = "ferops predict photos/hopper.jpg empty.jpg --json --csv faces.csv > /dev/full"
+    done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert "Traceback" not in done.stderr
+    assert (folder / "faces.csv").read_text().count("hopper.jpg") == 1
+
+
+def test_a_copy_that_cannot_be_written_is_named_and_the_others_are_done(folder: Path, ferops: Ferops) -> None:
+    long = "a" * 251 + ".jpg"
+    shutil.copy(folder / "photos/hopper.jpg", folder / "photos" / long)
+    done = ferops("predict", f"photos/{long}", "photos/hopper.jpg", "--save", "drawn", "--csv", "faces.csv")
+    assert done.code == 3
+    assert "cannot be written" in done.err
+    assert (folder / "drawn/hopper.jpg").is_file()
+    assert "cannot be written" in (folder / "faces.csv").read_text()
+    assert "would be written twice" in refused(
+        ferops, "predict", "photos/hopper.jpg", "--save", "more", "--csv", "more/hopper.jpg"
+    )
+
+
+def test_one_picture_is_saved_under_the_name_given(folder: Path, ferops: Ferops) -> None:
+    assert ferops("predict", "photos/hopper.jpg", "--save", "mine.png").code == 0
+    assert (folder / "mine.png").read_bytes().startswith(b"\x89PNG")
+    assert "mine.png exists and is kept" in refused(ferops, "predict", "photos/hopper.jpg", "--save", "mine.png")
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="there are no named pipes here")
+def test_a_named_pipe_is_no_picture_and_is_not_waited_for(folder: Path, ferops: Ferops) -> None:
+    for name in ("photos/pipe", "photos/pipe.mp4"):
+        os.mkfifo(folder / name)
+    assert ferops("predict", "photos").code == 0
+    assert "no such file" in ferops("predict", "photos/pipe.mp4").err
+
+
+def test_a_name_that_begins_with_a_tilde_is_a_name(folder: Path, ferops: Ferops) -> None:
+    shutil.copy(folder / "photos/hopper.jpg", folder / "~nobody.jpg")
+    assert ferops("predict", "~nobody.jpg").code == 0
 
 
 def test_a_picture_of_another_format_keeps_its_name_in_its_copys(folder: Path, ferops: Ferops) -> None:
@@ -253,6 +290,8 @@ def test_nothing_but_bad_pictures_is_a_mistake(folder: Path, ferops: Ferops) -> 
         ([], "give pictures, videos or folders, or --camera 0"),
         (["photos/hopper.jpg", "--camera", "0"], "`--camera` goes with --json, --model, --detector and --tta"),
         (["--camera", "0", "--save", "copy.mp4"], "`--camera` goes with --json, --model, --detector and --tta"),
+        (["photos/hopper.jpg", "--every", "5"], "--every is for videos, and none was given"),
+        (["photos/hopper.jpg", "--model", "fer-vgg16@champion"], "there is no registry here"),
         (["photos/hopper.jpg", "--save", "copy.mp4"], "copy.mp4 can be the copy of one picture named .png or .jpg"),
         (["a.mp4", "b.mp4", "--save", "copy.mp4"], "can be the copy of one video named .mp4 or .webm; give a folder"),
         (["a.mp4", "--save", "copy.avi"], "copy.avi can be the copy of one video named .mp4 or .webm"),

@@ -13,7 +13,7 @@ from copies import BROUGHT, NAMES, as_told, bring, png, same
 from forms import forms, lying, saved
 from PIL import Image
 
-from ferops.data.readers import image_files, layouts
+from ferops.data.readers import archives, image_files, layouts
 from ferops.data.readers.classes import Classes
 from ferops.data.readers.decoding import decode
 from ferops.data.readers.faces import BadFile, BadImage, FaceDataset, UnknownLayout
@@ -342,6 +342,10 @@ def test_folders_that_are_links_are_followed_and_a_circle_is_not(faces, tmp_path
     for name in ("circle", "another"):
         (tmp_path / "real/train" / name).symlink_to(tmp_path / "real")
     assert same(layouts.read(tmp_path / "copy"), copies.ordered(faces))
+    for name in "ab":  # links to each other: every way through them is another path
+        (tmp_path / "real/test" / f"to {name}").symlink_to(tmp_path / "real/train")
+        (tmp_path / "real/train" / f"to {name}").symlink_to(tmp_path / "real/test")
+    assert len(archives.find(tmp_path / "real")) == len(faces.images)
 
 
 def test_a_class_within_a_class_is_refused(faces, tmp_path):

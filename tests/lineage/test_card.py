@@ -86,7 +86,7 @@ def test_without_a_name_it_is_the_shipped_network_even_outside_a_repository(
     assert shown() == (ROOT / "weights/lean_cnn.md").read_text()
     done = ferops("card", "fer-vgg16@champion")
     assert done.code == 1
-    assert "params.yaml is missing" in done.err
+    assert "there is no registry here" in done.err
     assert list(tmp_path.iterdir()) == [], "no store was made"
 
 

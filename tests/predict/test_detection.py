@@ -146,7 +146,7 @@ def test_mtcnn_searches_a_picture_of_any_shape(shape: tuple[int, int], mtcnn: De
 
 def test_without_mtcnn_the_way_out_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "mtcnn.stages", None)
-    with pytest.raises(MissingPackage, match=r"^mtcnn.stages is not installed: `pip install 'ferops\[mtcnn\]'`$"):
+    with pytest.raises(MissingPackage, match=r"^mtcnn is not installed: `pip install 'ferops\[mtcnn\]'`$"):
         detection.load("mtcnn")
 
 

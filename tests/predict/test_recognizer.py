@@ -168,6 +168,13 @@ def test_kinds_that_are_no_picture_are_said_and_bytes_of_any_kind_are_read(recog
     assert len(recognizer.predict(np.stack([portrait()] * 3))) == 3
 
 
+class NoArray:
+    """What says that it is an array, and is none: as a tensor that needs its gradient."""
+
+    def __array__(self, *_: object, **__: object) -> np.ndarray:
+        raise RuntimeError("detach it first")
+
+
 def test_a_picture_that_cannot_be_read_says_why_and_the_others_are_answered(
     recognizer: ExpressionRecognizer, tmp_path: Path
 ) -> None:
@@ -180,6 +187,8 @@ def test_a_picture_that_cannot_be_read_says_why_and_the_others_are_answered(
     assert errors[3] == "no regular file"
     assert "expected uint8" in errors[4]
     assert errors[5]
+    empty, broken = Image.new("RGB", (0, 5)), NoArray()
+    assert [bool(each.error) for each in recognizer.predict([empty, portrait(), broken])] == [True, False, True]
     (bad,) = recognizer.predict(tmp_path / "text.jpg")
     assert list(bad.as_json()) == ["schema", "path", "model", "error"]
 

@@ -180,10 +180,10 @@ def predict(
             else:
                 answered += 1
                 _add(answer, seen.setdefault(each, {})) if each.is_video else _add_rows(pictures, each.shown, answer)
-            if as_json:
-                print(json.dumps(answer.as_json()), flush=True)
             if rows:
                 rows.writerows(_csv_rows(answer))
+            if as_json:
+                print(json.dumps(answer.as_json()), flush=True)
         if not answered:
             raise NoPicture("none of the pictures could be read")
     if not as_json:
@@ -216,7 +216,9 @@ def _answers(
                 try:
                     _save(each.copy, answer.picture, answer)
                 except OSError as error:  # the others are saved and answered
-                    answer = replace(answer, error=f"{each.copy} cannot be written: {describe_os_error(error)}")
+                    answer = replace(
+                        answer, faces=(), error=f"{each.copy} cannot be written: {describe_os_error(error)}"
+                    )
             yield each, answer
 
 

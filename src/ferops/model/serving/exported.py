@@ -44,7 +44,7 @@ class Card(BaseModel):
         sha256: of the file, or of a SavedModel's graph.
         split, n: the images on which the following was measured: FER2013's PublicTest, or the validation split of
             another data set.
-        accuracy: of the Keras model, or of its export in 8-bit integers.
+        accuracy: of the Keras model; in 8-bit integers that of the export, on faces that were filtered once more.
         agreement: share of images that the exported network names as the Keras model does.
         largest_difference: of a probability from the Keras model's.
         temperature: that calibrates its probabilities, in its graph.
