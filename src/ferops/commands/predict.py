@@ -126,7 +126,7 @@ def predict(
         console: where the tables are shown; what cannot be read is named on standard error.
         as_json: print a line of JSON for each picture and each recognised frame instead of tables.
         table: a CSV to write, a row for each face and for each picture without one, as soon as it is answered.
-        save: a folder for annotated copies, or of one video the copy itself, named as a video.
+        save: a folder for annotated copies, or of one picture or video the copy itself, named as one.
         every: recognise every so many frames of a video; by default about five a second.
         model: as `networks.load` takes it; by default the shipped one.
         detector: a name of `detection.DETECTORS`.

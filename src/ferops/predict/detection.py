@@ -98,10 +98,18 @@ def cut(picture: Picture, corners: Floats) -> NDArray[np.uint8]:
     sides = np.linalg.norm(corners[1:] - corners[0], axis=1)
     width, height = (max(SIDE, round(float(side))) for side in sides)
     whole = np.array([[0, 0], [width, 0], [0, height]], np.float32)
-    # pixels are squares, and OpenCV's places are their centres
-    matrix = cv2.getAffineTransform(corners - np.float32(0.5), whole - np.float32(0.5))
-    face = cv2.warpAffine(picture, matrix, (width, height), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+    face = cv2.warpAffine(
+        picture, affine(corners, whole), (width, height), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE
+    )
     return resize(np.asarray(cv2.cvtColor(face, cv2.COLOR_RGB2GRAY), np.uint8))
+
+
+def affine(corners: Floats, target: Floats) -> NDArray[np.float64]:
+    """Return the matrix (2, 3) that takes three corners, float32 (3, 2), to others.
+
+    Pixels are squares, and OpenCV's places are their centres.
+    """
+    return np.asarray(cv2.getAffineTransform(corners - np.float32(0.5), target - np.float32(0.5)))
 
 
 class _Cascade:

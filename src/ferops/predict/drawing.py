@@ -7,7 +7,7 @@ import cv2
 import numpy as np
 
 from ferops.data import pictures
-from ferops.predict.detection import Picture
+from ferops.predict.detection import Picture, affine
 from ferops.predict.recognizer import Explanation, Face
 
 _COLOUR: Final = (37, 99, 168)
@@ -49,8 +49,5 @@ def _overlay(picture: Picture, explanation: Explanation) -> None:
     if region.size == 0:
         return
     whole = np.array([[0, 0], [heat.shape[1], 0], [0, heat.shape[0]]], np.float32)
-    # pixels are squares, and OpenCV's places are their centres
-    matrix = cv2.getAffineTransform(
-        whole - np.float32(0.5), corners - np.array([left, top], np.float32) - np.float32(0.5)
-    )
+    matrix = affine(whole, corners - np.array([left, top], np.float32))
     region[:] = pictures.overlay(region, cv2.warpAffine(heat, matrix, region.shape[1::-1], flags=cv2.INTER_CUBIC))
