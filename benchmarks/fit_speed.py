@@ -47,8 +47,9 @@ def work(system: str, way: str, gradients: Path) -> None:
     from ferops.data import augmentation
     from ferops.data.readers import layouts
     from ferops.data.synthetic import generator
-    from ferops.model import fitting, weights
+    from ferops.model import weights
     from ferops.model.networks import systems
+    from ferops.model.training import fitting
 
     given = params.load()
     settings = given.train.model_copy(update={"epochs": 1, "batch_size": BATCH_SIZE[system]})

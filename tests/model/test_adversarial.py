@@ -10,8 +10,9 @@ from model.faces import overfits
 from support import ROOT
 
 from ferops import params
-from ferops.model import fitting, weights
+from ferops.model import weights
 from ferops.model.networks import adversarial, systems
+from ferops.model.training import fitting
 
 FACES = np.random.default_rng(0).integers(0, 256, (12, 48, 48), dtype=np.uint8)
 LABELS = np.arange(12) % 7

@@ -15,8 +15,9 @@ from ferops import params as parameters
 from ferops.data import augmentation, prepared
 from ferops.data.prepared import Split
 from ferops.machine.files import SCRATCH
-from ferops.model import fitting, plots, runtime, weights
+from ferops.model import plots, weights
 from ferops.model.networks import descriptors, systems
+from ferops.model.training import fitting, runtime
 from ferops.stages.training_progress import TrainingProgress
 
 MODELS = Path("models")

@@ -5,7 +5,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from ferops import params as parameters
 from ferops.machine.files import SCRATCH
-from ferops.model import fitting
+from ferops.model.training import fitting
 from ferops.tracking.live import LiveRun
 
 

@@ -19,9 +19,9 @@ from numpy.typing import NDArray
 from ferops.errors import FeropsError
 from ferops.labels import NAMES
 from ferops.machine.files import replacing
-from ferops.model.averaging import MovingAverage
-from ferops.model.batches import Batches, Faces, Labels, Transform, one_hot
 from ferops.model.networks import descriptors
+from ferops.model.training.averaging import MovingAverage
+from ferops.model.training.batches import Batches, Faces, Labels, Transform, one_hot
 from ferops.params import Train
 
 EpochMetrics = dict[str, float]
@@ -125,7 +125,7 @@ def scratch_key(settings: Mapping[str, Any], arrays: Iterable[NDArray[Any]], bas
         arrays: images and labels.
         base_sha256: of the file of the initial weights.
     """
-    code = [hashlib.sha256(path.read_bytes()).hexdigest() for path in sorted(Path(__file__).parent.rglob("*.py"))]
+    code = [hashlib.sha256(path.read_bytes()).hexdigest() for path in sorted(Path(__file__).parents[1].rglob("*.py"))]
     data = [hashlib.sha256(array.data).hexdigest() for array in arrays]
     parts = [settings, base_sha256, keras.config.backend(), code, data]
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:20]

@@ -3,8 +3,8 @@ import numpy as np
 from support import ROOT
 
 from ferops import params
-from ferops.model import batches
 from ferops.model.networks import descriptors
+from ferops.model.training import batches
 
 FACES = np.random.default_rng(0).integers(0, 256, (40, 48, 48), dtype=np.uint8)
 LABELS = np.arange(40) % 7

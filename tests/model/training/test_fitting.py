@@ -6,7 +6,8 @@ import pytest
 from support import ROOT
 
 from ferops import params
-from ferops.model import fitting, weights
+from ferops.model import weights
+from ferops.model.training import fitting
 
 FACES = np.random.default_rng(0).integers(0, 256, (40, 48, 48), dtype=np.uint8)
 LABELS = np.arange(40) % 7

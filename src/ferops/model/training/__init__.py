@@ -1,0 +1,1 @@
+"""Training of a network: its loop, batches, moving average, and what is recorded of the machine."""
