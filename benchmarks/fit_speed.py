@@ -16,6 +16,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -50,6 +51,7 @@ def work(system: str, way: str, gradients: Path) -> None:
     from ferops.model import weights
     from ferops.model.networks import systems
     from ferops.model.training import fitting
+    from ferops.model.training.batches import Transform
 
     given = params.load()
     settings = given.train.model_copy(update={"epochs": 1, "batch_size": BATCH_SIZE[system]})
@@ -78,7 +80,7 @@ def work(system: str, way: str, gradients: Path) -> None:
     with tempfile.TemporaryDirectory() as scratch:
         fitting.fit(
             network, (faces, labels), (faces[:7], np.arange(7)), settings, Path(scratch),
-            transform=lambda batch, _settings, rng: augmentation.warp(batch, given.augment.warp, rng),
+            transform=Transform(partial(augmentation.draw, given.augment.warp), augmentation.apply),
             on_batch=lambda *_: times.append(time.perf_counter()),
         )  # fmt: skip
     speed = settings.batch_size * (BATCHES[system] - WARMUP) / (times[-1] - times[WARMUP - 1])

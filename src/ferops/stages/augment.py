@@ -21,7 +21,7 @@ def main() -> None:
 
     rng = np.random.default_rng(params.augment.seed)
     origins = augmentation.plan(labels, params.augment.min_share, rng)
-    added = augmentation.warp(images[origins], params.augment.warp, rng)
+    added = augmentation.warp(images[origins], augmentation.draw_maps(params.augment.warp, len(origins), rng))
 
     manifest = pd.DataFrame(
         {

@@ -9,7 +9,6 @@ from typing import Any
 import keras
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
 from ferops import params as parameters
 from ferops.data import augmentation, prepared
@@ -17,7 +16,8 @@ from ferops.data.prepared import Split
 from ferops.machine.files import SCRATCH
 from ferops.model import plots, weights
 from ferops.model.networks import descriptors, systems
-from ferops.model.training import fitting, runtime
+from ferops.model.training import device, fitting, runtime
+from ferops.model.training.batches import Transform
 from ferops.stages.training_progress import TrainingProgress
 
 MODELS = Path("models")
@@ -28,6 +28,7 @@ def main() -> None:
     """Read data/prepared and data/augmented, fit the network of params.yaml, write models/ and reports/train/."""
     params = parameters.load()
     train, validation = load_images()
+    device.distribute(min(params.train.batch_size, len(train[1])))
     core, trainable, base_sha256 = build_networks(params.model, params.train)
 
     settings = params.model_dump(mode="json", include={"augment": {"warp"}, "model": True, "train": True})
@@ -39,7 +40,9 @@ def main() -> None:
             validation,
             params.train,
             SCRATCH / scratch_key,
-            transform=partial(transform, params.augment.warp),
+            transform=Transform(
+                partial(augmentation.draw, params.augment.warp), augmentation.apply, augmentation.apply_on_device
+            ),
             on_batch=report.on_batch,
             on_epoch=report.on_epoch,
         )
@@ -90,16 +93,3 @@ def build_networks(model: parameters.Model, settings: parameters.Train) -> tuple
     trainable = systems.build(model)
     trainable.set_weights(core.get_weights())
     return core, trainable, base_sha256
-
-
-def transform(
-    warp: parameters.Warp, faces: NDArray[np.uint8], settings: parameters.Train, rng: np.random.Generator
-) -> NDArray[np.uint8]:
-    """Augment a batch of faces (n, 48, 48) while training: warp, brightness, erasing."""
-    if settings.online_augmentation:
-        faces = augmentation.warp(faces, warp, rng)
-    if settings.brightness:
-        faces = augmentation.brighten(faces, settings.brightness, rng)
-    if settings.erasing:
-        faces = augmentation.erase(faces, settings.erasing, rng)
-    return faces

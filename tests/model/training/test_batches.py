@@ -22,7 +22,7 @@ def network(name: str) -> keras.Model:
 def seen(epoch: int, **changes: object) -> np.ndarray:
     """Images of an epoch, in its order."""
     settings = PLAIN.model_copy(update=changes)
-    some = batches.Batches(network("faces"), (FACES, LABELS), settings, epoch, lambda faces, _settings, _rng: faces)
+    some = batches.Batches(network("faces"), (FACES, LABELS), settings, epoch, batches.Transform())
     return np.concatenate([some[index][0] for index in range(len(some))])
 
 
@@ -38,17 +38,20 @@ def test_the_last_epochs_are_clean() -> None:
     np.testing.assert_array_equal(seen(4, **changes), seen(4))
     given = []
 
-    def transform(faces: np.ndarray, settings: params.Train, _rng: np.random.Generator) -> np.ndarray:
+    def draw(_n: int, settings: params.Train, _rng: np.random.Generator) -> dict[str, np.ndarray]:
         given.append((settings.brightness, settings.erasing))
-        return faces
+        return {}
 
     for epoch in (3, 4):
-        batches.Batches(network("faces"), (FACES, LABELS), PLAIN.model_copy(update=changes), epoch, transform)[0]
+        settings = PLAIN.model_copy(update=changes)
+        batches.Batches(network("faces"), (FACES, LABELS), settings, epoch, batches.Transform(draw))[0]
     assert given == [(0.5, 0.5), (0.0, 0.0)]
 
 
 def test_a_network_gets_its_inputs_of_the_faces_as_they_were_changed() -> None:
-    some = batches.Batches(network("hog"), (FACES, LABELS), PLAIN, 1, lambda faces, _settings, _rng: 255 - faces)
+    some = batches.Batches(
+        network("hog"), (FACES, LABELS), PLAIN, 1, batches.Transform(apply=lambda faces, _: 255 - faces)
+    )
     rows = np.random.default_rng([0, 1]).permutation(40)[:8]
     inputs, targets = some[0]
     np.testing.assert_array_equal(inputs["hog"], descriptors.hog(255 - FACES[rows]))
@@ -65,8 +68,8 @@ def test_smoothed_targets_still_sum_to_one_and_name_their_class() -> None:
 def test_mixup_mixes_images_and_targets_by_the_same_share() -> None:
     values = np.array([0, 200] * 4, np.uint8)
     faces = np.broadcast_to(values[:, None, None], (8, 48, 48)).copy()
-    targets = np.eye(7, dtype=np.float32)[np.array([0, 1] * 4)]
-    mixed, soft = batches.mixup(faces, targets, np.random.default_rng(3))
+    labels, settings = np.array([0, 1] * 4), PLAIN.model_copy(update={"mixup": 1.0})
+    mixed, soft = batches.Batches(network("faces"), (faces, labels), settings, 1, batches.Transform())[0]
     np.testing.assert_allclose(mixed[:, 0, 0], np.rint(200 * soft[:, 1]), atol=1)
     np.testing.assert_allclose(soft.sum(axis=1), 1, rtol=1e-6)
     assert len(np.unique(mixed)) > 2

@@ -8,6 +8,7 @@ from support import ROOT
 from ferops import params
 from ferops.model import weights
 from ferops.model.training import fitting
+from ferops.model.training.batches import Transform
 
 FACES = np.random.default_rng(0).integers(0, 256, (40, 48, 48), dtype=np.uint8)
 LABELS = np.arange(40) % 7
@@ -30,8 +31,10 @@ def settings(**changes: object) -> params.Train:
     )
 
 
-def flip(faces: np.ndarray, _settings: params.Train, rng: np.random.Generator) -> np.ndarray:
-    return np.where(rng.random(len(faces))[:, None, None] < 0.5, faces, faces[:, :, ::-1])
+FLIP = Transform(
+    lambda n, _settings, rng: {"flipped": rng.random(n) >= 0.5},
+    lambda faces, draws: np.where(draws["flipped"][:, None, None], faces[:, :, ::-1], faces),
+)
 
 
 class Killed(BaseException):
@@ -50,7 +53,7 @@ def run(scratch: Path, stop_in: tuple[int, int] | None = None, **changes: object
         HELD_OUT,
         settings(**changes),
         scratch,
-        transform=flip,
+        transform=FLIP,
         on_batch=on_batch,
     )
     return weights.digest(model), progress

@@ -1,8 +1,8 @@
 """Mini-batches of one epoch, augmented, mixed and smoothed: all decided by seed and epoch."""
 
-import math
 import os
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any, Final
 
 import keras
@@ -16,11 +16,27 @@ from ferops.params import Train
 Faces = NDArray[np.uint8]
 Labels = NDArray[np.int64]
 Targets = NDArray[np.float32]
-Transform = Callable[[Faces, Train, np.random.Generator], Faces]
-"""Faces of a batch, settings of its epoch, random numbers -> the changed faces."""
+Draws = dict[str, NDArray[Any]]
+"""What is drawn for n faces: arrays of n rows."""
 
 _ALPHA: Final = 0.4
 """Of mixup's Beta(alpha, alpha): most mixed images stay close to one of the two."""
+
+
+@dataclass(frozen=True)
+class Transform:
+    """How the faces of a batch are changed while training; by default not at all.
+
+    Fields:
+        draw: number of faces, settings of the epoch, random numbers -> what is drawn for them; the names and the shape
+            of a row are the same in every epoch.
+        apply: faces, draws -> the changed faces.
+        apply_on_device: the same for tensors, of whole gray levels in float32, by Keras' operations.
+    """
+
+    draw: Callable[[int, Train, np.random.Generator], Draws] = lambda _n, _settings, _rng: {}
+    apply: Callable[[Faces, Draws], Faces] = lambda faces, _draws: faces
+    apply_on_device: Callable[[Any, dict[str, Any]], Any] = lambda faces, _draws: faces
 
 
 class Batches(keras.utils.PyDataset):  # type: ignore[misc]
@@ -48,18 +64,39 @@ class Batches(keras.utils.PyDataset):  # type: ignore[misc]
 
     def __len__(self) -> int:
         """Return the number of batches in the epoch."""
-        return math.ceil(len(self._order) / self._settings.batch_size)
+        return count(len(self._order), self._settings.batch_size)
 
     def __getitem__(self, index: int) -> tuple[Any, Targets]:
         """Return batch `index`: the network's inputs for n faces, and their targets, float32 (n, 7)."""
+        draws, targets = self.drawn(index)
+        faces = self._transform.apply(np.asarray(self._data[0][draws["row"]]), draws)
+        if (draws["share"] < 1).any():
+            faces = np.rint(mix(faces, faces[draws["partner"]], draws["share"][:, None, None])).astype(np.uint8)
+        return descriptors.inputs(self._model, faces), targets
+
+    def drawn(self, index: int) -> tuple[Draws, Targets]:
+        """Draw batch `index`; no pixel is touched.
+
+        Returns:
+            What the transform draws for n faces; `row` of each in the data; for mixup `partner`, the face of the batch
+            that each is mixed with, and `share` that each keeps, float32; and their targets, float32 (n, 7).
+        """
         size = self._settings.batch_size
         rows = self._order[index * size : (index + 1) * size]
         rng = np.random.default_rng([self._settings.seed, self._epoch, index])
-        faces = self._transform(np.asarray(self._data[0][rows]), self._settings, rng)
+        draws = self._transform.draw(len(rows), self._settings, rng)
         targets = smooth(one_hot(self._data[1][rows]), self._settings.label_smoothing)
+        partner, share = np.arange(len(rows)), np.ones(len(rows), np.float32)
         if rng.random() < self._settings.mixup:
-            faces, targets = mixup(faces, targets, rng)
-        return descriptors.inputs(self._model, faces), targets
+            share[:] = rng.beta(_ALPHA, _ALPHA)
+            partner = rng.permutation(len(rows))
+            targets = mix(targets, targets[partner], share[:, None])
+        return {**draws, "row": rows, "partner": partner, "share": share}, targets
+
+
+def count(n: int, size: int) -> int:
+    """Count the batches of n faces; jax and torch leave a last, shorter one out: programs are compiled for a shape."""
+    return -(-n // size) if keras.config.backend() == "tensorflow" else max(n // size, 1)
 
 
 def one_hot(labels: Labels) -> Targets:
@@ -72,15 +109,6 @@ def smooth(targets: Targets, share: float) -> Targets:
     return np.asarray(targets * (1 - share) + share / len(NAMES), np.float32)
 
 
-def mixup(faces: Faces, targets: Targets, rng: np.random.Generator) -> tuple[Faces, Targets]:
-    """Mix each image of a batch with another one, and their targets by the same share (Zhang et al. 2018).
-
-    Args:
-        faces: uint8 (n, 48, 48).
-        targets: float32 (n, 7).
-        rng: source of the pairs, and of one share for the whole batch.
-    """
-    share = np.float32(rng.beta(_ALPHA, _ALPHA))
-    other = rng.permutation(len(faces))
-    mixed = faces * share + faces[other] * (1 - share)
-    return np.rint(mixed).astype(np.uint8), targets * share + targets[other] * (1 - share)
+def mix(values: Any, partners: Any, share: Any) -> Any:
+    """Mix images or targets with their partners by the share that each keeps (mixup: Zhang et al. 2018)."""
+    return values * share + partners * (1 - share)

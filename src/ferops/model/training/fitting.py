@@ -20,7 +20,8 @@ from ferops.errors import FeropsError
 from ferops.labels import NAMES
 from ferops.machine.files import replacing
 from ferops.model.networks import descriptors
-from ferops.model.training.averaging import MovingAverage
+from ferops.model.training import batches, device
+from ferops.model.training.averaging import EVERY, MovingAverage
 from ferops.model.training.batches import Batches, Faces, Labels, Transform, one_hot
 from ferops.params import Train
 
@@ -29,6 +30,9 @@ EpochMetrics = dict[str, float]
 
 MOMENTUM: Final = 0.9
 """Of SGD."""
+
+_EVALUATED: Final = 256
+"""Validation images in a batch."""
 
 
 class Diverged(FeropsError):
@@ -62,7 +66,7 @@ def fit(
     settings: Train,
     scratch: Path,
     *,
-    transform: Transform = lambda faces, _settings, _rng: faces,
+    transform: Transform = Transform(),  # noqa: B008  # frozen
     on_batch: Callable[[int, int, int], None] = lambda _epoch, _batch, _batches: None,
     on_epoch: Callable[[EpochMetrics], None] = lambda _row: None,
 ) -> Progress:
@@ -84,23 +88,31 @@ def fit(
     Raises:
         Diverged: the loss of an epoch is not finite; no checkpoint is saved of it.
     """
-    steps = math.ceil(len(train[1]) / settings.batch_size)
-    _compile(model, settings, steps)
-    held_out = descriptors.inputs(model, validation[0]), one_hot(validation[1])
+    steps = batches.count(len(train[1]), settings.batch_size)
+    _compile(model, optimizer(settings, steps))
+    model.optimizer.build(model.trainable_variables)
+    trainer = model
+    if device.is_used(model):
+        trainer = device.training_graph(model, train[0], transform, Batches(model, train, settings, 1, transform))
+        _compile(trainer, model.optimizer, steps_an_execution=EVERY if keras.config.backend() == "jax" else 1)
+    held_out = _held_out(model, validation)
     progress = load_progress(scratch)
     average = _resume(model, settings, scratch, len(progress.history), steps)
     ticker = keras.callbacks.LambdaCallback(
-        on_train_batch_end=lambda batch, logs: on_batch(len(progress.history) + 1, batch + 1, steps)
+        on_train_batch_end=lambda batch, logs: on_batch(len(progress.history) + 1, min(batch + 1, steps), steps)
     )
     while not _is_over(progress, settings):
         epoch = len(progress.history) + 1
         started = time.time()
         _reseed(model, settings.seed, epoch)
-        batches = Batches(model, train, settings, epoch, transform)
+        data = Batches(model, train, settings, epoch, transform)
         callbacks = [ticker, average] if average else [ticker]
-        fitted = model.fit(batches, epochs=1, verbose=0, shuffle=False, callbacks=callbacks).history
+        if trainer is model:
+            fitted = model.fit(data, epochs=1, verbose=0, shuffle=False, callbacks=callbacks).history
+        else:
+            fitted = device.fit_epoch(trainer, data, callbacks)
         with average.applied() if average else nullcontext():
-            validated = model.evaluate(*held_out, batch_size=256, verbose=0, return_dict=True)
+            validated = model.evaluate(**held_out, verbose=0, return_dict=True)
         if not math.isfinite(fitted["loss"][0] + validated["loss"]):
             raise Diverged(
                 f"the loss of epoch {epoch} is not a finite number: the training diverged; "
@@ -172,11 +184,11 @@ def _of_classes(metric: Any) -> Any:
     return OfClasses
 
 
-def _compile(model: keras.Model, settings: Train, steps: int) -> None:
+def _compile(model: keras.Model, optimizer: keras.optimizers.Optimizer, steps_an_execution: int = 1) -> None:
     model.compile(
-        optimizer=optimizer(settings, steps),
+        optimizer=optimizer,
         loss="categorical_crossentropy",
-        metrics=[
+        weighted_metrics=[
             keras.metrics.CategoricalAccuracy(name="accuracy"),
             _of_classes(keras.metrics.BinaryAccuracy)(name="binary_accuracy"),
             _of_classes(keras.metrics.Precision)(name="precision"),
@@ -185,8 +197,22 @@ def _compile(model: keras.Model, settings: Train, steps: int) -> None:
         ],
         # XLA on a CPU is slower than TensorFlow's own kernels
         jit_compile=False if keras.config.backend() == "tensorflow" else "auto",
+        steps_per_execution=steps_an_execution,
     )
-    model.optimizer.build(model.trainable_variables)
+
+
+def _held_out(model: keras.Model, validation: tuple[Faces, Labels]) -> dict[str, Any]:
+    """Return what a network is evaluated on; filled up with images that do not count where devices share a batch."""
+    faces, labels = validation
+    n, devices, weights = len(labels), device.count(), None
+    if padded := -n % devices:
+        rows = np.arange(n + padded)
+        faces, labels = faces[rows % n], labels[rows % n]
+        weights = np.where(rows < n, (n + padded) / n, 0).astype(np.float32)  # Keras divides the loss by n + padded
+    size = max(_EVALUATED // devices, 1) * devices
+    return {
+        "x": descriptors.inputs(model, faces), "y": one_hot(labels), "sample_weight": weights, "batch_size": size,
+    }  # fmt: skip
 
 
 def _resume(model: keras.Model, settings: Train, scratch: Path, done: int, steps: int) -> MovingAverage | None:
