@@ -64,6 +64,13 @@ def test_random_weights_cannot_be_frozen(file: Path) -> None:
         params.merge({"model": {"weights": "none"}}, file)
 
 
+def test_only_a_system_that_takes_images_of_any_size_is_trained_on_small_ones(file: Path) -> None:
+    with pytest.raises(params.BadParams, match="resize_epochs: vgg16_transfer takes images of one size") as error:
+        params.merge({"train": {"resize_epochs": 2}}, file)
+    assert len(str(error.value)) < 250
+    assert params.merge(params.load_recipe("lean_cnn", ROOT / "recipes") | {"train": {"resize_epochs": 2}}, file)
+
+
 def test_a_merge_keeps_comments_and_changes_only_what_it_names(file: Path) -> None:
     before = file.read_text().splitlines()
     params.merge({"train": {"epochs": 3}, "augment": {"warp": {"zoom": 0.2}}}, file)
@@ -198,4 +205,4 @@ def test_flat_keys_are_those_of_the_file() -> None:
     flat = params.flatten(params.load(ROOT / "params.yaml"))
     assert flat["augment.warp.rotation"] == 10
     assert flat["validate.pixel_mean.min"] == 90
-    assert flat["train.precision"] == "float32"
+    assert flat["train.precision"] == "auto"

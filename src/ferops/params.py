@@ -127,6 +127,9 @@ SystemName = Literal[
 ]  # fmt: skip
 """The systems of the paper's Table 3, its own among them, and ours: recipes/ has a file for each."""
 
+RESIZABLE: Final = ("vgg16_best", "lean_cnn")
+"""Systems from random weights that do not depend on the size of the images: they average over what is left of it."""
+
 TRANSFERS: Final = ("vgg16_transfer", "vgg16_features_mlp", "vgg_spinal", "vgg_progressive_spinal")
 """Systems on Keras Applications' VGG16, which start from its weights."""
 
@@ -170,8 +173,10 @@ class Train(_Section):
         mixup: share of the batches whose images are mixed in pairs.
         brightness: greatest change of brightness and contrast, as a fraction.
         erasing: share of the training images that lose a rectangle.
+        resize_epochs: first epochs, on images of 32 pixels.
         clean_epochs: last epochs without mixup, brightness and erasing.
         patience: epochs without a better validation accuracy before it stops.
+        precision: `auto` is mixed_bfloat16 where the processor or an accelerator has it.
         online_augmentation: whether every training image is warped anew each epoch.
     """
 
@@ -190,9 +195,10 @@ class Train(_Section):
     mixup: Fraction = 0.0
     brightness: Fraction = 0.0
     erasing: Fraction = 0.0
+    resize_epochs: int = Field(0, ge=0, le=10_000)
     clean_epochs: int = Field(0, ge=0, le=10_000)
     patience: int = Field(8, ge=1, le=10_000)
-    precision: Literal["float32", "mixed_bfloat16"] = "float32"
+    precision: Literal["auto", "float32", "mixed_bfloat16"] = "auto"
     online_augmentation: bool = True
 
 
@@ -261,6 +267,13 @@ class Params(_Section):
     promotion: Promotion = Promotion()
     monitoring: Monitoring = Monitoring()
 
+    @model_validator(mode="after")
+    def _check_resizing(self) -> Self:
+        if self.train.resize_epochs and self.model.name not in RESIZABLE:
+            sizes = f"train.resize_epochs: {self.model.name} takes images of one size"
+            raise ValueError(f"{sizes}; set 0, or model.name to {' or '.join(RESIZABLE)}")
+        return self
+
 
 _KEPT_BY_RECIPES: Final = {
     "preprocess": {"duplicate_rms", "blank_std"},
@@ -296,7 +309,8 @@ def check(values: Any, origin: str) -> Params:
         key = ".".join(str(part) for part in first["loc"]) or "the file"
         if first["type"] == "missing":
             raise BadParams(f"{origin}: {key} is missing; expected a value, or {{}} for a whole section") from None
-        raise BadParams(f"{origin}: {key}: {first['msg']} (found {first['input']!r})") from None
+        found = f" (found {first['input']!r})" if first["loc"] else ""
+        raise BadParams(f"{origin}: {key}: {first['msg']}{found}") from None
 
 
 def merge(values: Mapping[str, Any], path: Path = Path("params.yaml")) -> Params:

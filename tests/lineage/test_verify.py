@@ -120,7 +120,14 @@ def test_ended_in_the_middle_it_leaves_no_process_and_no_worktree(clone, number)
 
 
 DATA = {"data/raw/x.csv": "a" * 32, "data/prepared": "b" * 32}
-HERE = {"keras": "3", "backend": "tensorflow", "backend_version": "2", "hardware": "this", "weights_digest": "d" * 64}
+HERE = {
+    "keras": "3",
+    "backend": "tensorflow",
+    "backend_version": "2",
+    "hardware": "this",
+    "precision": "float32",
+    "weights_digest": "d" * 64,
+}
 
 
 def result(accuracy: float = 0.6, epochs: int = 8, code: str = "c", **training: str) -> PipelineResult:
@@ -157,7 +164,7 @@ def test_on_this_hardware_a_millionth_is_a_difference_and_less_is_not() -> None:
     assert verdict(result(), result(accuracy=0.6 + 1e-5))["validation metrics"] == ("different", False)
 
 
-@pytest.mark.parametrize("other", ["keras", "backend", "backend_version", "hardware"])
+@pytest.mark.parametrize("other", ["keras", "backend", "backend_version", "hardware", "precision"])
 def test_elsewhere_accuracy_must_be_within_the_intervals_and_weights_are_not_compared(other) -> None:
     near = verdict(result(), result(accuracy=0.66, weights_digest="e" * 64, **{other: "another"}))
     assert near["validation accuracy"] == ("95% intervals overlap", True)

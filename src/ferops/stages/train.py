@@ -1,6 +1,7 @@
 """Stage `train`: fit a network to the prepared and the augmented training images."""
 
 import json
+import shutil
 import time
 from functools import partial
 from pathlib import Path
@@ -16,30 +17,40 @@ from ferops.data.prepared import Split
 from ferops.machine.files import SCRATCH
 from ferops.model import plots, weights
 from ferops.model.networks import descriptors, systems
-from ferops.model.training import device, fitting, runtime
+from ferops.model.training import device, fitting, frozen_prefix, runtime
 from ferops.model.training.batches import Transform
 from ferops.stages.training_progress import TrainingProgress
 
 MODELS = Path("models")
 REPORTS = Path("reports/train")
+FEATURES = "features"
+"""Folder in the scratch folder of a training."""
 
 
 def main() -> None:
     """Read data/prepared and data/augmented, fit the network of params.yaml, write models/ and reports/train/."""
     params = parameters.load()
+    precision = runtime.precision(params.train.precision)
     train, validation = load_images()
     device.distribute(min(params.train.batch_size, len(train[1])))
-    core, trainable, base_sha256 = build_networks(params.model, params.train)
+    core, trainable, base_sha256 = build_networks(params.model, precision, params.train.seed)
 
     settings = params.model_dump(mode="json", include={"augment": {"warp"}, "model": True, "train": True})
-    scratch_key = fitting.scratch_key(settings, [*train, *validation], base_sha256)
+    scratch_key = fitting.scratch_key(settings | {"precision": precision}, [*train, *validation], base_sha256)
+    scratch = SCRATCH / scratch_key
     with TrainingProgress(params, scratch_key) as report:
+        network, splits, prefix = systems.training_graph(trainable), [train, validation], None
+        if frozen_prefix.is_worth_computing(params.model, params.train):
+            parts = frozen_prefix.split(trainable, params.model.scaling)
+            splits, prefix = compute_features(parts, train, validation, scratch / FEATURES, report)
+            network = parts.rest
+        elif params.train.resize_epochs:
+            network = systems.any_size(trainable)
         progress = fitting.fit(
-            systems.training_graph(trainable),
-            train,
-            validation,
+            network,
+            *splits,
             params.train,
-            SCRATCH / scratch_key,
+            scratch,
             transform=Transform(
                 partial(augmentation.draw, params.augment.warp), augmentation.apply, augmentation.apply_on_device
             ),
@@ -57,6 +68,8 @@ def main() -> None:
         "ended": time.time(),
         "seconds": progress.seconds,
         "parameters": systems.counts(core),
+        "precision": precision,
+        "frozen_prefix": prefix,
         "base_weights": {"name": params.model.weights, "sha256": base_sha256},
         "scratch_key": scratch_key,
         "milliseconds_an_image": runtime.milliseconds(core, train[0][:1]),
@@ -68,6 +81,7 @@ def main() -> None:
     REPORTS.mkdir(parents=True, exist_ok=True)
     pd.DataFrame(progress.history).to_csv(REPORTS / "history.csv", index=False)
     plots.curves(REPORTS / "curves.png", progress.history, progress.best_epoch)
+    shutil.rmtree(scratch / FEATURES, ignore_errors=True)
     report.finish(progress, record["weights_digest"], record["ended"])
 
 
@@ -78,7 +92,7 @@ def load_images() -> tuple[Split, Split]:
     return (np.concatenate([faces, more_faces]), np.concatenate([labels, more_labels])), original.split("validation")
 
 
-def build_networks(model: parameters.Model, settings: parameters.Train) -> tuple[keras.Model, keras.Model, str | None]:
+def build_networks(model: parameters.Model, precision: str, seed: int) -> tuple[keras.Model, keras.Model, str | None]:
     """Build the network twice: in float32, in which it is saved since that runs everywhere, and in training precision.
 
     Returns:
@@ -86,10 +100,30 @@ def build_networks(model: parameters.Model, settings: parameters.Train) -> tuple
         are from, if any.
     """
     keras.config.set_dtype_policy("float32")
-    keras.utils.set_random_seed(settings.seed)
+    keras.utils.set_random_seed(seed)
     core = systems.build(model)
-    base_sha256 = weights.initialize(core, model.weights, settings.seed)
-    keras.config.set_dtype_policy(settings.precision)
+    base_sha256 = weights.initialize(core, model.weights, seed)
+    keras.config.set_dtype_policy(precision)
     trainable = systems.build(model)
     trainable.set_weights(core.get_weights())
     return core, trainable, base_sha256
+
+
+def compute_features(
+    parts: frozen_prefix.Parts, train: Split, validation: Split, folder: Path, report: TrainingProgress
+) -> tuple[list[Any], dict[str, Any]]:
+    """Compute what the frozen blocks make of the training and the validation images, once for all epochs.
+
+    Returns:
+        Features and labels of both splits, to fit the rest of the network to; and what is recorded of the features. Its
+        seconds are few where an interrupted training left the files.
+    """
+    started = time.time()
+    splits = []
+    for name, (faces, labels) in {"train": train, "validation": validation}.items():
+        features = frozen_prefix.compute(parts.prefix, faces, folder / f"{name}.npy", report.on_features)
+        splits.append((features, labels))
+    size = sum(features.nbytes for features, _ in splits)
+    record = {"last_block": parts.block, "bytes": size, "seconds": time.time() - started}
+    report.console.print(f"features of the frozen blocks, once for all epochs: {size / 1e6:,.0f} MB", highlight=False)
+    return splits, record

@@ -29,6 +29,10 @@ class TrainingProgress(Progress):
         if error is fitting.Diverged:
             self._live.finish(None)
 
+    def on_features(self, done: int, total: int) -> None:
+        """Show how many images the frozen blocks have seen."""
+        self.update(self._bar, description="frozen blocks", completed=done, total=total)
+
     def on_batch(self, epoch: int, batch: int, batches: int) -> None:
         """Show that `batch` of `batches` of an epoch is done."""
         self.update(self._bar, description=f"epoch {epoch}/{self._epochs}", completed=batch, total=batches)

@@ -216,6 +216,7 @@ class Outputs:
             "keras": training.get("keras"),
             "backend": " ".join(str(training[key]) for key in ("backend", "backend_version") if training.get(key)),
             "hardware": training.get("hardware"),
+            "precision": training.get("precision"),
             "base_weights": base.get("sha256") or base.get("name"),
             "metrics": self.headline,
         }

@@ -48,6 +48,14 @@ def test_the_last_epochs_are_clean() -> None:
     assert given == [(0.5, 0.5), (0.0, 0.0)]
 
 
+def test_the_first_epochs_are_on_shrunk_images() -> None:
+    small, large = (seen(epoch, resize_epochs=1) for epoch in (1, 2))
+    assert small.shape == (40, 32, 32)
+    np.testing.assert_array_equal(large, seen(2))
+    # an area of three pixels by three becomes one of two by two
+    np.testing.assert_allclose(small.mean(axis=(1, 2)), seen(1).mean(axis=(1, 2)), atol=1)
+
+
 def test_a_network_gets_its_inputs_of_the_faces_as_they_were_changed() -> None:
     some = batches.Batches(
         network("hog"), (FACES, LABELS), PLAIN, 1, batches.Transform(apply=lambda faces, _: 255 - faces)

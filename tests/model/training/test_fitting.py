@@ -1,3 +1,4 @@
+from collections.abc import Callable
 from pathlib import Path
 
 import keras
@@ -7,6 +8,7 @@ from support import ROOT
 
 from ferops import params
 from ferops.model import weights
+from ferops.model.networks import systems
 from ferops.model.training import fitting
 from ferops.model.training.batches import Transform
 
@@ -92,6 +94,25 @@ def test_a_killed_training_goes_on_to_the_result_of_an_undisturbed_one(
     resumed_digest, resumed = run(tmp_path, **CHANGES[changes])
     assert curve(resumed) == curve(whole)
     assert resumed_digest == digest
+
+
+def test_a_training_killed_behind_the_switch_of_image_sizes_goes_on_to_the_same_result(tmp_path: Path) -> None:
+    chosen = settings(epochs=3, resize_epochs=1)
+    system = params.Model(name="lean_cnn", weights="none", frozen_blocks=0, noise=0.0)
+
+    def train(scratch: Path, on_batch: Callable[[int, int, int], None] = lambda *_: None) -> str:
+        keras.utils.set_random_seed(0)
+        network = systems.build(system)
+        fitting.fit(systems.any_size(network), (FACES, LABELS), HELD_OUT, chosen, scratch, on_batch=on_batch)
+        return weights.digest(network)
+
+    def kill(epoch: int, batch: int, _batches: int) -> None:
+        if (epoch, batch) == (2, 3):
+            raise Killed
+
+    with pytest.raises(Killed):
+        train(tmp_path / "killed", kill)
+    assert train(tmp_path / "killed") == train(tmp_path / "whole")
 
 
 def test_a_kill_between_weights_and_their_record_costs_one_epoch_and_no_more(

@@ -135,7 +135,7 @@ def _environment(traced: Trace, root: Path) -> Iterator[str]:
         now = "the same here" if requirements_hash(root) == locked else "another here"
         yield f"requirements.lock {locked[:_SHORT]}, {now}"
     yield f"Keras {facts.get('keras', 'unknown')}, {facts.get('backend', 'unknown')}"
-    yield facts.get("hardware") or "unknown hardware"
+    yield ", ".join(filter(None, (facts.get("hardware") or "unknown hardware", facts.get("precision"))))
 
 
 def _metrics(metrics: Mapping[str, float]) -> Iterator[str]:
@@ -202,7 +202,7 @@ def _as_json(traced: Trace, root: Path) -> dict[str, Any]:
         "source": origin if source else None,
         "trained_at": {"commit": start, "uncommitted": bool(traced.start.get("changes"))} if start else None,
         "requirements": traced.start.get("requirements"),
-        **{key: facts.get(key) for key in ("keras", "backend", "hardware", "metrics")},
+        **{key: facts.get(key) for key in ("keras", "backend", "hardware", "precision", "metrics")},
         "dataset": {"name": facts.get("dataset"), "md5": facts.get("data_md5")},
         "stages": [
             {**stage._asdict(), "deps": dict(stage.deps), "outs": dict(stage.outs)}

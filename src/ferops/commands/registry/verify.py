@@ -35,7 +35,7 @@ _TRAINING: Final = "models/training.json"
 _METRICS: Final = {"validation": "metrics/val.json", "test": "metrics/test.json"}
 _RECORD: Final = {DVC_LOCK, _TRAINING, *_METRICS.values()}  # files to compare; the run has them as artifacts
 
-_MACHINE: Final = ("keras", "backend", "backend_version", "hardware")
+_MACHINE: Final = ("keras", "backend", "backend_version", "hardware", "precision")
 
 Values = Mapping[str, Any]
 

@@ -41,7 +41,7 @@ def orb(faces: NDArray[np.uint8]) -> NDArray[np.float32]:
     return np.array(bits, np.float32).reshape(-1, ORB_LENGTH)
 
 
-_MAKERS: Final[dict[str, Callable[[Any], Any]]] = {"faces": np.asarray, "hog": hog, "orb": orb}
+_MAKERS: Final[dict[str, Callable[[Any], Any]]] = {"faces": np.asarray, "features": np.asarray, "hog": hog, "orb": orb}
 
 
 def is_served(network: keras.Model) -> bool:

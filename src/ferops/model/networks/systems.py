@@ -43,6 +43,12 @@ def training_graph(core: keras.Model) -> keras.Model:
     return adversarial.against_generator(core) if core.name == "gan_augmented" else core
 
 
+def any_size(network: keras.Model) -> keras.Model:
+    """Return a model that shares a network's layers and takes faces of any size, for the systems `params.RESIZABLE`."""
+    faces = keras.Input((None, None), dtype="uint8", name="faces")
+    return keras.models.clone_model(network, input_tensors=faces, clone_function=lambda layer: layer)
+
+
 def counts(network: keras.Model) -> dict[str, int]:
     """Count `total`, `trainable` and `non_trainable` parameters; a batch norm's moving statistics do not train."""
     total, trainable = network.count_params(), sum(math.prod(one.shape) for one in network.trainable_variables)

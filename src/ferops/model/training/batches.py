@@ -5,6 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final
 
+import cv2
 import keras
 import numpy as np
 from numpy.typing import NDArray
@@ -21,6 +22,10 @@ Draws = dict[str, NDArray[Any]]
 
 _ALPHA: Final = 0.4
 """Of mixup's Beta(alpha, alpha): most mixed images stay close to one of the two."""
+
+
+_SMALL: Final = 32
+"""Side of the images of the first `resize_epochs` (progressive resizing), in pixels."""
 
 
 @dataclass(frozen=True)
@@ -72,6 +77,8 @@ class Batches(keras.utils.PyDataset):  # type: ignore[misc]
         faces = self._transform.apply(np.asarray(self._data[0][draws["row"]]), draws)
         if (draws["share"] < 1).any():
             faces = np.rint(mix(faces, faces[draws["partner"]], draws["share"][:, None, None])).astype(np.uint8)
+        if self._epoch <= self._settings.resize_epochs:
+            faces = np.stack([cv2.resize(face, (_SMALL, _SMALL), interpolation=cv2.INTER_AREA) for face in faces])
         return descriptors.inputs(self._model, faces), targets
 
     def drawn(self, index: int) -> tuple[Draws, Targets]:

@@ -77,7 +77,7 @@ def fit(
 
     Args:
         model: the network with its initial weights; changed in place.
-        train: faces uint8 (N, 48, 48) and labels int64 (N,).
+        train: faces uint8 (N, 48, 48), or what a network of `frozen_prefix` takes, and labels int64 (N,).
         validation: the same for the split that chooses epoch and end.
         settings: the `train` section of params.yaml.
         scratch: folder of this training alone (see `scratch_key`), made where missing.
@@ -92,7 +92,7 @@ def fit(
     _compile(model, optimizer(settings, steps))
     model.optimizer.build(model.trainable_variables)
     trainer = model
-    if device.is_used(model):
+    if device.is_used(model) and not settings.resize_epochs:  # shapes on the device are fixed
         trainer = device.training_graph(model, train[0], transform, Batches(model, train, settings, 1, transform))
         _compile(trainer, model.optimizer, steps_an_execution=EVERY if keras.config.backend() == "jax" else 1)
     held_out = _held_out(model, validation)
@@ -235,9 +235,9 @@ def _is_over(progress: Progress, settings: Train) -> bool:
 
 def _reseed(model: keras.Model, seed: int, epoch: int) -> None:
     """Seed noise and dropout by the epoch, so that they do not depend on how often the training was interrupted."""
-    for offset, layer in enumerate(model.layers):
-        if (generator := getattr(layer, "seed_generator", None)) is not None:
-            generator.state.assign(np.array([seed + offset, epoch], dtype=generator.state.dtype))
+    states = [variable for variable in model.variables if variable.name == "seed_generator_state"]
+    for offset, state in enumerate(states):
+        state.assign(np.array([seed + offset, epoch], dtype=state.dtype))
 
 
 def _save_checkpoint(model: keras.Model, average: MovingAverage | None, progress: Progress, scratch: Path) -> None:

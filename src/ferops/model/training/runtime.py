@@ -27,6 +27,14 @@ def describe() -> dict[str, Any]:
     }
 
 
+def precision(wanted: str) -> str:
+    """Resolve `auto` of train.precision: bfloat16 where an accelerator or the processor computes in it."""
+    if wanted != "auto":
+        return wanted
+    has_bfloat16 = _accelerator(keras.config.backend()) or {"avx512_bf16", "amx_bf16"} & set(_cpuinfo("flags").split())
+    return "mixed_bfloat16" if has_bfloat16 else "float32"
+
+
 def milliseconds(network: keras.Model, face: NDArray[np.uint8]) -> float:
     """Measure the median latency of a prediction for one face, uint8 (1, 48, 48), descriptors included, in ms."""
     seconds = timeit.repeat(lambda: network.predict_on_batch(descriptors.inputs(network, face)), number=1, repeat=30)
@@ -34,9 +42,14 @@ def milliseconds(network: keras.Model, face: NDArray[np.uint8]) -> float:
 
 
 def _processor() -> str:
-    cpuinfo = Path("/proc/cpuinfo")  # Linux alone has it
-    named = re.search(r"^model name\s*: (.*)", cpuinfo.read_text(encoding="utf-8"), re.M) if cpuinfo.is_file() else None
-    return named[1].strip() if named else platform.processor() or platform.machine()
+    return _cpuinfo("model name") or platform.processor() or platform.machine()
+
+
+def _cpuinfo(field: str) -> str:
+    """Return what Linux says of the first processor; empty where the system is another."""
+    path = Path("/proc/cpuinfo")
+    found = re.search(rf"^{field}\s*: (.*)", path.read_text(encoding="utf-8"), re.M) if path.is_file() else None
+    return found[1].strip() if found else ""
 
 
 def _accelerator(backend: str) -> str | None:

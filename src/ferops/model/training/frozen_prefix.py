@@ -1,0 +1,88 @@
+"""Features of a network's frozen blocks, computed once for a training in which no epoch would change them."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Final, NamedTuple
+
+import keras
+import numpy as np
+from numpy.typing import NDArray
+
+from ferops.machine.files import replacing
+from ferops.model.networks import building_blocks
+from ferops.params import Model, Train
+
+_BATCH: Final = 64
+
+
+class Parts(NamedTuple):
+    """A network as two models that share its layers, so that training the second trains the network.
+
+    Fields:
+        prefix: from faces, uint8 (N, 48, 48), to the output of the last frozen block.
+        rest: from that, an input named `features`, to probabilities (N, 7).
+        block: the last frozen one, such as `block3`.
+    """
+
+    prefix: keras.Model
+    rest: keras.Model
+    block: str
+
+
+def is_worth_computing(model: Model, settings: Train) -> bool:
+    """Tell whether frozen blocks would see the same images in more than one epoch."""
+    varies = settings.online_augmentation or settings.brightness or settings.erasing or settings.mixup
+    return model.frozen_blocks > 0 and settings.epochs > 1 and not varies
+
+
+def split(network: keras.Model, scaling: str) -> Parts:
+    """Split a network behind the last frozen block of its VGG16.
+
+    Args:
+        network: one of `systems.build` with such blocks.
+        scaling: of its faces, as in `building_blocks.scale`.
+    """
+    base = network.get_layer("vgg16")
+    last = [layer for layer in base.layers if not layer.trainable][-1]
+    faces, x = building_blocks.faces_input(scaling)
+    prefix = keras.Model(faces, keras.Model(base.input, last.output)(x))
+    x = features = keras.Input(last.output.shape[1:], name="features")
+    if last is not base.layers[-1]:
+        x = keras.Model(last.output, base.output)(x)
+    # VGG16's own output is that of its graph; in the network's graph it is what the next layer takes
+    head = keras.Model(network.layers[network.layers.index(base) + 1].input, network.output)
+    return Parts(prefix, keras.Model({"features": features}, head(x)), last.name.partition("_")[0])
+
+
+def compute(
+    prefix: keras.Model, faces: NDArray[np.uint8], path: Path, on_batch: Callable[[int, int], None]
+) -> NDArray[np.float16]:
+    """Compute the features of faces (N, 48, 48) into a .npy file; a file that an interrupted training left is read.
+
+    Args:
+        prefix: of `split`.
+        faces: gray levels.
+        path: in the scratch folder of the training.
+        on_batch: called with the number of faces done so far, and of all.
+
+    Returns:
+        The features, (N, ...), memory-mapped.
+
+    Raises:
+        OSError: the disk is full.
+    """
+    if not path.is_file():
+        shape = (len(faces), *prefix.output_shape[1:])
+        with replacing(path) as scratch, scratch.open("wb") as file:
+            # written, not mapped: a full disk is then an error and no bus error
+            np.lib.format.write_array_header_1_0(file, {"descr": "<f2", "fortran_order": False, "shape": shape})
+            for start in range(0, len(faces), _BATCH):
+                batch = faces[start : start + _BATCH]
+                file.write(_half(prefix.predict_on_batch(batch)).tobytes())
+                on_batch(start + len(batch), len(faces))
+    return np.load(path, mmap_mode="r")  # type: ignore[no-any-return]
+
+
+def _half(features: Any) -> NDArray[np.float16]:
+    """Round features, none of them negative, to half precision."""
+    return np.minimum(np.asarray(features, np.float32), np.finfo(np.float16).max).astype("<f2")
