@@ -39,16 +39,17 @@ def main() -> None:
     scratch_key = fitting.scratch_key(settings | {"precision": precision}, [*train, *validation], base_sha256)
     scratch = SCRATCH / scratch_key
     with TrainingProgress(params, scratch_key) as report:
-        network, splits, prefix = systems.training_graph(trainable), [train, validation], None
-        if frozen_prefix.is_worth_computing(params.model, params.train):
+        network, inputs, prefix = systems.training_graph(trainable), (train[0], validation[0]), None
+        if frozen_prefix.is_worth_computing(params.model, params.train) and not device.is_used(trainable):
             parts = frozen_prefix.split(trainable, params.model.scaling)
-            splits, prefix = compute_features(parts, train, validation, scratch / FEATURES, report)
+            inputs, prefix = compute_features(parts, *inputs, scratch / FEATURES, report)
             network = parts.rest
         elif params.train.resize_epochs:
             network = systems.any_size(trainable)
         progress = fitting.fit(
             network,
-            *splits,
+            (inputs[0], train[1]),
+            (inputs[1], validation[1]),
             params.train,
             scratch,
             transform=Transform(
@@ -110,20 +111,21 @@ def build_networks(model: parameters.Model, precision: str, seed: int) -> tuple[
 
 
 def compute_features(
-    parts: frozen_prefix.Parts, train: Split, validation: Split, folder: Path, report: TrainingProgress
-) -> tuple[list[Any], dict[str, Any]]:
-    """Compute what the frozen blocks make of the training and the validation images, once for all epochs.
+    parts: frozen_prefix.Parts, train: Any, validation: Any, folder: Path, report: TrainingProgress
+) -> tuple[tuple[Any, Any], dict[str, Any]]:
+    """Compute what the frozen blocks make of the training and the validation faces, once for all epochs.
 
     Returns:
-        Features and labels of both splits, to fit the rest of the network to; and what is recorded of the features. Its
-        seconds are few where an interrupted training left the files.
+        The features of both, and what is recorded of them. Their seconds are few where an interrupted training left the
+        files.
     """
     started = time.time()
-    splits = []
-    for name, (faces, labels) in {"train": train, "validation": validation}.items():
-        features = frozen_prefix.compute(parts.prefix, faces, folder / f"{name}.npy", report.on_features)
-        splits.append((features, labels))
-    size = sum(features.nbytes for features, _ in splits)
-    record = {"last_block": parts.block, "bytes": size, "seconds": time.time() - started}
-    report.console.print(f"features of the frozen blocks, once for all epochs: {size / 1e6:,.0f} MB", highlight=False)
-    return splits, record
+    of_train = frozen_prefix.compute(parts.prefix, train, folder / "train.npy", report.on_features)
+    of_validation = frozen_prefix.compute(parts.prefix, validation, folder / "validation.npy", report.on_features)
+    size, seconds = of_train.nbytes + of_validation.nbytes, time.time() - started
+    report.console.print(
+        f"{parts.block} and what is before it are frozen, and see the same images in every epoch: "
+        f"their features, {size / 1e6:,.0f} MB, were computed once, in {seconds:.0f} s",
+        highlight=False, soft_wrap=True,
+    )  # fmt: skip
+    return (of_train, of_validation), {"last_block": parts.block, "bytes": size, "seconds": seconds}
