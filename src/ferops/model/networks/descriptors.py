@@ -1,6 +1,7 @@
 """Hand-made descriptors of faces, and the inputs of a network that takes them."""
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any, Final
 
 import cv2
@@ -41,7 +42,12 @@ def orb(faces: NDArray[np.uint8]) -> NDArray[np.float32]:
     return np.array(bits, np.float32).reshape(-1, ORB_LENGTH)
 
 
-_MAKERS: Final[dict[str, Callable[[Any], Any]]] = {"faces": np.asarray, "features": np.asarray, "hog": hog, "orb": orb}
+_MAKERS: Final[dict[str, Callable[[Any], Any]]] = {
+    "faces": np.asarray,
+    "features": partial(np.asarray, dtype=np.float32),  # else TensorFlow convolves in float16, slowly
+    "hog": hog,
+    "orb": orb,
+}
 
 
 def is_served(network: keras.Model) -> bool:
