@@ -1,6 +1,5 @@
 """Augmentation: the paper's five as one warp, brightness, random erasing, and the number of copies of each class."""
 
-from functools import cache
 from typing import Any, Final
 
 import cv2
@@ -13,8 +12,8 @@ from ferops.params import Train, Warp
 Draws = dict[str, NDArray[Any]]
 """What is drawn for n images: arrays of n rows."""
 
-_NOISES: Final = 64
-"""Noise pictures that erased rectangles are cut from: few enough to lie on an accelerator too."""
+_PRIME: Final = 46337
+"""The greatest whose square, and one more, is an int32."""
 
 
 def draw(warp: Warp, n: int, settings: Train, rng: np.random.Generator) -> Draws:
@@ -66,7 +65,7 @@ def apply_on_device(images: Any, draws: dict[str, Any]) -> Any:
     """
     from keras import ops
 
-    y, x = np.mgrid[:SIDE, :SIDE].astype(np.float32)
+    y, x = ops.arange(SIDE, dtype="int32")[:, None], ops.arange(SIDE, dtype="int32")
     (xx, xy, right), (yx, yy, down) = ([draws["maps"][:, i, j, None, None] for j in range(3)] for i in range(2))
     determinant = xx * yy - xy * yx
     from_x = (yy * (x - right) - xy * (y - down)) / determinant
@@ -88,8 +87,7 @@ def apply_on_device(images: Any, draws: dict[str, Any]) -> Any:
 
     above, below, before, behind = (draws["boxes"][:, side, None, None] for side in range(4))
     inside = (y >= above) & (y < below) & (x >= before) & (x < behind)
-    noise = ops.take(_noise().astype(np.float32), draws["boxes"][:, 4], axis=0)
-    return ops.where(inside, noise, bright)
+    return ops.where(inside, ops.cast(_noise(draws["boxes"][:, 4, None, None], y, x), "float32"), bright)
 
 
 def draw_maps(settings: Warp, n: int, rng: np.random.Generator) -> NDArray[np.float64]:
@@ -170,7 +168,7 @@ def draw_boxes(share: float, n: int, rng: np.random.Generator) -> NDArray[np.int
     area, ratio = SIDE**2 * rng.uniform(0.02, 0.33, n), np.exp(rng.uniform(-1, 1, n) * np.log(3.3))
     tall, wide = (np.minimum(np.rint(np.sqrt(area * by)), SIDE).astype(np.int32) for by in (ratio, 1 / ratio))
     top, left = rng.integers(SIDE - tall + 1), rng.integers(SIDE - wide + 1)
-    boxes = np.stack([top, top + tall, left, left + wide, rng.integers(_NOISES, size=n)], axis=1)
+    boxes = np.stack([top, top + tall, left, left + wide, rng.integers(_PRIME, size=n)], axis=1)
     return np.asarray(boxes * (rng.random((n, 1)) < share), np.int32)
 
 
@@ -184,15 +182,18 @@ def erase(images: NDArray[np.uint8], boxes: NDArray[np.int32]) -> NDArray[np.uin
     Returns:
         uint8 (N, 48, 48), a new array.
     """
-    erased, noise = images.copy(), _noise()
+    erased = images.copy()
     for image, (top, bottom, left, right, which) in zip(erased, boxes.tolist(), strict=True):
-        image[top:bottom, left:right] = noise[which, top:bottom, left:right]
+        image[top:bottom, left:right] = _noise(which, *np.ogrid[top:bottom, left:right])
     return erased
 
 
-@cache
-def _noise() -> NDArray[np.uint8]:
-    return np.random.default_rng(0).integers(0, 256, (_NOISES, SIDE, SIDE), dtype=np.uint8)
+def _noise(which: Any, y: Any, x: Any) -> Any:
+    """Hash the number of a noise picture and a place in it to a gray level, in int32: alike on every device."""
+    state = (which * SIDE**2 + y * SIDE + x) % _PRIME
+    for _ in range(3):
+        state = (state * state + 1) % _PRIME
+    return state % 256
 
 
 def copies_needed(counts: NDArray[np.int64], min_share: float) -> NDArray[np.int64]:

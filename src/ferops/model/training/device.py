@@ -85,7 +85,7 @@ class _SilentSteps(keras.callbacks.CallbackList):  # type: ignore[misc]
 
     def on_train_batch_end(self, batch: int, logs: Any = None) -> None:  # noqa: ARG002  # Keras' names
         for callback in self.callbacks:
-            callback.on_train_batch_end(batch)
+            callback.on_train_batch_end(batch, {})
 
 
 def training_graph(network: keras.Model, faces: Faces, transform: Transform, batches: Batches) -> keras.Model:
