@@ -17,7 +17,7 @@ export GX_ANALYTICS_ENABLED := false
 export PIP_USER := 0
 unexport PIP_TARGET PIP_PREFIX
 
-.PHONY: help setup demo table3 ablations test test-services fuzz lint ui server docs bench clean lock
+.PHONY: help setup demo table3 ablations test test-services fuzz lint ui server docs bench image base-image clean lock
 
 .DEFAULT_GOAL := help
 
@@ -35,6 +35,7 @@ $(STAMP): requirements.lock pyproject.toml
 	@test -x $(BIN)/python || python3 -m venv $(VENV)
 	@echo "installing the locked environment into $(VENV) (about 3 GB, a minute or two)"
 	@if $(BIN)/python -m pip install --quiet --disable-pip-version-check "$(UV)"; then \
+		UV_DEFAULT_INDEX="$${UV_DEFAULT_INDEX-$$($(BIN)/python -m pip config get global.index-url 2>/dev/null)}" \
 		$(BIN)/uv pip sync --quiet --require-hashes --compile-bytecode --python $(BIN)/python requirements.lock; \
 	else \
 		$(BIN)/python -m pip install --quiet --require-hashes -r requirements.lock; \
@@ -91,6 +92,29 @@ bench: setup ## the speed figures of docs/results.md
 	@python benchmarks/run.py
 	@python benchmarks/flow.py
 	@python benchmarks/fit_speed.py
+
+# the first of the three that works; chroot needs no privileges for namespaces
+BUILD = $(or $(shell docker info >/dev/null 2>&1 && echo docker build \
+	|| { podman info >/dev/null 2>&1 && echo podman build --isolation chroot; } \
+	|| { buildah info >/dev/null 2>&1 && echo buildah build --isolation chroot --layers; }),$(error \
+	none of docker, podman and buildah works here (Debian and Ubuntu: apt-get install buildah)))
+# the package index and the authorities of this machine; the image keeps neither
+PIP_CONF = $(firstword $(wildcard $(PIP_CONFIG_FILE) $(HOME)/.config/pip/pip.conf $(HOME)/.pip/pip.conf /etc/pip.conf))
+comma := ,
+SECRETS = $(if $(PIP_CONF),--secret 'id=pip$(comma)src=$(PIP_CONF)') \
+	$(if $(SSL_CERT_FILE),--secret 'id=certificates$(comma)src=$(SSL_CERT_FILE)')
+
+image: ## the container image `ferops`, by docker, podman or buildah; BASE=localhost/ferops-base where no registry is reached
+	@$(BUILD) --tag ferops $(if $(BASE),--build-arg 'BASE=$(BASE)') $(SECRETS) \
+		--build-arg "REVISION=$$(git describe --always --dirty --abbrev=40)" .
+
+base-image: ## that base, from Debian's packages
+	@command -v mmdebstrap >/dev/null || { echo "mmdebstrap is missing (Debian and Ubuntu: apt-get install mmdebstrap)"; exit 1; }
+	@mkdir -p .scratch/base
+	@mmdebstrap --quiet --variant=minbase --include=ca-certificates bookworm .scratch/base/base.tar
+	@printf 'FROM scratch\nADD base.tar /\nCMD ["bash"]\n' > .scratch/base/Dockerfile
+	@$(BUILD) --tag localhost/ferops-base .scratch/base
+	@rm -r .scratch/base
 
 lock: setup ## resolve requirements.lock again, after a change of pyproject.toml
 	@$(BIN)/python -m pip install --quiet "$(UV)"

@@ -60,6 +60,9 @@ SERVES = "serves until it is ended: tests/predict/test_server.py starts it"
 NO_CHAMPION = "there has been no champion"
 COMPARES = "trains many networks: tests/flows/test_comparison.py runs this flow"
 TYPED = "tests/services/test_prefect.py types it, with a real server and worker"
+BUILDS = "tests/services/test_image.py builds both"
+DEPLOYED = "tests/services/test_compose.py types it, on a real server"
+NO_DOCKER = "no Docker daemon; the page says so"
 INSTEAD = {
     "make setup": Instead(f"{NO_SETUP} setup", "installs for minutes; it is what this environment came from"),
     "make demo": Instead(f"{NO_SETUP} demo", "without the set-up"),
@@ -108,8 +111,23 @@ INSTEAD = {
     "ferops predict --camera 0": Instead(
         "ferops predict --camera 0 2>&1 | grep 'gives no picture'", "no camera; tests/predict/test_video.py plays one"
     ),
-    "docker build --tag ferops .": Instead(None, "no Docker; the page says so"),
-    "prefect work-pool create ferops-docker --type docker": Instead(None, "no Docker; the page says so"),
+    "make image": Instead(f"{NO_SETUP} --dry-run BUILD=build image", BUILDS),
+    "make base-image": Instead(f"{NO_SETUP} --dry-run BUILD=build base-image", BUILDS),
+    "make image BASE=localhost/ferops-base": Instead(None, BUILDS),
+    "sudo apt-get install buildah mmdebstrap": Instead(None, "installs from Debian"),
+    'docker run --init --rm -v "$PWD":/srv/ferops -w /srv/ferops ferops dvc repro': Instead(None, NO_DOCKER),
+    'docker run --init --rm -v "$PWD":/srv/ferops -w /srv/ferops ferops ferops predict photo.jpg': Instead(
+        None, NO_DOCKER
+    ),
+    "docker run --init --rm -p 127.0.0.1:8000:8000 -e FEROPS_TOKEN=secret ferops ferops serve --host 0.0.0.0": (
+        Instead(None, NO_DOCKER)
+    ),
+    "docker compose up --detach --wait": Instead(None, NO_DOCKER),
+    "docker compose exec worker prefect --no-prompt deploy --all": Instead(None, NO_DOCKER),
+    "prefect work-pool create ferops-docker --type docker": Instead(None, DEPLOYED),
+    "prefect work-pool create ferops-kubernetes --type kubernetes": Instead(None, DEPLOYED),
+    "prefect --no-prompt deploy --all --prefect-file prefect.docker.yaml": Instead(None, DEPLOYED),
+    "prefect worker start --pool ferops-docker": Instead(None, NO_DOCKER),
     "dvc exp apply NAME": Instead(None, "the name is that of a run; docs/guide/experiments.md applies one"),
     "make docs": Instead(None, "tests/docs/test_site.py builds the site"),
     "make ui": Instead(None, "serves until it is ended: test_make_ui_answers_and_shows_the_runs"),

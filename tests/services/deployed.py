@@ -53,12 +53,14 @@ class Deployed:
         assert done.returncode == 0, f"{command} exited {done.returncode}\n{done.stdout}\n{done.stderr}"
         return done.stdout
 
-    def start_worker(self) -> None:
+    def start_worker(self, *command: str) -> None:
+        """Start a worker: README's, where no other command is given."""
         with (self.elsewhere / "worker.log").open("a") as log:
             self._workers.append(
                 subprocess.Popen(
-                    ["prefect", "worker", "start", "--pool", "ferops"], cwd=self.elsewhere, env=self.environment,
-                    stdout=log, stderr=subprocess.STDOUT, start_new_session=True,
+                    command or ["prefect", "worker", "start", "--pool", "ferops"],
+                    cwd=self.elsewhere, env=self.environment, stdout=log, stderr=subprocess.STDOUT,
+                    start_new_session=True,
                 )
             )  # fmt: skip
 

@@ -1,7 +1,9 @@
-"""The servers of a team: PostgreSQL, an S3 server, and MLflow's server on both; on free ports of 127.0.0.1."""
+"""The servers of a team, as compose.yaml starts them: here as processes, on free ports of 127.0.0.1."""
 
 import os
 import pwd
+import re
+import shlex
 import shutil
 import signal
 import subprocess
@@ -17,13 +19,15 @@ import mlflow
 import psycopg2
 import pytest
 from faults.repros import eventually
-from faults.servers import free_port, mlflow_server, server
+from faults.servers import free_port, server
+from ruamel.yaml import YAML
+from support import ROOT
 
-KEYS = {"AWS_ACCESS_KEY_ID": "team", "AWS_SECRET_ACCESS_KEY": "a secret", "AWS_DEFAULT_REGION": "us-east-1"}
-"""Keys of the S3 server, which accepts any."""
+SECRETS = {"POSTGRES_PASSWORD": "pg-secret", "S3_KEY": "team", "S3_SECRET": "a secret"}
+"""What .env sets; the S3 server accepts any keys."""
 
-PASSWORD = "pg-secret"
-BUCKETS = ("mlflow", "data")
+BUCKET = "ferops"
+COMPOSE = (ROOT / "compose.yaml").read_text()
 
 
 @dataclass(frozen=True)
@@ -31,48 +35,72 @@ class Team:
     """The running servers.
 
     Fields:
-        mlflow: address of MLflow's server; publishing needs no other.
-        s3: address of the S3 server, with the buckets of BUCKETS.
-        database: URI of PostgreSQL, as MLflow's server has it.
+        addresses: host and port in compose.yaml -> on this machine.
+        database: URI of a database of PostgreSQL.
     """
 
-    mlflow: str
-    s3: str
+    addresses: dict[str, str]
     database: str
 
-    def keys(self, bucket: str) -> list[str]:
-        """Return the names of the objects in a bucket."""
-        return [item.key for item in self._bucket(bucket).objects.all()]
+    @property
+    def mlflow(self) -> str:
+        """Address of MLflow's server; publishing needs no other."""
+        return f"http://{self.addresses['mlflow:5000']}"
+
+    @property
+    def s3(self) -> str:
+        """Address of the S3 server, with the bucket ferops."""
+        return f"http://{self.addresses['s3:8333']}"
+
+    def keys(self, folder: str) -> list[str]:
+        """Return the names of the objects in a folder of the bucket: mlflow or dvc."""
+        return [item.key.removeprefix(f"{folder}/") for item in self._objects(folder)]
 
     def empty(self) -> None:
         """Delete all content while the servers run."""
         self.lose()
-        self._bucket("data").objects.all().delete()
+        self._objects("dvc").delete()
 
     def lose(self) -> None:
-        """Delete the content of MLflow's server while it runs: its database and its bucket."""
+        """Delete the content of MLflow's server while it runs: its database and its objects."""
         _recreate(self.database, "mlflow", template="empty")
-        self._bucket("mlflow").objects.all().delete()
+        self._objects("mlflow").delete()
 
-    def _bucket(self, name: str) -> Any:
-        return _s3(self.s3).Bucket(name)
+    def service(self, name: str) -> tuple[list[str], dict[str, str]]:
+        """Return the command and the environment of a service of compose.yaml, on this machine's addresses."""
+        text = re.sub(r"\$\{(\w+)[^}]*\}", lambda secret: SECRETS[secret[1]], COMPOSE)
+        for theirs, ours in self.addresses.items():
+            text = re.sub(f"(//|@){theirs}", rf"\g<1>{ours}", text)
+            if theirs.startswith(f"{name}:"):
+                (_, listens), (host, port) = theirs.split(":"), ours.split(":")
+                text = text.replace(f"--host 0.0.0.0 --port {listens}", f"--host {host} --port {port}")
+        found = YAML(typ="safe", pure=True).load(text)["services"][name]
+        return shlex.split(found["command"]), found["environment"]
+
+    def _objects(self, folder: str) -> Any:
+        return _s3(self.s3).Bucket(BUCKET).objects.filter(Prefix=f"{folder}/")
 
 
 @contextmanager
 def team(folder: Path) -> Iterator[Team]:
-    """Start all servers, and end them after the block."""
+    """Start PostgreSQL, S3 and MLflow's server, and end them after the block."""
     with _postgresql() as database, _s3_server(folder) as s3:
+        with _connected(database) as cursor:
+            for statement in (ROOT / "compose.sql").read_text().split(";")[:-1]:
+                cursor.execute(statement)
         _recreate(database, "empty")
         mlflow.MlflowClient(_named(database, "empty")).search_experiments()  # makes the tables
         _recreate(database, "mlflow", template="empty")
-        settings = {
-            "MLFLOW_BACKEND_STORE_URI": _named(database, "mlflow"),
-            "MLFLOW_ARTIFACTS_DESTINATION": "s3://mlflow",
-            "MLFLOW_S3_ENDPOINT_URL": s3,
-            "MLFLOW_WORKERS": "2",
+        addresses = {
+            "postgres:5432": database.partition("@")[2].partition("/")[0],
+            "s3:8333": s3.removeprefix("http://"),
+            "mlflow:5000": f"127.0.0.1:{free_port()}",
+            "prefect:4200": f"127.0.0.1:{free_port()}",
         }
-        with mlflow_server(folder, **settings, **KEYS) as address:
-            yield Team(address, s3, database)
+        running = Team(addresses, database)
+        command, environment = running.service("mlflow")
+        with server(command, f"{running.mlflow}/health", folder / "mlflow.log", **environment):
+            yield running
 
 
 def _named(database: str, name: str) -> str:
@@ -82,14 +110,18 @@ def _named(database: str, name: str) -> str:
 
 def _recreate(database: str, name: str, template: str = "template1") -> None:
     """Create a database anew from a template; connections to either are closed."""
+    with _connected(database) as cursor:
+        cursor.execute(f"DROP DATABASE IF EXISTS {name} WITH (FORCE)")
+        cursor.execute("SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE datname = %s", (template,))
+        cursor.execute(f"CREATE DATABASE {name} TEMPLATE {template}")
+
+
+@contextmanager
+def _connected(database: str) -> Iterator[Any]:
     with closing(psycopg2.connect(database.replace("+psycopg2", ""))) as connection:
         connection.autocommit = True
         with connection.cursor() as cursor:
-            cursor.execute(f"DROP DATABASE IF EXISTS {name} WITH (FORCE)")
-            cursor.execute(
-                "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE datname = %s", (template,)
-            )
-            cursor.execute(f"CREATE DATABASE {name} TEMPLATE {template}")
+            yield cursor
 
 
 @contextmanager
@@ -107,7 +139,7 @@ def _postgresql() -> Iterator[str]:
     )
     with tempfile.TemporaryDirectory(prefix="ferops-postgresql-") as temporary:
         folder, port = Path(temporary), free_port()
-        (folder / "password").write_text(PASSWORD)
+        (folder / "password").write_text(SECRETS["POSTGRES_PASSWORD"])
         for path in (folder, folder / "password"):
             os.chown(path, user.pw_uid, user.pw_gid)
         made = subprocess.run(
@@ -120,7 +152,7 @@ def _postgresql() -> Iterator[str]:
                 [postgres, "-D", "data", "-h", "127.0.0.1", "-p", str(port), "-k", "", "-F"],
                 cwd=folder, stdout=log, stderr=subprocess.STDOUT, start_new_session=True, **as_user,
             )  # fmt: skip
-        uri = f"postgresql+psycopg2://ferops:{PASSWORD}@127.0.0.1:{port}/postgres"
+        uri = f"postgresql+psycopg2://ferops:{SECRETS['POSTGRES_PASSWORD']}@127.0.0.1:{port}/postgres"
 
         def answers() -> bool:
             assert process.poll() is None, (folder / "log").read_text()
@@ -139,12 +171,11 @@ def _postgresql() -> Iterator[str]:
 
 @contextmanager
 def _s3_server(folder: Path) -> Iterator[str]:
-    """moto's server, which speaks S3 and keeps everything in memory; with empty buckets."""
+    """moto's server, which speaks S3 and keeps everything in memory; with an empty bucket."""
     port = free_port()
     address = f"http://127.0.0.1:{port}"
     with server(["moto_server", "-H", "127.0.0.1", "-p", str(port)], f"{address}/moto-api/", folder / "s3.log"):
-        for bucket in BUCKETS:
-            _s3(address).create_bucket(Bucket=bucket)
+        _s3(address).create_bucket(Bucket=BUCKET)
         yield address
 
 
@@ -152,7 +183,7 @@ def _s3(address: str) -> Any:
     return boto3.resource(
         "s3",
         endpoint_url=address,
-        aws_access_key_id=KEYS["AWS_ACCESS_KEY_ID"],
-        aws_secret_access_key=KEYS["AWS_SECRET_ACCESS_KEY"],
-        region_name=KEYS["AWS_DEFAULT_REGION"],
+        aws_access_key_id=SECRETS["S3_KEY"],
+        aws_secret_access_key=SECRETS["S3_SECRET"],
+        region_name="us-east-1",
     )

@@ -84,7 +84,7 @@ def test_a_colleague_who_knows_the_servers_address_alone_gets_the_same_predictio
 
 def share(mine: Path, team: Team) -> None:
     """Push data and models to the team's bucket, and commit its address without the keys."""
-    shell(mine, "dvc", "remote", "add", "--default", "team", "s3://data/dvc")
+    shell(mine, "dvc", "remote", "add", "--default", "team", "s3://ferops/dvc")
     shell(mine, "dvc", "remote", "modify", "team", "endpointurl", team.s3)
     unlock(mine)
     shell(mine, "dvc", "push")
@@ -115,7 +115,7 @@ def test_a_second_clone_pulls_from_s3_trains_nothing_and_doubles_nothing(
 ) -> None:
     publish(mine, team)
     share(mine, team)
-    assert team.keys("data")
+    assert team.keys("dvc")
 
     clone = theirs(mine)
     unlock(clone)
