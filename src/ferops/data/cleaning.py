@@ -5,18 +5,22 @@ from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.fft import dctn
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
+from scipy.spatial import cKDTree
+
+from ferops.data.prepared import chunks
 
 Images = NDArray[np.uint8]
 
-_CHUNK: Final = 1_000
 _BLOCKS: Final = 4
 """Blocks along a side of the coarse image in which duplicates are searched first."""
-_ROWS: Final = 512
-"""Images that are compared at once with all of similar means: bounds the memory to 512 rows of distances."""
-_SLACK: Final = 1 + 1e-9
-"""Keeps a pair whose distance equals the bound within it."""
+_BY_FREQUENCY: Final = np.argsort(np.indices((_BLOCKS, _BLOCKS)).sum(axis=0).ravel(), kind="stable")
+_LEADING: Final = 4
+"""Columns of a signature that the tree has; more are compared faster outside of it."""
+_SLACK: Final = 0.5
+"""Distance by which rounding may part two signatures, at most; images that differ are at least 1 apart."""
 
 
 def statistics(images: Images) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
@@ -29,8 +33,7 @@ def statistics(images: Images) -> tuple[NDArray[np.float64], NDArray[np.float64]
         Two float64 (N,), in gray levels; from integer sums, so the same on every machine.
     """
     size = math.prod(images.shape[1:])
-    flat = images.reshape(-1, size)
-    sums, squares = flat.sum(axis=1, dtype=np.int64), np.einsum("ij,ij->i", flat, flat, dtype=np.int64)
+    sums, squares = images.reshape(-1, size).sum(axis=1, dtype=np.int64), _squares(images)
     return sums / size, np.sqrt(size * squares - sums * sums) / size
 
 
@@ -57,7 +60,7 @@ def duplicate_groups(images: Images, rms: float, ignore: NDArray[np.bool_] | Non
         image is near. No near pair is missed.
     """
     seen = np.arange(len(images)) if ignore is None else np.flatnonzero(~ignore)
-    one, other = seen[_near_pairs(images if ignore is None else images[seen], rms)].T
+    one, other = _near_pairs(images, seen, rms).T
     pairs = coo_array((np.ones(len(one)), (one, other)), shape=(len(images), len(images)))
     _, component = connected_components(pairs, directed=False)
     _, first, sizes = np.unique(component, return_index=True, return_counts=True)
@@ -87,41 +90,46 @@ def drop_duplicates(groups: NDArray[np.int64], splits: NDArray[np.str_], policy:
     return stays if policy == "drop" else stays | (splits != "train")
 
 
-def _near_pairs(images: Images, rms: float) -> NDArray[np.int64]:
-    """Find every pair of images at most `rms` gray levels apart, int64 (pairs, 2).
+def _near_pairs(images: Images, seen: NDArray[np.int64], rms: float) -> NDArray[np.int64]:
+    """Find every pair of the images `seen` that are at most `rms` gray levels apart, int64 (pairs, 2).
 
-    The mean of squares is never below the square of the mean (Jensen), so near images are at least as near in the
-    means of any blocks. Images are therefore sorted by their mean, compared with those of similar means by the sums of
-    4 x 4 blocks, and only pairs that are near in these are compared pixel by pixel. All in integers, so exact.
+    Near images have near signatures, so a k-d tree of their first five columns is searched, what it finds is compared
+    by whole signatures, and what is left pixel by pixel. The first two only discard, with half a gray level of slack
+    for rounding, and the last is in integers: the result is exact.
     """
-    count, side = len(images), images.shape[-1]
-    step = side // _BLOCKS
-    blocks = images.reshape(count, _BLOCKS, step, _BLOCKS, step).sum(axis=(2, 4), dtype=np.int64).reshape(count, -1)
-    order = np.argsort(blocks.sum(axis=1), kind="stable")
-    # float64 holds these integers exactly and, unlike int64, is multiplied by BLAS
-    coarse = blocks[order].astype(np.float64)
-    total, square = coarse.sum(axis=1), (coarse * coarse).sum(axis=1)
-    bound = (rms * step * step) ** 2 * _BLOCKS * _BLOCKS * _SLACK
-
-    pairs = [np.empty((0, 2), np.int64)]
-    for start in range(0, count, _ROWS):
-        stop = min(start + _ROWS, count)
-        end = int(np.searchsorted(total, total[stop - 1] + rms * side * side * _SLACK, side="right"))
-        near = (
-            square[start:stop, None] + square[None, start:end] - 2 * coarse[start:stop] @ coarse[start:end].T <= bound
-        )
-        one, other = np.nonzero(np.triu(near, k=1))
-        pairs.append(_verified(images, np.stack([order[one + start], order[other + start]], axis=1), rms))
+    signatures = np.concatenate([_signatures(images[part]) for part in chunks(seen)])
+    leading, rest = np.split(signatures, [_LEADING], axis=1)
+    tree = cKDTree(np.column_stack([leading, np.linalg.norm(rest, axis=1)]))
+    most = rms * images.shape[-1] + _SLACK
+    bound = rms * rms * math.prod(images.shape[1:]) * (1 + 1e-9)  # a pair that is as far apart as the bound is near
+    pairs = []
+    for part in chunks(tree.query_pairs(most, output_type="ndarray")):
+        likely = part[np.linalg.norm(signatures[part[:, 0]] - signatures[part[:, 1]], axis=1) <= most]
+        one, other = seen[likely].T
+        apart = images[one].astype(np.int32) - images[other]
+        pairs.append(seen[likely[np.einsum("ijk,ijk->i", apart, apart) <= bound]])
     return np.concatenate(pairs)
 
 
-def _verified(images: Images, pairs: NDArray[np.int64], rms: float) -> NDArray[np.int64]:
-    """Select the pairs that are near pixel by pixel."""
-    flat = images.reshape(len(images), -1)
-    bound = rms * rms * flat.shape[1] * _SLACK
-    near = np.zeros(len(pairs), np.bool_)
-    for start in range(0, len(pairs), _CHUNK):
-        one, other = pairs[start : start + _CHUNK].T
-        apart = flat[one].astype(np.int32) - flat[other]
-        near[start : start + _CHUNK] = np.einsum("ij,ij->i", apart, apart) <= bound
-    return pairs[near]
+def _signatures(images: Images) -> NDArray[np.float32]:
+    """Compute vectors of which no two are further apart than their images, as vectors of gray levels, are.
+
+    Sixteen columns are the projection on an orthonormal basis, the cosines of the lowest frequencies over 4 x 4 blocks
+    (in these images differ most), and the last is the length of what that leaves of the image.
+
+    Returns:
+        float32 (N, 17), the columns in the order of their frequencies.
+    """
+    count, side = images.shape[:2]
+    step = side // _BLOCKS
+    rows = images.reshape(count, _BLOCKS, step, side).sum(axis=2, dtype=np.uint16)
+    blocks = rows.reshape(count, _BLOCKS, _BLOCKS, step).sum(axis=3, dtype=np.uint16) / step
+    waves = dctn(blocks, axes=(1, 2), norm="ortho").reshape(count, _BLOCKS * _BLOCKS)
+    left = _squares(images) - np.einsum("ij,ij->i", waves, waves)
+    return np.column_stack([waves[:, _BY_FREQUENCY], np.sqrt(left.clip(0))]).astype(np.float32)
+
+
+def _squares(images: Images) -> NDArray[np.int64]:
+    """Sum the squares of every image's gray levels, (N,)."""
+    flat = images.reshape(-1, math.prod(images.shape[1:]))
+    return np.asarray(np.einsum("ij,ij->i", flat, flat, dtype=np.int64))
