@@ -52,7 +52,7 @@ def clone(tmp_path: Path) -> Path:
 
 
 def test_the_stages_of_make_demo_run_in_it_as_its_user(container: str, clone: Path) -> None:
-    script = "dvc repro && ferops results && dvc exp run --set-param evaluate.calibration_bins=10"
+    script = "dvc repro && ferops results && dvc exp save --name tried"
     said = shell(clone, *inside(container, clone, "bash", "-c", script)).stdout
     assert "Running stage 'publish'" in said
     assert "accuracy (of seven)" in said
@@ -60,7 +60,7 @@ def test_the_stages_of_make_demo_run_in_it_as_its_user(container: str, clone: Pa
         assert (clone / name).stat().st_uid == USER
     assert json.loads((clone / "metrics/val.json").read_text())["n"] > 0
     experiments = shell(clone, *inside(container, clone, "git", "for-each-ref", "refs/exps/*/*")).stdout
-    assert experiments.count("\n") == 1, "an experiment is a commit: there is an author"
+    assert "/tried" in experiments, "an experiment is a commit, and has an author"
 
 
 def test_it_finds_the_expression_on_a_photograph(container: str, clone: Path) -> None:
