@@ -2,8 +2,10 @@
 
 import base64
 import json
+import math
 from collections.abc import Mapping
 from datetime import UTC, datetime
+from statistics import NormalDist
 from typing import TYPE_CHECKING, Any, Final
 
 from jinja2 import Environment, PackageLoader, select_autoescape
@@ -122,10 +124,11 @@ def _figure(value: Any) -> str:
 
 def _share(values: Mapping[str, Any], key: str, count: str | None) -> str:
     """Return a share, with its 95% interval where the number of images that it is a share of is known."""
-    from scipy.stats import binomtest
-
     share, n = values.get(key), values.get(count or "")
     if share is None or not n:
         return _figure(share)
-    low, high = binomtest(round(share * n), n).proportion_ci(method="wilson")
-    return f"{share:.3f} ({low:.3f}-{high:.3f})"
+    # Wilson's interval, as model.metrics has it from scipy.stats: the import takes a fifth of `publish`
+    z = NormalDist().inv_cdf(0.975)
+    middle, width = share + z * z / (2 * n), z * math.sqrt(share * (1 - share) / n + z * z / (4 * n * n))
+    low, high = ((middle + side) / (1 + z * z / n) for side in (-width, width))
+    return f"{share:.3f} ({max(low, 0):.3f}-{high:.3f})"
