@@ -88,10 +88,9 @@ docs: setup ## the documentation site, into site/
 	@NO_MKDOCS_2_WARNING=1 mkdocs build --strict --quiet
 	@echo 'the site: $(CURDIR)/site/index.html'
 
-bench: setup ## the speed figures of docs/results.md
-	@python benchmarks/run.py
-	@python benchmarks/flow.py
-	@python benchmarks/fit_speed.py
+bench: setup ## ferops beside the usual way, into docs/performance.md: FER2013=PATH; on a quiet machine, 20 minutes
+	@python benchmarks/run.py $(if $(FER2013),'$(FER2013)')
+	@python benchmarks/report.py
 
 # the first of the three that works; chroot needs no privileges for namespaces
 BUILD = $(or $(shell docker info >/dev/null 2>&1 && echo docker build \

@@ -18,6 +18,7 @@ from typing import Any
 
 import cv2
 import numpy as np
+from measure import compare
 from numpy.typing import NDArray
 
 ROUNDS = 5
@@ -52,24 +53,15 @@ def main(copy: Path) -> None:
             "ms a photograph with 1 face": ["picture", str(one)],
             "ms a photograph with 10 faces": ["picture", str(ten)],
         }
-        times = {row: {name: [] for name in workers} for row in tasks}
-        found = {}
-        for _ in range(ROUNDS):
-            for row, task in tasks.items():
-                for name, worker in workers.items():
-                    seconds, number = worker.ask(*task)
-                    times[row][name].append(1000 * seconds)
-                    found[row, name] = number
+        found = {row: compare(workers, ROUNDS, lambda one, task=task: one.ask(*task)) for row, task in tasks.items()}
         loaded = {name: [worker.ask("loaded")] for name, worker in workers.items()}
-        cold = {name: [] for name in COLD}
-        for _ in range(ROUNDS):
-            for name, command in COLD.items():
-                cold[name].append(from_the_shell([*command, str(one)]))
+        cold = compare(COLD, ROUNDS, lambda command: from_the_shell([*command, str(one)]))
     print(f"| | fer | ferops, {networks.load().name} | ratio |\n| --- | --- | --- | --- |")
     print(f"| accuracy on PublicTest, n = {public.sum():,} | {accuracy['fer']:.3f} | {accuracy['ferops']:.3f} | |")
-    for row, measured in times.items():
-        note = ", ".join(f"{found[row, name]}" for name in measured)
-        show(f"{row} (found: {note})" if "photograph" in row else row, measured)
+    for row, measured in found.items():
+        note = ", ".join(f"{runs[-1][1]}" for runs in measured.values())
+        times = {name: [1000 * seconds for seconds, _ in runs] for name, runs in measured.items()}
+        show(f"{row} (found: {note})" if "photograph" in row else row, times)
     for at, row in enumerate(("seconds from the shell to the answer", "MiB of memory at most on the way")):
         show(row, {name: [run[at] for run in runs] for name, runs in cold.items()})
     show("MB of the packages that were loaded", loaded)

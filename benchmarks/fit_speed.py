@@ -2,16 +2,14 @@
 
     python benchmarks/fit_speed.py [SYSTEM...]
 
-Each measurement is a process of its own, since TensorFlow reads its environment once. Ways take turns; the faster of
-two counts. Compared are the gradients of ten batches of 32 faces, each as one vector: the norm of the difference as a
-fraction of the norm, median and greatest. Where the input of a ReLU is zero but for rounding, one way passes the
-gradient on and the other does not; synthetic faces have more such areas than those of FER2013, which are taken where
-FER2013_MINI names a copy.
+Each measurement is a process of its own, since TensorFlow reads its environment once. Compared are the gradients of ten
+batches of 32 faces, each as one vector: the norm of the difference as a fraction of the norm, median and greatest.
+Where the input of a ReLU is zero but for rounding, one way passes the gradient on and the other does not; synthetic
+faces have more such areas than those of FER2013, which are taken where FER2013_MINI names a copy.
 """
 
 import json
 import os
-import resource
 import subprocess
 import sys
 import tempfile
@@ -21,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from measure import compare, peak_memory
 from rich.console import Console
 from rich.table import Table
 
@@ -34,7 +33,7 @@ SYSTEMS = {
 BATCH_SIZE = {"vgg16_transfer": 32, "lean_cnn": 128}
 BATCHES = {"vgg16_transfer": 16, "lean_cnn": 36}
 WARMUP = 4
-ROUNDS = 2
+ROUNDS = 3
 COMPARED = 10
 WAYS = ("as it is", "oneDNN", "configured")
 
@@ -84,14 +83,14 @@ def work(system: str, way: str, gradients: Path) -> None:
             on_batch=lambda *_: times.append(time.perf_counter()),
         )  # fmt: skip
     speed = settings.batch_size * (BATCHES[system] - WARMUP) / (times[-1] - times[WARMUP - 1])
-    print(json.dumps([speed, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024]))
+    print(json.dumps([speed, peak_memory()]))
 
 
 def _flat(network: Any) -> np.ndarray:
     return np.concatenate([np.ravel(variable) for variable in network.trainable_variables])
 
 
-def measure(system: str, way: str, gradients: Path) -> tuple[float, float]:
+def run(system: str, way: str, gradients: Path) -> tuple[float, float]:
     """Images a second and MiB of a process of its own."""
     environment = {
         name: value
@@ -116,13 +115,12 @@ def main(systems: list[str]) -> None:
     with tempfile.TemporaryDirectory() as folder:
         for system in systems:
             files = {way: Path(folder) / f"{system} {way}.npy" for way in WAYS}
-            results = {way: [] for way in WAYS}
-            for _ in range(ROUNDS):
-                for way in WAYS:
-                    results[way].append(measure(system, way, files[way]))
-            usual = max(results[WAYS[0]])[0]
+            results = compare(
+                {way: way for way in WAYS}, ROUNDS, lambda way, system=system, files=files: run(system, way, files[way])
+            )
+            usual, _ = np.median(results[WAYS[0]], axis=0)
             for way in WAYS:
-                speed, memory = max(results[way])
+                speed, memory = np.median(results[way], axis=0)
                 reference, gradient = np.load(files[WAYS[0]]), np.load(files[way])
                 apart = np.linalg.norm(gradient - reference, axis=1) / np.linalg.norm(reference, axis=1)
                 differ = f"{np.median(apart):.0e} ({apart.max():.0e})"

@@ -48,7 +48,7 @@ def lines(rounds: int = 3) -> list[Line]:
         Line(
             f"training step, {SYSTEMS[recipe]}", USUAL, ours, "ms/image", [one.wall for one in costs[USUAL]],
             [one.wall for one in costs[ours]], LEADS.get((USUAL, ours)) if recipe == "paper" else None,
-            min(one.wall for one in costs[f"{FLOOR} of {ours}"]),
+            min(one.wall for one in costs[f"{FLOOR} of {ours}"]), "avx512_bf16",
         )
         for recipe, costs in found.items()
         for ours in (ONLINE, CACHED)

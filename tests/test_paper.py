@@ -1,26 +1,21 @@
 """The audit of the paper: its functions on cases worked by hand, and the page against the functions."""
 
-import importlib.util
 import math
 import re
 from pathlib import Path
-from types import ModuleType
 
 import numpy as np
 import pandas as pd
 import pytest
 from scipy.stats import chi2, chi2_contingency
 from sklearn.metrics import cohen_kappa_score
-from support import ROOT
+from support import ROOT, benchmark
 
 from ferops import paper, params
 from ferops.labels import MERGED_COUNTS, NAMES, OFFICIAL_COUNTS
 from ferops.model import metrics
 
-BENCHMARK = ROOT / "benchmarks/paper_audit.py"
-spec = importlib.util.spec_from_file_location("paper_audit", BENCHMARK)
-audit: ModuleType = importlib.util.module_from_spec(spec)
-spec.loader.exec_module(audit)
+audit = benchmark("paper_audit")
 
 PAGE = (ROOT / "docs/paper.md").read_text(encoding="utf-8")
 MERGED = dict(zip(NAMES, MERGED_COUNTS, strict=True))

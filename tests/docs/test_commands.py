@@ -68,6 +68,8 @@ INSTEAD = {
     "make demo": Instead(f"{NO_SETUP} demo", "without the set-up"),
     "make test": Instead(f"{NO_SETUP} --dry-run test", "these tests"),
     "make lint": Instead(f"{NO_SETUP} --dry-run lint", "a check of its own, on the checkout"),
+    "make bench": Instead(f"{NO_SETUP} --dry-run bench", "takes twenty minutes"),
+    "make bench FER2013=fer2013.csv": Instead(f"{NO_SETUP} --dry-run bench FER2013=fer2013.csv", "the same"),
     "make lock": Instead(f"{NO_SETUP} --dry-run lock", "resolves from a package index"),
     "make fuzz": Instead(f"{NO_SETUP} --dry-run fuzz", "takes minutes"),
     "make test-services": Instead(f"{NO_SETUP} --dry-run test-services", "takes minutes"),
@@ -157,7 +159,6 @@ INSTEAD = {
     "mlflow models serve --env-manager local --model-uri models:/fer-vgg16@champion --port 5001": Instead(
         None, "serves until it is ended: benchmarks/serving.py starts it"
     ),
-    "python benchmarks/serving.py fer-lean-cnn/1": Instead(None, "takes minutes, most of them MLflow's"),
     "ferops predict": Instead("ferops predict --help", "named in a sentence, without its arguments"),
     "ferops predict photo.jpg --model fer-vgg16@champion": Instead(
         "ferops predict photo.jpg --model fer-lean-cnn@challenger", NO_CHAMPION

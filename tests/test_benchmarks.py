@@ -1,0 +1,52 @@
+"""What `make bench` measures and writes: ways by turns, and a page that has the figures of its last run."""
+
+import json
+from pathlib import Path
+
+import pytest
+from support import benchmark
+
+measure, report = benchmark("measure"), benchmark("report")
+RESULTS = json.loads(report.RESULTS.read_text(encoding="utf-8"))
+FLAGS = ["avx2"]
+
+
+def test_the_page_has_the_figures_of_the_last_run() -> None:
+    assert report.shown(report.PAGE.read_text(encoding="utf-8")) == report.rendered(RESULTS)
+
+
+def test_the_last_run_has_a_line_for_every_lead() -> None:
+    leads = [line["lead"] for line in RESULTS["lines"] if line["lead"]]
+    assert sorted(leads) == [1.7, 2.2, 5, 7.5, 21, 29, 57, 80]
+    assert {"processor", "cores", "flags", "versions", "commit", "load", "load_after"} <= RESULTS["machine"].keys()
+
+
+def test_ways_take_turns() -> None:
+    turns: list[str] = []
+    measure.compare({"usual": lambda: turns.append("usual"), "ours": lambda: turns.append("ours")}, rounds=3)
+    assert turns == ["usual", "ours"] * 3
+
+
+def test_a_ratio_is_that_of_one_turn() -> None:
+    # other work makes each turn slower than the one before, and the ratio is 3 in all
+    assert measure.ratio([3.0, 30.0, 300.0], [1.0, 10.0, 100.0]) == (3.0, 3.0, 3.0)
+
+
+@pytest.mark.parametrize(
+    ("needs", "reached"), [("", "75%"), ("avx2", "75%"), ("avx512_bf16", "75%, without avx512_bf16")]
+)
+def test_a_row_tells_the_share_of_the_lead_and_what_the_processor_lacks_for_it(needs: str, reached: str) -> None:
+    line = measure.Line("reading", "pandas", "streamed", "s", [24.0, 24.0], [4.0, 4.0], 8, 0.5, needs)
+    row = ["reading", "pandas", "24 s", "streamed", "4 s", "**6** (6-6)", "8", reached, "0.5 s"]
+    assert report.cells(line.as_json(), FLAGS) == row
+
+
+def test_a_line_without_a_usual_way_has_its_time_alone() -> None:
+    line = measure.Line("`ferops --help`", "", "", "s", [], [0.1, 0.1])
+    assert report.cells(line.as_json(), FLAGS) == ["`ferops --help`", "", "", "", "0.1 s", "", "", "", ""]
+
+
+def test_the_picture_is_of_the_ratios(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(report, "PLOT", tmp_path / "performance.png")
+    report.plot(RESULTS["lines"])
+    assert (tmp_path / "performance.png").read_bytes().startswith(b"\x89PNG")
