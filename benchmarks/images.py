@@ -108,7 +108,7 @@ def augmenting(images: Images, floor: float) -> list[Line]:
             "ImageDataGenerator, 3 channels as VGG16 takes": lambda: generate(3),
             "ImageDataGenerator, 1 channel": lambda: generate(1),
             "cv2, three steps": three_steps,
-            "ferops": lambda: augmentation.warp(images, warp, rng),
+            "ferops": lambda: augmentation.warp(images, augmentation.draw_maps(warp, len(images), rng)),
         },
     )
     ours = found.pop("ferops")

@@ -74,25 +74,25 @@ def number(value: float) -> str:
 def plot(lines: list[dict[str, Any]]) -> None:
     """Plot the ratios as bars on a log axis, with their quartiles, the best ratio that was seen, and its 80%."""
     lines = [line for line in lines if line["slow"]][::-1]
-    chart = Figure(figsize=(10, 0.42 * len(lines) + 1.4), layout="constrained")
+    chart = Figure(figsize=(10, 0.5 * len(lines) + 1.2), layout="constrained")
     axes = chart.subplots()
     for place, line in enumerate(lines):
         lower, median, upper = line["ratio"]
-        axes.barh(place, median, color=BLUE, height=0.6)
+        axes.barh(place, median - 1, left=1, color=BLUE, height=0.6)
         axes.errorbar(median, place, xerr=[[median - lower], [upper - median]], color="black", capsize=3, linewidth=1)
         if line["lead"]:
             axes.plot(line["lead"], place, marker="D", color=ORANGE, linestyle="none")
             axes.plot([SHARE * line["lead"]] * 2, [place - 0.4, place + 0.4], color=ORANGE, linewidth=1.5)
-    axes.plot([], [], marker="D", color=ORANGE, linestyle="none", label="best seen anywhere")
+    axes.plot([], [], marker="D", color=ORANGE, linestyle="none", label="best seen")
     axes.plot([], [], color=ORANGE, label="80% of it")
-    names = [f"{line['work']}: {line['usual']} / {line['ours']}".replace("`", "") for line in lines]
+    names = [f"{line['work']}\n{line['usual']} / {line['ours']}".replace("`", "") for line in lines]
     axes.set_yticks(range(len(lines)), names, fontsize=8)
     axes.set_xscale("log")
     axes.axvline(1, color="black", linewidth=1)
-    axes.set_xlabel("the usual way's time divided by ours; bars are medians, whiskers quartiles")
-    axes.xaxis.set_major_formatter("{x:g}")
+    axes.set_xlabel("usual way / ours: medians and quartiles")
+    axes.set_xticks(ticks := [1, 2, 5, 10, 20, 50, 100], map(str, ticks))
     axes.grid(axis="x", alpha=0.3)
-    axes.legend(loc="lower right")
+    chart.legend(loc="outside upper right", ncols=2)
     chart.savefig(PLOT, dpi=110)
 
 
