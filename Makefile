@@ -5,6 +5,9 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.synced
 UV := uv==0.13.9
+# beside the locked environment, for the tests of accelerators alone
+BACKENDS := jax==0.10.2 torch==2.13.0
+ACCELERATORS := .scratch/accelerators
 COMPARISON = $(if $(EPOCHS),--epochs '$(EPOCHS)') $(if $(MINUTES),--minutes '$(MINUTES)') \
 	$(if $(SUBSET),--subset '$(SUBSET)') $(if $(WEIGHTS),--weights '$(WEIGHTS)')
 PREFECT = http://127.0.0.1:$(or $(PREFECT_SERVER_API_PORT),4200)
@@ -61,8 +64,16 @@ ablations: setup ## the paper's choices, one by one; the same variables as table
 test: setup ## the tests, and the twenty slowest of them
 	@python -m pytest --numprocesses 2 --dist worksteal --durations=20
 
-test-services: setup ## the tests on PostgreSQL, S3, MLflow and Prefect servers and Dask, each started and stopped by its test
+test-services: setup $(ACCELERATORS)/.synced ## the tests on PostgreSQL, S3, MLflow and Prefect servers, Dask, jax and torch
 	@python -m pytest -m services
+
+$(ACCELERATORS)/.synced: $(STAMP) Makefile
+	@echo "installing $(BACKENDS) into $(ACCELERATORS), which sees $(VENV)"
+	@$(BIN)/python -m venv --clear $(ACCELERATORS)
+	@$(BIN)/python -c 'import site; print("import site; site.addsitedir(%r)" % site.getsitepackages()[0])' \
+		>"$$($(ACCELERATORS)/bin/python -c 'import site; print(site.getsitepackages()[0])')/locked.pth"
+	@$(ACCELERATORS)/bin/python -m pip install --quiet $(BACKENDS)
+	@touch $@
 
 fuzz: setup ## 50 random kills, broken servers, 10,000 mutated inputs: about an hour
 	@python -m pytest -m fuzz -s

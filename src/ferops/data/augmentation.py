@@ -65,7 +65,9 @@ def apply_on_device(images: Any, draws: dict[str, Any]) -> Any:
     """
     from keras import ops
 
-    y, x = ops.arange(SIDE, dtype="int32")[:, None], ops.arange(SIDE, dtype="int32")
+    column = ops.arange(SIDE, dtype="int32")
+    row = column[:, None]
+    y, x = ops.cast(row, "float32"), ops.cast(column, "float32")
     (xx, xy, right), (yx, yy, down) = ([draws["maps"][:, i, j, None, None] for j in range(3)] for i in range(2))
     determinant = xx * yy - xy * yx
     from_x = (yy * (x - right) - xy * (y - down)) / determinant
@@ -86,8 +88,8 @@ def apply_on_device(images: Any, draws: dict[str, Any]) -> Any:
     bright = ops.round(ops.clip((warped - middle) * (1 + contrast) + middle + 255 * offset, 0, 255))
 
     above, below, before, behind = (draws["boxes"][:, side, None, None] for side in range(4))
-    inside = (y >= above) & (y < below) & (x >= before) & (x < behind)
-    return ops.where(inside, ops.cast(_noise(draws["boxes"][:, 4, None, None], y, x), "float32"), bright)
+    inside = (row >= above) & (row < below) & (column >= before) & (column < behind)
+    return ops.where(inside, ops.cast(_noise(draws["boxes"][:, 4, None, None], row, column), "float32"), bright)
 
 
 def draw_maps(settings: Warp, n: int, rng: np.random.Generator) -> NDArray[np.float64]:

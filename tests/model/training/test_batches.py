@@ -1,10 +1,14 @@
+from functools import partial
+
 import keras
 import numpy as np
+import pytest
 from support import ROOT
 
 from ferops import params
+from ferops.data import augmentation
 from ferops.model.networks import descriptors
-from ferops.model.training import batches
+from ferops.model.training import batches, device
 
 FACES = np.random.default_rng(0).integers(0, 256, (40, 48, 48), dtype=np.uint8)
 LABELS = np.arange(40) % 7
@@ -81,3 +85,38 @@ def test_mixup_mixes_images_and_targets_by_the_same_share() -> None:
     np.testing.assert_allclose(mixed[:, 0, 0], np.rint(200 * soft[:, 1]), atol=1)
     np.testing.assert_allclose(soft.sum(axis=1), 1, rtol=1e-6)
     assert len(np.unique(mixed)) > 2
+
+
+@pytest.mark.parametrize(
+    ("changes", "bound"),
+    [
+        ({}, 0),
+        ({"erasing": 0.7}, 0),
+        ({"brightness": 0.3}, 1),
+        ({"mixup": 1.0}, 1),
+        ({"online_augmentation": True}, 9),  # OpenCV rounds to 1/32 of a pixel; of noise, whose neighbours differ most
+        ({"online_augmentation": True, "brightness": 0.3, "erasing": 0.3, "mixup": 0.5}, 13),
+    ],
+)
+def test_the_device_changes_images_as_the_host_does(changes: dict[str, object], bound: int) -> None:
+    settings = PLAIN.model_copy(update={"online_augmentation": False, "brightness": 0.0, "erasing": 0.0, **changes})
+    warp = params.load(ROOT / "params.yaml").augment.warp
+    transform = batches.Transform(partial(augmentation.draw, warp), augmentation.apply, augmentation.apply_on_device)
+    host = batches.Batches(network("faces"), (FACES, LABELS), settings, 1, transform)
+    resident = device.Resident(FACES, transform, host)
+    targets = resident.load(host)
+    for index in range(len(host)):
+        positions = np.arange(8 * index, 8 * index + 8, dtype=np.int32)
+        expected, expected_targets = host[index]
+        made = keras.ops.convert_to_numpy(resident(positions))
+        assert np.abs(made.astype(int) - expected).max() <= bound
+        np.testing.assert_array_equal(targets[positions], expected_targets)
+
+
+def test_erased_rectangles_are_noise() -> None:
+    boxes = np.array([[0, 48, 0, 48, which] for which in range(40)], np.int32)
+    noise = augmentation.erase(FACES, boxes).astype(float) - 127.5
+    assert np.abs(noise.mean()) < 1
+    assert noise.std() == pytest.approx(256 / 12**0.5, rel=0.02)
+    assert np.abs((noise[:, :, 1:] * noise[:, :, :-1]).mean()) < 0.02 * noise.var()
+    assert len(np.unique(noise, axis=0)) == 40
