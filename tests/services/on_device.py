@@ -21,8 +21,9 @@ weights, batch = Path(sys.argv[1]), int(sys.argv[2])
 given = params.load(Path("params.yaml"))
 settings = given.train.model_copy(
     update={
-        "epochs": 2, "batch_size": batch, "learning_rate": 0.003, "average": 0.9, "warmup_epochs": 1, "mixup": 0.5,
-        "brightness": 0.2, "erasing": 0.3, "online_augmentation": True, "label_smoothing": 0.1, "clean_epochs": 1,
+        "epochs": 2, "batch_size": batch, "optimizer": "sgd", "learning_rate": 0.01, "average": 0.9, "mixup": 0.5,
+        "warmup_epochs": 1, "brightness": 0.2, "erasing": 0.3, "online_augmentation": True, "label_smoothing": 0.1,
+        "clean_epochs": 1,
     }
 )  # fmt: skip
 device.distribute(batch)
