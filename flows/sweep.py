@@ -15,7 +15,7 @@ from prefect import State, flow, get_run_logger, runtime
 from prefect.states import Failed
 
 from ferops.errors import FeropsError
-from ferops.orchestration import markdown, notifications, terminal
+from ferops.orchestration import markdown, notifications, side_by_side, terminal
 from ferops.orchestration.pipeline import run_folders
 from ferops.orchestration.sweeps import search_space, studies, sweep_report
 from ferops.orchestration.sweeps import trials as trial_runs
@@ -62,7 +62,7 @@ def sweep(
     """
     try:
         notifications.check(notify)
-        runner = trial_runs.side_by_side(dask, __name__)
+        runner = side_by_side.task_runner(dask, __name__)
         search = search_space.plan(
             space, name=name, method=method, trials=trials, seed=seed, recipe=recipe, overrides=overrides or {}
         )

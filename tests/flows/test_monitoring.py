@@ -52,7 +52,7 @@ def score(images: np.ndarray, *, as_validation: bool = True) -> None:
     faces = [ImageFile(f"{number}.png", sha256(one).hexdigest(), 48, 48, one) for number, one in enumerate(images)]
     run = scored_table.new_run()
     part = scored_table.make_part(faces, predicted, kernel=3, version=1, weights_digest=held.weights_digest, run=run)
-    scored_table.add(Path("data/scored"), part)
+    scored_table.add(Path("data/scored"), part, 0)
 
 
 def blurred(images: np.ndarray) -> np.ndarray:

@@ -71,6 +71,18 @@ def test_the_predictions_are_those_of_the_evaluation(run, faces: np.ndarray, cli
     assert artifact(client, state, "scoring-progress") == "100"
 
 
+def test_side_by_side_the_table_is_that_of_batches_in_turn(run, faces: np.ndarray) -> None:
+    pytest.importorskip("prefect_dask", reason="the extra `team` is not installed")
+    (Path("faces") / "note.txt").write_text("no face")
+    assert run(batch_size=20).message == run(batch_size=20, output="data/2", dask=2).message
+    in_turn, beside = (one.drop(columns=["run", "scored"]) for one in (table(), pd.read_parquet("data/2")))
+    pd.testing.assert_frame_equal(in_turn, beside)
+    assert len(list(Path("data/2").glob("*.parquet"))) == 4
+    (bad,) = Path("data/2/_bad").iterdir()
+    assert pd.read_csv(bad)["path"].tolist() == ["note.txt"]
+    assert run(batch_size=20, output="data/2", dask=2).message == "0 scored, 70 known, 1 bad of 71 files"
+
+
 def test_only_what_is_new_or_changed_is_scored(run, faces: np.ndarray) -> None:
     run()
     before = table()
@@ -114,9 +126,11 @@ def test_a_mistake_fails_the_run_in_one_line(run, parameters: dict[str, object],
     assert "\n" not in state.message
 
 
-def test_a_full_disk_fails_the_run_in_one_line(run, faces: np.ndarray, clone: Path) -> None:
+@pytest.mark.parametrize("dask", [None, pytest.param(2, marks=pytest.mark.services)])
+def test_a_full_disk_fails_the_run_in_one_line(run, faces: np.ndarray, clone: Path, dask: int | None) -> None:
     (clone / "data/scored").write_text("in the way")
-    state = run()
+    state = run(batch_size=10, dask=dask)
+    assert 1 <= state.message.count(" of 7: ") <= (dask or 1), "no batch begins after one that failed"
     assert state.is_failed()
     assert "data/scored" in state.message
     assert "\n" not in state.message
@@ -128,8 +142,14 @@ def test_the_table_is_not_tracked(clone: Path) -> None:
 
 
 @pytest.mark.services
-def test_a_killed_run_keeps_its_batches_and_the_next_goes_on(clone: Path, faces: np.ndarray, server: None) -> None:
-    command = [sys.executable, "flows/scoring.py", "faces", "--model", MODEL, "--batch-size", "2"]
+@pytest.mark.parametrize("dask", [(), ("--dask", "2")])
+def test_a_killed_run_keeps_its_batches_and_the_next_goes_on(
+    clone: Path,
+    faces: np.ndarray,
+    server: None,
+    dask: tuple[str, ...],
+) -> None:
+    command = [sys.executable, "flows/scoring.py", "faces", "--model", MODEL, "--batch-size", "2", *dask]
     environment = {**os.environ, "PREFECT_API_URL": str(PREFECT_API_URL.value())}
     with subprocess.Popen(command, cwd=clone, env=environment, start_new_session=True) as process:
         while process.poll() is None and len(list(Path("data/scored").glob("*.parquet"))) < 5:

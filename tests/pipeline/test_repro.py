@@ -1,5 +1,6 @@
 import json
 import shutil
+import sys
 from pathlib import Path
 
 import cv2
@@ -12,12 +13,23 @@ from support import Ferops, checkout, shell
 from ferops import labels, params
 from ferops.data.readers import layouts
 from ferops.model import calibration
+from ferops.stages.__main__ import STAGES
 
 KEYS = {
     "accuracy", "accuracy_interval", "binary_accuracy", "loss", "precision_macro", "recall_macro", "f1_macro",
     "specificity_macro", "precision_micro", "recall_micro", "n", "ece", "ece_calibrated", "accuracy_deduplicated",
     "n_deduplicated", "accuracy_tta", "per_class",
 }  # fmt: skip
+
+WITHOUT_NETWORK = ("sample", "preprocess", "validate prepared", "augment", "validate augmented", "publish")
+RUN = """
+import sys
+from ferops.stages.__main__ import main
+for words in sys.argv[1:]:
+    sys.argv = ["stages", *words.split()]
+    main()
+    assert not {"tensorflow", "keras"} & set(sys.modules), words
+"""
 
 
 def metrics(folder: Path, split: str) -> dict:
@@ -268,3 +280,10 @@ def test_real_faces_pass_the_gates(mini: Path, tmp_path: Path) -> None:
     staged = shell(folder, "git", "diff", "--cached", "--name-only").stdout.split()
     assert f"data/raw/{mini.name}.dvc" in staged
     assert all(name == "dvc.lock" or name.endswith((".gitignore", ".dvc")) for name in staged), "no image enters git"
+
+
+def test_only_train_and_evaluate_load_tensorflow(repro: Path, tmp_path: Path) -> None:
+    """And `publish`, where it registers new weights."""
+    assert {words.split()[0] for words in WITHOUT_NETWORK} == set(STAGES) - {"train", "evaluate"}
+    folder = Path(shutil.copytree(repro, tmp_path / "clone", symlinks=True))
+    shell(folder, sys.executable, "-c", RUN, *WITHOUT_NETWORK)

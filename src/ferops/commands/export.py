@@ -1,9 +1,7 @@
 """`ferops export`: a trained network for LiteRT, ONNX or TensorFlow, checked against Keras on the validation split."""
 
 from pathlib import Path
-from typing import Final
 
-import numpy as np
 from rich.console import Console
 
 from ferops import params
@@ -12,9 +10,8 @@ from ferops.data import prepared
 from ferops.labels import SIDE
 from ferops.machine.files import replacing
 from ferops.machine.tensorflow import quiet_imports
+from ferops.model.serving.batches import in_batches
 from ferops.model.serving.exported import NotExported, card_file
-
-_BATCH: Final = 256
 
 
 def export(model: Path, out: Path, console: Console, *, int8: bool = False) -> None:
@@ -55,8 +52,7 @@ def export(model: Path, out: Path, console: Console, *, int8: bool = False) -> N
         from ferops.model.serving import exported
     status = console.status("exporting, and comparing with the Keras model")
     with status, replacing(out) as scratch, replacing(card_file(out)):  # the latter's name is `card_file(scratch)`
-        batches = (np.array(faces[at : at + _BATCH]) for at in range(0, len(faces), _BATCH))
-        probabilities = np.concatenate([core.predict_on_batch(batch) for batch in batches])
+        probabilities = in_batches(core.predict_on_batch, faces)
         card = exported.export(
             core, faces, labels, probabilities, scratch,
             temperature=calibration.fit_temperature(labels, probabilities), report=data.report,

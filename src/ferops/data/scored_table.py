@@ -81,10 +81,9 @@ def make_part(
     return table.astype(COLUMNS)
 
 
-def add(folder: Path, part: pd.DataFrame) -> Path:
-    """Write a part atomically; its name is the run and the number of parts that the run already has."""
-    run = str(part["run"].iloc[0])
-    path = folder / f"{run}-{len(list(folder.glob(f'{run}-*.parquet'))):05}.parquet"
+def add(folder: Path, part: pd.DataFrame, number: int) -> Path:
+    """Write a part atomically; its name is the run and the part's number in it."""
+    path = folder / f"{part['run'].iloc[0]}-{number:05}.parquet"
     with replacing(path) as scratch:
         part.to_parquet(scratch, index=False)
     return path

@@ -3,7 +3,6 @@
 import io
 import os
 import zipfile
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +15,7 @@ from ferops.errors import FeropsError, MissingPackage
 from ferops.labels import SIDE
 from ferops.machine.environment import muted_stderr
 from ferops.model.serving import litert
-
-Run = Callable[[NDArray[np.uint8]], NDArray[np.float32]]
-"""From faces, uint8 (N, 48, 48), to probabilities, float32 (N, 7)."""
+from ferops.model.serving.batches import Answer
 
 
 class NotFoldable(FeropsError):
@@ -67,7 +64,7 @@ def shrink(model: Path, out: Path) -> None:
             smaller.writestr(name, _halved(content) if name == "model.weights.h5" else content)
 
 
-def export(model: keras.Model, out: Path, samples: NDArray[np.uint8] | None = None) -> Run:
+def export(model: keras.Model, out: Path, samples: NDArray[np.uint8] | None = None) -> Answer:
     """Write a network in the format that the name tells, and return what runs it there.
 
     Args:
@@ -108,7 +105,7 @@ def _quantised(samples: NDArray[np.uint8]) -> dict[str, Any]:
     }
 
 
-def _export_onnx(model: keras.Model, out: Path) -> Run:
+def _export_onnx(model: keras.Model, out: Path) -> Answer:
     os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # it looks up hosts when it is imported
     try:
         import onnxruntime

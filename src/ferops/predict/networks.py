@@ -4,7 +4,6 @@ import hashlib
 import json
 import os
 import re
-from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -18,22 +17,18 @@ from numpy.typing import NDArray
 from ferops.errors import FeropsError
 from ferops.labels import NAMES, SIDE
 from ferops.model.serving import litert
+from ferops.model.serving.batches import Answer, in_batches
 from ferops.model.serving.exported import Card, card_file
 from ferops.params import Evaluate
 
 SHIPPED: Final = Path(__file__).with_name("weights") / "lean_cnn.tflite"
 """The network of weights/ that is most accurate on PublicTest; in the wheel it lies in the package."""
 
-_BATCH: Final = 64
-
 _FILES: Final = {"exported": "network.tflite", "data": "model.keras"}
 """Folders of a registered model, and the file in them that answers; the first that is there is taken."""
 
 _REGISTERED: Final = re.compile(r"[a-z][a-z0-9+-]*:/|fer-[a-z0-9-]+[@/]")
 """How a URI of MLflow, or the name of a version, begins."""
-
-Answer = Callable[[NDArray[np.uint8]], NDArray[np.float32]]
-"""From faces, uint8 (N, 48, 48), to the probabilities of the seven expressions, float32 (N, 7)."""
 
 
 class BadNetwork(FeropsError):
@@ -52,8 +47,8 @@ class ExpressionNetwork:
         name: the system and the beginning of its weights' digest, as `lean_cnn/5582fc45e4a3`.
         version: in the registry, as `fer-vgg16/3`; None where it was loaded from a file.
         card: its figures; None where nothing but its Keras model is known.
-        answer: from at most 64 faces to their probabilities.
-        explain: from at most 64 faces to their Grad-CAM maps, (N, height, width) in 0-1; None where it has none.
+        answer: from a batch of faces to their probabilities.
+        explain: from a batch of faces to their Grad-CAM maps, (N, height, width) in 0-1; None where it has none.
     """
 
     name: str
@@ -75,8 +70,7 @@ class ExpressionNetwork:
         if tta:
             mirrored = np.ascontiguousarray(faces[:, :, ::-1])
             return np.asarray((self.probabilities(faces) + self.probabilities(mirrored)) / 2, np.float32)
-        batches = [self.answer(faces[at : at + _BATCH]) for at in range(0, len(faces), _BATCH)]
-        return np.concatenate([np.empty((0, len(NAMES)), np.float32), *batches])
+        return in_batches(self.answer, faces) if len(faces) else np.empty((0, len(NAMES)), np.float32)
 
     def maps(self, faces: NDArray[np.uint8]) -> list[NDArray[np.float32]]:
         """Return a Grad-CAM map for each face, uint8 (N, 48, 48): where it speaks for the answer, 0-1.
@@ -86,30 +80,31 @@ class ExpressionNetwork:
         """
         if self.explain is None:
             raise NoMaps(f"{self.name} has no Grad-CAM maps; `ferops export` writes them into a .tflite file")
-        return [each for at in range(0, len(faces), _BATCH) for each in self.explain(faces[at : at + _BATCH])]
+        return list(in_batches(self.explain, faces)) if len(faces) else []
 
 
-def load(model: str | os.PathLike[str] | None = None) -> ExpressionNetwork:
+def load(model: str | os.PathLike[str] | None = None, threads: int | None = None) -> ExpressionNetwork:
     """Load a network.
 
     Args:
         model: a .tflite file that `ferops export` or `dvc repro` wrote, with its card beside it; a .keras file, whose
             median filter is that of params.yaml; a registered model, as `fer-vgg16@champion`; or the URI of an MLflow
             model, as `models:/fer-vgg16/1`. By default the network that is shipped.
+        threads: on which LiteRT runs; by default one a core.
 
     Raises:
         BadNetwork: there is no such file, it is damaged, or no network from faces to expressions.
         NoStore, UnknownVersion, TrackingUnreachable: of a registered model.
     """
     if model is None:
-        return _exported(SHIPPED)
+        return _exported(SHIPPED, threads)
     text, path = os.fspath(model), Path(model)
     if path.suffix == ".tflite":
-        return _exported(path)
+        return _exported(path, threads)
     if path.suffix == ".keras":
         return _keras_file(path)
     if isinstance(text, str) and not path.exists() and _REGISTERED.match(text):
-        return _registered(text)
+        return _registered(text, threads)
     raise BadNetwork(
         f"{model}: expected a .tflite or .keras file, a registered model as fer-vgg16@champion, or a URI of MLflow"
     )
@@ -130,13 +125,13 @@ def current(model: str | os.PathLike[str] | None) -> str | None:
     return f"{version.name}/{version.version}"
 
 
-def _exported(path: Path) -> ExpressionNetwork:
+def _exported(path: Path, threads: int | None) -> ExpressionNetwork:
     card = _card(path)
     content = path.read_bytes()
     if hashlib.sha256(content).hexdigest() != card.sha256:
         raise BadNetwork(f"{path}: {card_file(path).name} beside it is the card of another file")
     try:
-        network = litert.Network(content)
+        network = litert.Network(content, threads)
         probabilities, *maps = litert.answers(network, np.zeros((1, SIDE, SIDE), np.uint8))
         fits = probabilities.shape == (1, len(NAMES))
     except (ValueError, RuntimeError):
@@ -196,8 +191,29 @@ def _keras_file(path: Path) -> ExpressionNetwork:
     return ExpressionNetwork(_name(core.name, weights.digest(core)), None, None, answer)
 
 
-def _registered(model: str) -> ExpressionNetwork:
-    """Load the exported network of a registered model, else its Keras model."""
+def fetch(uri: str, folder: Path) -> Path:
+    """Download a registered network into a folder, and return its file, which `load` takes.
+
+    It is the exported network or, where the model has none, that of Keras.
+
+    Args:
+        uri: of an MLflow model, as `models:/fer-vgg16/1`.
+        folder: where the file comes to lie, in a folder of its own.
+
+    Raises:
+        BadNetwork: there is no such model, or none that ferops registered.
+    """
+    from ferops.tracking import versions
+
+    for part, file in _FILES.items():
+        with suppress(versions.MissingArtifact):
+            path = versions.download(f"{uri}/{part}", folder) / file
+            if path.is_file():
+                return path
+    raise BadNetwork(f"{uri}: MLflow has no such model, or none that ferops registered")
+
+
+def _registered(model: str, threads: int | None) -> ExpressionNetwork:
     from ferops.tracking import store, versions
 
     with store.session(create=False) as opened, TemporaryDirectory() as scratch:
@@ -206,12 +222,7 @@ def _registered(model: str) -> ExpressionNetwork:
             found = versions.resolve(opened, reference)
             version = f"{found.name}/{found.version}"
             uri = f"models:/{version}"
-        for part, file in _FILES.items():
-            with suppress(versions.MissingArtifact):
-                path = versions.download(f"{uri}/{part}", Path(scratch)) / file
-                if path.is_file():
-                    return replace(load(path), version=version)
-    raise BadNetwork(f"{model}: MLflow has no such model, or none that ferops registered")
+        return replace(load(fetch(uri, Path(scratch)), threads), version=version)
 
 
 def _name(system: str, digest: str) -> str:

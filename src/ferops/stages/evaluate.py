@@ -8,8 +8,6 @@ import keras
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from rich.console import Console
-from rich.progress import track
 
 from ferops import params as parameters
 from ferops.data import filters, pictures, prepared
@@ -18,6 +16,7 @@ from ferops.labels import NAMES
 from ferops.model import calibration, gradcam, metrics, plots
 from ferops.model.networks import descriptors
 from ferops.model.serving import exported
+from ferops.model.serving.batches import in_batches
 
 METRICS = Path("metrics")
 REPORTS = Path("reports/evaluate")
@@ -25,7 +24,6 @@ FACES = Path("reports/evaluate_faces")
 """Out of git: it shows faces of the data set."""
 
 EXPORTED = Path("models/exported")
-BATCH = 256
 
 
 def main() -> None:
@@ -76,19 +74,18 @@ def main() -> None:
     _report(labels, probabilities, scores[split]["ece"], settings.calibration_bins)
 
 
-def predict(core: keras.Model, images: NDArray[np.uint8], name: str) -> NDArray[np.float32]:
-    """Predict probabilities (N, 7) of filtered faces (N, 48, 48), with a progress bar."""
-    starts = track(range(0, len(images), BATCH), f"scoring {name}", transient=True, disable=not Console().is_terminal)
-    faces = (np.ascontiguousarray(images[at : at + BATCH]) for at in starts)
-    return np.concatenate([core.predict_on_batch(descriptors.inputs(core, batch)) for batch in faces])
-
-
 def _predict_views(
     core: keras.Model, faces: NDArray[np.uint8], name: str, how: str
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """Predict probabilities (N, 7) of filtered faces (N, 48, 48), as they are and averaged over their views."""
-    by_view = [predict(core, view, name) for view in views(faces, how)]
-    return by_view[0], np.mean(by_view, axis=0)
+
+    def answer(batch: NDArray[np.uint8]) -> NDArray[np.float32]:
+        inputs = (descriptors.inputs(core, np.ascontiguousarray(view)) for view in views(batch, how))
+        by_view = [core.predict_on_batch(each) for each in inputs]
+        return np.stack([by_view[0], np.mean(by_view, axis=0)], axis=1)
+
+    answers = in_batches(answer, faces, f"scoring {name}")
+    return answers[:, 0], answers[:, 1]
 
 
 def _extra(core: keras.Model, kernel: int, settings: parameters.Evaluate, temperature: float) -> dict[str, Any]:

@@ -4,18 +4,15 @@ import io
 import json
 import re
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
 from ferops.errors import FeropsError
-from ferops.machine.tensorflow import quiet_imports
 from ferops.tracking import ledger, runs
 from ferops.tracking.lineage import DVC_LOCK, DvcLockHistory, Source, parse_dvc_lock
 from ferops.tracking.record import FACTS, START, TRAINING, WEIGHTS
@@ -75,21 +72,6 @@ class ScoredVersion(NamedTuple):
     def reference(self) -> str:
         """Return its name, as in `fer-vgg16/3`."""
         return f"{self.model}/{self.version}"
-
-
-class Network(NamedTuple):
-    """A version loaded for prediction.
-
-    Fields:
-        version: its number. weights_digest: of its weights.
-        kernel: side of its median filter in pixels.
-        predict: from raw faces, uint8 (N, 48, 48), to probabilities, float32 (N, 7), in one batch.
-    """
-
-    version: int
-    weights_digest: str
-    kernel: int
-    predict: Callable[[NDArray[np.uint8]], NDArray[np.float32]]
 
 
 @dataclass(frozen=True)
@@ -265,34 +247,7 @@ def read(version: "ModelVersion", name: str) -> str | None:
     return None
 
 
-def load(store: Store, version: "ModelVersion", kernel: int) -> Network:
-    """Load the model of a version.
-
-    Args:
-        store: the open store.
-        version: of the registered model.
-        kernel: side of the median filter where the version's run, which has it as a parameter, is missing.
-
-    Raises:
-        MissingArtifact: the files of its model are missing or cannot be read.
-        MissingBackend: KERAS_BACKEND is unknown, or its package is not installed.
-    """
-    with quiet_imports():
-        import keras  # noqa: F401  # before MLflow does
-        import mlflow.tensorflow
-    from mlflow.exceptions import MlflowException
-
-    try:
-        model = mlflow.tensorflow.load_model(f"models:/{version.name}/{version.version}")
-    except (MlflowException, OSError, ValueError) as error:
-        raise MissingArtifact(
-            f"{version.name} version {version.version} has no readable model in MLflow "
-            f"({' '.join(str(error).split())[:200]}); `dvc repro` on its commit or `ferops restore` restores it"
-        ) from None
+def median_kernel(store: Store, version: "ModelVersion", default: int) -> int:
+    """Return the side in pixels of a version's median filter, the default where its run, which knows it, is lost."""
     run = run_of(store, version)
-    return Network(
-        version=int(version.version),
-        weights_digest=str(version.tags.get(WEIGHTS)),
-        kernel=int((run.data.params if run else {}).get("preprocess.median_kernel", kernel)),
-        predict=model.predict_on_batch,
-    )
+    return int((run.data.params if run else {}).get("preprocess.median_kernel", default))

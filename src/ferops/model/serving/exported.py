@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 
 from ferops.errors import FeropsError
+from ferops.model.serving.batches import in_batches
 
 if TYPE_CHECKING:
     import keras
@@ -24,7 +25,6 @@ _LOST: Final = 0.005
 _SAMPLES: Final = 200
 """Training images on which the ranges of these integers are measured."""
 
-_BATCH: Final = 256
 _SPLITS: Final = {"fer2013": "FER2013's PublicTest", "sample": "the synthetic sample's validation split"}
 
 Share = Annotated[float, Field(ge=0, le=1)]
@@ -117,9 +117,9 @@ def export(
             network = gradcam.explained(core)
     raw = raw_model(network, report["median_kernel"], temperature)
     # the prepared faces are filtered: both networks filter them once more
-    expected = _answers(lambda batch: keras.tree.flatten(raw.predict_on_batch(batch))[0], faces)
+    expected = in_batches(lambda batch: keras.tree.flatten(raw.predict_on_batch(batch))[0], faces)
     samples = None if int8 is None else int8[:: 1 + len(int8) // _SAMPLES]
-    ours = _answers(conversion.export(raw, out, samples), faces)
+    ours = in_batches(conversion.export(raw, out, samples), faces)
     agreement = float((ours.argmax(axis=1) == expected.argmax(axis=1)).mean())
     before, after = (float((each.argmax(axis=1) == labels).mean()) for each in (expected, ours))
     if agreement < _AGREEMENT if int8 is None else before - after > _LOST:
@@ -146,9 +146,3 @@ def export(
     )
     card_file(out).write_text(json.dumps(card.model_dump(by_alias=True), indent=2) + "\n", encoding="utf-8")
     return card
-
-
-def _answers(
-    network: Callable[[NDArray[np.uint8]], NDArray[np.float32]], faces: NDArray[np.uint8]
-) -> NDArray[np.float32]:
-    return np.concatenate([network(np.array(faces[at : at + _BATCH])) for at in range(0, len(faces), _BATCH)])

@@ -2,6 +2,8 @@
 
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import NamedTuple
 
@@ -11,7 +13,7 @@ import pandas as pd
 from ferops.data import scored_table
 from ferops.data.readers import image_files
 from ferops.data.readers.image_files import UnreadableFile
-from ferops.tracking.versions import Network
+from ferops.predict import networks
 
 
 class Plan(NamedTuple):
@@ -19,16 +21,37 @@ class Plan(NamedTuple):
 
     Fields:
         folder: of the images. output: of the table. run: its name.
-        batches: the files to read, in order, without those that the same weights have scored.
+        new: absolute paths of the files to read, in order: those that the same weights have not scored.
         found: number of files in the folder. known: number of those that are left out.
     """
 
     folder: Path
     output: Path
     run: str
-    batches: tuple[tuple[Path, ...], ...]
+    new: Sequence[Path]
     found: int
     known: int
+
+
+@dataclass(frozen=True)  # a named tuple would come as a plain one to a Dask worker
+class Scorer:
+    """What the batches of one scoring run have in common; another process may score them, so the paths are absolute.
+
+    Attributes:
+        folder: of the images. output: of the table. run: its name.
+        network: file of the network. threads: on which LiteRT runs it; None is one a core.
+        version: of the registered model. weights_digest: of its network.
+        kernel: side of its median filter in pixels.
+    """
+
+    folder: Path
+    output: Path
+    run: str
+    network: Path
+    threads: int | None
+    version: int
+    weights_digest: str
+    kernel: int
 
 
 class ScoringResult(NamedTuple):
@@ -38,14 +61,13 @@ class ScoringResult(NamedTuple):
     bad: list[UnreadableFile]
 
 
-def plan(folder: Path, output: Path, weights_digest: str, batch_size: int) -> Plan:
+def plan(folder: Path, output: Path, weights_digest: str) -> Plan:
     """Find the new images by the digest of their files: a changed file is new, a renamed one is not.
 
     Args:
         folder: of the images.
         output: of the table.
         weights_digest: of the network that is to score them.
-        batch_size: images a batch, at most.
 
     Raises:
         BadFile: the folder is not there, cannot be read or is empty.
@@ -54,21 +76,28 @@ def plan(folder: Path, output: Path, weights_digest: str, batch_size: int) -> Pl
     found = image_files.find(folder)
     scored_table.delete_stale_parts(output)
     scored = scored_table.scored_digests(output, weights_digest)
-    digests = pd.Series(image_files.digests(found), found)  # None: unreadable, `read` reports why
-    new = digests.index[digests.isna() | ~(digests.isin(scored) | digests.duplicated())]
-    batches = tuple(tuple(new[at : at + batch_size]) for at in range(0, len(new), batch_size))
-    return Plan(folder, output, scored_table.new_run(), batches, found=len(found), known=len(found) - len(new))
+    digests = pd.Series(image_files.digests(found))  # None: unreadable, `read` reports why
+    is_new = digests.isna() | ~(digests.isin(scored) | digests.duplicated())
+    new = [found[at].absolute() for at in np.flatnonzero(is_new)]
+    return Plan(folder, output, scored_table.new_run(), new, found=len(found), known=len(found) - len(new))
 
 
-def score(batch: Sequence[Path], plan: Plan, network: Network) -> ScoringResult:
-    """Read a batch, predict it with the network, and add a part to the table."""
-    faces, bad = image_files.read(batch, plan.folder)
+def score(batch: Sequence[Path], number: int, scorer: Scorer) -> ScoringResult:
+    """Read a batch, predict it with the network, and add a part of this number to the table.
+
+    Raises:
+        BadNetwork: the network's file is damaged.
+    """
+    faces, bad = image_files.read(batch, scorer.folder)
     if not faces:
         return ScoringResult(Counter(), bad)
-    probabilities = np.asarray(network.predict(np.stack([face.pixels for face in faces])))
+    probabilities = _load(scorer.network, scorer.threads).probabilities(np.stack([face.pixels for face in faces]))
     part = scored_table.make_part(
-        faces, probabilities, kernel=network.kernel, version=network.version,
-        weights_digest=network.weights_digest, run=plan.run,
+        faces, probabilities, kernel=scorer.kernel, version=scorer.version, weights_digest=scorer.weights_digest,
+        run=scorer.run,
     )  # fmt: skip
-    scored_table.add(plan.output, part)
+    scored_table.add(scorer.output, part, number)
     return ScoringResult(Counter(part["label"]), bad)
+
+
+_load = lru_cache(maxsize=1)(networks.load)  # once a process, for all of its batches

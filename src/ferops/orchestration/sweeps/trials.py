@@ -3,10 +3,8 @@
 They run in turn, or side by side as tasks of a Dask cluster.
 """
 
-import logging
 import os
 import shutil
-import sys
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Final
@@ -14,15 +12,12 @@ from typing import Any, Final
 from prefect import State, get_run_logger, task
 from prefect.artifacts import create_link_artifact, create_markdown_artifact
 from prefect.cache_policies import NO_CACHE
-from prefect.client.orchestration import get_client
-from prefect.futures import PrefectFuture, as_completed
-from prefect.settings import PREFECT_API_URL, temporary_settings
 from prefect.states import Cancelled, Completed, Failed
 from prefect.task_runners import TaskRunner
 
 from ferops.errors import FeropsError
 from ferops.machine.files import SCRATCH
-from ferops.orchestration import markdown
+from ferops.orchestration import markdown, side_by_side
 from ferops.orchestration.pipeline import dvc_stages, run_folders
 from ferops.orchestration.sweeps import experiments
 from ferops.orchestration.sweeps.experiments import Trial, TrialResult
@@ -32,10 +27,6 @@ from ferops.tracking.lineage import current_commit
 
 PRUNED: Final = "Pruned"
 """Name of the state in which the task of a pruned trial ends."""
-
-
-class NoDask(FeropsError):
-    """Trials cannot run side by side: prefect-dask is not installed, or no cluster is named."""
 
 
 @task(task_run_name="{trial.name}", cache_policy=NO_CACHE, retries=0)
@@ -71,34 +62,17 @@ def run(trials: Iterable[Trial], sweep_run: runs.SweepRun, runner: TaskRunner | 
     Args:
         trials: the next one is only asked for when it can be run.
         sweep_run: the parent of their MLflow runs.
-        runner: runs as many at a time as its cluster has workers; in turn by default.
+        runner: of `side_by_side.task_runner`; in turn by default.
     """
     if (commit := current_commit()) and commit.is_dirty:
         get_run_logger().info("the trials start from the commit, without the changes that are not committed")
     common = {"clone": str(Path.cwd()), "sweep_run": sweep_run.run_id}
-    if runner is None:
-        for trial in trials:
-            is_done = experiments.finished([trial.name])
-            yield _result(trial, None if is_done else run_trial(trial, **common, return_state=True))
-        return
-    # the temporary server of this process is unknown to other processes, and each would start its own
-    with get_client(sync_client=True) as client:
-        url = str(client.api_url)
-    with temporary_settings({PREFECT_API_URL: url}), runner:
-        workers = max(1, sum(runner.client.nthreads().values()))  # type: ignore[attr-defined]
-        waiting = iter(trials)
-        running: dict[PrefectFuture[Any], Trial] = {}
-        while True:
-            while len(running) < workers and (chosen := next(waiting, None)):
-                if experiments.finished([chosen.name]):
-                    yield _result(chosen, None)
-                else:
-                    running[runner.submit(run_trial, {"trial": chosen, **common})] = chosen
-            if not running:
-                return
-            future = next(as_completed(list(running)))
-            future.wait()
-            yield _result(running.pop(future), future.state)
+
+    def arguments(trial: Trial) -> dict[str, Any] | None:
+        return None if experiments.finished([trial.name]) else {"trial": trial, **common}
+
+    for trial, state in side_by_side.run(run_trial, trials, arguments, runner):
+        yield _result(trial, state)
 
 
 def conclude(
@@ -132,38 +106,6 @@ def conclude(
     if not accuracies:
         return Failed(message=f"{'; '.join(shares)}: {results[0].reason}")
     return Completed(message="; ".join([*shares, f"the best on validation: {best}"]))
-
-
-def side_by_side(dask: int | str | None, flow: str) -> TaskRunner | None:
-    """Return the task runner of a Dask cluster; None without one: the trials run in turn.
-
-    Args:
-        dask: a number of worker processes on this machine, or the address of a running cluster.
-        flow: name of the flow's module.
-
-    Raises:
-        NoDask: prefect-dask is not installed, or `dask` is neither.
-    """
-    if dask is None:
-        return None
-    try:
-        import cloudpickle  # type: ignore[import-untyped]
-        from prefect_dask import DaskTaskRunner  # type: ignore[attr-defined]
-    except ImportError:
-        raise NoDask("prefect-dask is not installed: pip install prefect-dask (it is in the extra `team`)") from None
-    logging.getLogger("distributed").setLevel(logging.WARNING)
-    # a task takes its flow along, which a worker would import by name, and flows/ is on no path there
-    cloudpickle.register_pickle_by_value(sys.modules[flow])
-    if "://" in str(dask):
-        return DaskTaskRunner(address=str(dask))
-    if not str(dask).isdigit() or int(dask) < 1:
-        raise NoDask(f"dask: expected a number of processes or an address as tcp://127.0.0.1:8786, found {dask!r}")
-    # it listens on loopback alone; a trial is a process of its own, whose memory Dask does not see
-    local = {
-        "n_workers": int(dask), "threads_per_worker": 1, "processes": True, "host": "127.0.0.1",
-        "dashboard_address": "127.0.0.1:0", "memory_limit": 0,
-    }  # fmt: skip
-    return DaskTaskRunner(cluster_kwargs=local)
 
 
 def _result(trial: Trial, state: State | None) -> TrialResult:
