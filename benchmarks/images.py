@@ -18,7 +18,8 @@ from ferops import params
 from ferops.data import augmentation, filters, prepared
 from ferops.data.readers import faces, layouts
 
-AUGMENTED = 4_000
+SOME = 4_000
+"""Images that are filtered and augmented: so many show it, and the usual ways take a minute for all."""
 Images = NDArray[np.uint8]
 
 
@@ -31,10 +32,11 @@ def lines(csv: Path, scratch: Path, copy_rate: float) -> list[Line]:
         copy_rate: bytes a second in memory, the floor of each step.
     """
     images = layouts.read(csv).images
+    some = images[:SOME]
     return [
         *reading(csv, csv.stat().st_size / copy_rate),
-        *filtering(images, 2 * images.nbytes / copy_rate),
-        *augmenting(images[:AUGMENTED], 2 * images[:AUGMENTED].nbytes / copy_rate),
+        *filtering(some, 2 * some.nbytes / copy_rate),
+        *augmenting(some, 2 * some.nbytes / copy_rate),
         *loading(images, scratch, 2 * images.nbytes / copy_rate),
     ]
 

@@ -20,7 +20,7 @@ import cv2
 import numpy as np
 from measure import Line, compare, seconds
 
-REQUESTS = 256
+REQUESTS = 64
 CONCURRENT = (1, 32)
 HEAD = b'--x\r\nContent-Disposition: form-data; name="pictures"; filename="a.png"\r\n\r\n'
 FORM, JSON = "multipart/form-data; boundary=x", "application/json"

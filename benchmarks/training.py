@@ -122,7 +122,9 @@ def usual(recipe: str) -> Cost:
         zoom_range=warp.zoom, horizontal_flip=warp.horizontal_flip,
     )  # fmt: skip
     network, clock = systems.build(given.model), Clock()
-    network.compile("adam" if given.train.optimizer == "adam" else "sgd", "categorical_crossentropy", ["accuracy"])
+    network.compile(
+        "adam" if given.train.optimizer == "adam" else "sgd", "categorical_crossentropy", metrics=["accuracy"]
+    )
     with tempfile.TemporaryDirectory() as folder:
         for index, (face, label) in enumerate(zip(faces, labels, strict=True)):
             path = Path(folder) / str(label) / f"{index}.png"
