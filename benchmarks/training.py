@@ -26,7 +26,7 @@ from rich.table import Table
 from ferops import params
 from ferops.machine.tensorflow import configure
 
-IMAGES = {"paper": 12 * 64, "best": 4 * 128, "lean_cnn": 30 * 128}
+IMAGES = {"paper": 6 * 64, "best": 4 * 128, "lean_cnn": 15 * 128}
 """Of one measurement, by recipe; the first third warms up."""
 SYSTEMS = {"paper": "the paper's network", "lean_cnn": "lean_cnn"}
 USUAL, ONLINE, CACHED, FLOOR = "ImageDataGenerator, folders of PNGs", "ferops", "ferops, frozen features", "floor"
