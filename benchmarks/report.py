@@ -24,7 +24,8 @@ def main() -> None:
     """Write the table between the two marks of the page, and the plot."""
     results = json.loads(RESULTS.read_text(encoding="utf-8"))
     page = PAGE.read_text(encoding="utf-8")
-    PAGE.write_text(page.replace(shown(page), rendered(results)), encoding="utf-8")
+    above, below = page.split(BEGIN)[0], page.split(END)[1]
+    PAGE.write_text(f"{above}{BEGIN}{rendered(results)}{END}{below}", encoding="utf-8")
     plot(results["lines"])
     print(rendered(results))
 

@@ -15,9 +15,7 @@ def test_the_page_has_the_figures_of_the_last_run() -> None:
     assert report.shown(report.PAGE.read_text(encoding="utf-8")) == report.rendered(RESULTS)
 
 
-def test_the_last_run_has_a_line_for_every_lead() -> None:
-    leads = [line["lead"] for line in RESULTS["lines"] if line["lead"]]
-    assert sorted(leads) == [1.7, 2.2, 5, 7.5, 21, 29, 57, 80]
+def test_the_last_run_tells_the_machine_and_how_busy_it_was() -> None:
     assert {"processor", "cores", "flags", "versions", "commit", "load", "load_after"} <= RESULTS["machine"].keys()
 
 
