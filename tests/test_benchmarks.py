@@ -44,7 +44,12 @@ def test_a_line_without_a_usual_way_has_its_time_alone() -> None:
     assert report.cells(line.as_json(), FLAGS) == ["`ferops --help`", "", "", "", "0.1 s", "", "", "", ""]
 
 
-def test_the_picture_is_of_the_ratios(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(report, "PLOT", tmp_path / "performance.png")
-    report.plot(RESULTS["lines"])
-    assert (tmp_path / "performance.png").read_bytes().startswith(b"\x89PNG")
+def test_what_is_written_again_is_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    page, plot = tmp_path / "performance.md", tmp_path / "performance.png"
+    page.write_text(f"above\n{report.BEGIN}{report.END}below\n", encoding="utf-8")
+    monkeypatch.setattr(report, "PAGE", page)
+    monkeypatch.setattr(report, "PLOT", plot)
+    for _ in range(2):
+        report.main()
+        assert page.read_text(encoding="utf-8") == f"above\n{report.BEGIN}{report.rendered(RESULTS)}{report.END}below\n"
+    assert plot.read_bytes().startswith(b"\x89PNG")
