@@ -19,7 +19,9 @@ PYTHON = ROOT / ".scratch/accelerators/bin/python"
 SCRIPT = Path(__file__).with_name("on_device.py")
 FOUR = {
     "XLA_FLAGS": "--xla_force_host_platform_device_count=4",
-    "JAX_CPU_ENABLE_ASYNC_DISPATCH": "false",  # virtual devices on two cores wait for each other for ever
+    # on two cores virtual devices wait for a thread that another one holds
+    "JAX_CPU_ENABLE_ASYNC_DISPATCH": "false",
+    "PJRT_NPROC": "16",
 }
 LEARNS = {
     "sample": {"train": 700, "validation": 200, "test": 70},
