@@ -20,7 +20,7 @@ augment:
   warp: {}
 model: {}
 train:
-  epochs: 3 # short
+  epochs: 5 # short
 evaluate: {}
 """
 
@@ -33,10 +33,10 @@ def file(tmp_path: Path) -> Path:
 @pytest.mark.parametrize(
     ("found", "wrong", "names"),
     [
-        ("  epochs: 8", "  epochs: eight", "train.epochs"),
-        ("  epochs: 8", "  epochs: 0", "train.epochs"),
-        ("  epochs: 8", "  epochs: 8.5", "train.epochs"),
-        ("  epochs: 8", "  epoch: 8", "train.epoch"),
+        ("  epochs: 3", "  epochs: eight", "train.epochs"),
+        ("  epochs: 3", "  epochs: 0", "train.epochs"),
+        ("  epochs: 3", "  epochs: 8.5", "train.epochs"),
+        ("  epochs: 3", "  epoch: 3", "train.epoch"),
         ("    min: 90", "", "validate.pixel_mean.min"),
         ("\ntrain:\n", "\nfit:\n", "train is missing"),
         ("  warp: # the paper's five", "  warps:", "augment.warp is missing"),
@@ -73,11 +73,11 @@ def test_only_a_system_that_takes_images_of_any_size_is_trained_on_small_ones(fi
 
 def test_a_merge_keeps_comments_and_changes_only_what_it_names(file: Path) -> None:
     before = file.read_text().splitlines()
-    params.merge({"train": {"epochs": 3}, "augment": {"warp": {"zoom": 0.2}}}, file)
+    params.merge({"train": {"epochs": 5}, "augment": {"warp": {"zoom": 0.2}}}, file)
     after = file.read_text().splitlines()
     changed = {new for old, new in zip(before, after, strict=True) if old != new}
-    assert {line.split("#")[0].strip() for line in changed} == {"epochs: 3", "zoom: 0.2"}
-    assert params.load(file).train.epochs == 3
+    assert {line.split("#")[0].strip() for line in changed} == {"epochs: 5", "zoom: 0.2"}
+    assert params.load(file).train.epochs == 5
 
 
 def test_a_merge_that_would_not_be_valid_changes_nothing(file: Path) -> None:
@@ -99,7 +99,7 @@ def test_the_file_of_the_repository_has_every_key_at_its_default() -> None:
 def test_keys_may_be_left_out(tmp_path: Path) -> None:
     file = tmp_path / "params.yaml"
     file.write_text(LEAN)
-    expected = params.flatten(params.defaults()) | {"train.epochs": 3}
+    expected = params.flatten(params.defaults()) | {"train.epochs": 5}
     assert repr(params.flatten(params.load(file))) == repr(expected)
 
 
@@ -121,7 +121,7 @@ def test_a_merge_into_a_short_file_writes_what_is_no_default(tmp_path: Path) -> 
     file = tmp_path / "params.yaml"
     file.write_text(LEAN)
     params.merge({"train": {"batch_size": 32, "patience": 2}, "evaluate": {"tta": "mirror"}}, file)
-    assert file.read_text() == LEAN.replace("epochs: 3 # short\n", "epochs: 3 # short\n  patience: 2\n")
+    assert file.read_text() == LEAN.replace("epochs: 5 # short\n", "epochs: 5 # short\n  patience: 2\n")
 
 
 def test_a_merge_into_a_value_of_several_keys_keeps_the_other_defaults(tmp_path: Path) -> None:

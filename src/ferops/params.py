@@ -181,11 +181,11 @@ class Train(_Section):
     """
 
     seed: Seed = 0
-    epochs: int = Field(8, ge=1, le=10_000)
+    epochs: int = Field(3, ge=1, le=10_000)
     minutes: float = Field(0.0, ge=0, le=100_000)
     batch_size: int = Field(32, ge=1, le=8192)
     optimizer: Literal["adam", "sgd"] = "adam"
-    learning_rate: float = Field(0.0001, gt=0, le=10)
+    learning_rate: float = Field(0.0003, gt=0, le=10)
     schedule: Literal["constant", "cosine"] = "cosine"
     warmup_epochs: int = Field(0, ge=0, le=1000)
     weight_decay: float = Field(0.0, ge=0, le=1)
@@ -199,7 +199,7 @@ class Train(_Section):
     clean_epochs: int = Field(0, ge=0, le=10_000)
     patience: int = Field(8, ge=1, le=10_000)
     precision: Literal["auto", "float32", "mixed_bfloat16"] = "auto"
-    online_augmentation: bool = True
+    online_augmentation: bool = False
 
 
 class Evaluate(_Section):

@@ -143,7 +143,7 @@ def test_the_workspace_is_used_where_nothing_is_committed_and_the_clone_was_move
 def test_the_lock_says_what_the_parameters_were_even_in_a_commit_of_another_time(new, console) -> None:
     before = forgetting_ids(state(new.store()))
     text = (new.root / "params.yaml").read_text()
-    (new.root / "params.yaml").write_text(text.replace("epochs: 8", "epochs: 99") + "section_of_old:\n  key: 1\n")
+    (new.root / "params.yaml").write_text(text.replace("epochs: 3", "epochs: 99") + "section_of_old:\n  key: 1\n")
     new.commit("parameters for the next training, that today's ferops does not know")
     new.git("checkout", "-q", "HEAD~1", "params.yaml")
     new.lose_the_store()
