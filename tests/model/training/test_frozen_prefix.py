@@ -46,8 +46,7 @@ def test_training_the_rest_on_features_is_training_the_whole_network(tmp_path: P
         assert np.array_equal(before, found) == found.path.startswith("block1"), found.path
 
 
-@pytest.mark.parametrize("name", params.TRANSFERS)
-@pytest.mark.parametrize("blocks", [3, 5])
+@pytest.mark.parametrize(("name", "blocks"), zip(params.TRANSFERS, (3, 5, 2, 4), strict=True))
 def test_a_system_on_vgg16_is_its_prefix_and_the_rest(name: params.SystemName, blocks: int) -> None:
     network = systems.build(params.Model(name=name, frozen_blocks=blocks))
     prefix, rest, block = frozen_prefix.split(network, "caffe")
