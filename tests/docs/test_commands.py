@@ -69,7 +69,6 @@ INSTEAD = {
     "make test": Instead(f"{NO_SETUP} --dry-run test", "these tests"),
     "make lint": Instead(f"{NO_SETUP} --dry-run lint", "a check of its own, on the checkout"),
     "make bench": Instead(f"{NO_SETUP} --dry-run bench", "takes twenty minutes"),
-    "make bench FER2013=fer2013.csv": Instead(f"{NO_SETUP} --dry-run bench FER2013=fer2013.csv", "the same"),
     "make lock": Instead(f"{NO_SETUP} --dry-run lock", "resolves from a package index"),
     "make fuzz": Instead(f"{NO_SETUP} --dry-run fuzz", "takes minutes"),
     "make test-services": Instead(f"{NO_SETUP} --dry-run test-services", "takes minutes"),
