@@ -53,7 +53,7 @@ NOT_IMPORTED = {
 OPTIONAL = {
     "torch": "another backend of Keras, imported only where it is the one in use",
     "jax": "the same",
-    "prefect_dask": "of the extra `team`: imported only by a sweep on Dask",
+    "prefect_dask": "of the extra `team`: imported only by a flow on Dask",
     "cloudpickle": "the same; it comes with prefect-dask",
     "mtcnn": "of the extra `mtcnn`: imported only by `--detector mtcnn`",
     "onnxruntime": "of the extra `onnx`: imported only by an export to NAME.onnx",

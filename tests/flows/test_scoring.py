@@ -1,5 +1,6 @@
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -81,6 +82,16 @@ def test_side_by_side_the_table_is_that_of_batches_in_turn(run, faces: np.ndarra
     (bad,) = Path("data/2/_bad").iterdir()
     assert pd.read_csv(bad)["path"].tolist() == ["note.txt"]
     assert run(batch_size=20, output="data/2", dask=2).message == "0 scored, 70 known, 1 bad of 71 files"
+
+
+def test_a_version_without_an_exported_network_is_run_by_keras(run, faces: np.ndarray, clone: Path) -> None:
+    run()
+    for folder in (clone / "mlartifacts").rglob("exported"):
+        shutil.rmtree(folder)
+    assert run(output="data/keras").is_completed()
+    by_keras = pd.read_parquet("data/keras")
+    assert by_keras["path"].equals(table()["path"])
+    assert np.allclose(by_keras[list(NAMES)], table()[list(NAMES)], atol=1e-5)
 
 
 def test_only_what_is_new_or_changed_is_scored(run, faces: np.ndarray) -> None:
