@@ -1,4 +1,4 @@
-"""Blank and duplicate images, exact and near. No label is read, so that test images may be included."""
+"""Duplicate images, exact and near, and the statistics by which blank ones are told. No label is read, so that test images may be included."""
 
 import math
 from typing import Final
@@ -10,7 +10,7 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 from scipy.spatial import cKDTree
 
-from ferops.data.prepared import chunks
+from ferops.data.readers.faces import chunks
 
 Images = NDArray[np.uint8]
 
@@ -35,15 +35,6 @@ def statistics(images: Images) -> tuple[NDArray[np.float64], NDArray[np.float64]
     size = math.prod(images.shape[1:])
     sums, squares = images.reshape(-1, size).sum(axis=1, dtype=np.int64), _squares(images)
     return sums / size, np.sqrt(size * squares - sums * sums) / size
-
-
-def blanks(images: Images, std: float) -> NDArray[np.bool_]:
-    """Find blank images: the standard deviation of their pixels is below `std` gray levels.
-
-    Returns:
-        bool (N,).
-    """
-    return statistics(images)[1] < std
 
 
 def duplicate_groups(images: Images, rms: float, ignore: NDArray[np.bool_] | None = None) -> NDArray[np.int64]:

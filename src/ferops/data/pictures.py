@@ -42,17 +42,18 @@ def contact_sheet(images: Image, labels: NDArray[np.int64]) -> Image:
     Returns:
         uint8 (height, width), gray levels. The width is always the same, the height depends on the number of rows.
     """
-    rows = [_row(NAMES[code], images[labels == code], code) for code in np.unique(labels)]
-    return np.pad(np.concatenate(rows or [_row("no images", images, 0)]), _MARGIN, constant_values=_PAPER)
+    rows = [_row(NAMES[code], images, np.flatnonzero(labels == code), code) for code in np.unique(labels)]
+    none = _row("no images", images, np.arange(0), 0)
+    return np.pad(np.concatenate(rows or [none]), _MARGIN, constant_values=_PAPER)
 
 
-def _row(name: str, images: Image, seed: int) -> Image:
-    """Return a row of a contact sheet: the name, the number of images, and some of them."""
+def _row(name: str, images: Image, members: NDArray[np.int64], seed: int) -> Image:
+    """Return a row of a contact sheet: the name of a class, the number of its images, and some of them."""
     row = np.full((_STEP, _NAME_WIDTH + COLUMNS * _STEP), _PAPER, np.uint8)
-    for text, baseline, size, gray in ((name, 46, 0.6, _INK), (f"{len(images):,}", 68, 0.5, _FAINT)):
+    for text, baseline, size, gray in ((name, 46, 0.6, _INK), (f"{len(members):,}", 68, 0.5, _FAINT)):
         cv2.putText(row, text, (0, baseline), cv2.FONT_HERSHEY_SIMPLEX, size, gray, 1, cv2.LINE_AA)
-    chosen = np.random.default_rng([0, seed]).choice(len(images), min(COLUMNS, len(images)), replace=False)
-    for column, image in enumerate(images[np.sort(chosen)]):
+    chosen = np.random.default_rng([0, seed]).choice(len(members), min(COLUMNS, len(members)), replace=False)
+    for column, image in enumerate(images[members[np.sort(chosen)]]):
         left = _NAME_WIDTH + column * _STEP
         row[:_CELL, left : left + _CELL] = image.repeat(_SCALE, axis=0).repeat(_SCALE, axis=1)
     return row

@@ -6,7 +6,7 @@ The files contain no time and no path, so that equal content is equal bytes.
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -17,8 +17,6 @@ from ferops.labels import SIDE
 from ferops.machine.files import replacing
 
 IMAGES, MANIFEST, REPORT = "images.npy", "manifest.parquet", "report.json"
-
-_CHUNK: Final = 1_000
 
 Split = tuple[NDArray[np.uint8], NDArray[np.int64]]
 """Faces (n, 48, 48) and labels (n,)."""
@@ -55,11 +53,6 @@ class Prepared:
         """Return a view of a split's images, uint8 (n, 48, 48), and their labels, int64 (n,)."""
         rows = self.rows(name)
         return self.images[rows], self.manifest["label"].to_numpy(np.int64)[rows]
-
-
-def chunks(rows: NDArray[Any]) -> list[NDArray[Any]]:
-    """Split an array into views of at most 1,000 rows, one at least: what is done to one needs little memory."""
-    return np.array_split(rows, max(1, -(-len(rows) // _CHUNK)))
 
 
 def save(folder: Path, images: NDArray[np.uint8], manifest: pd.DataFrame, report: dict[str, Any]) -> None:

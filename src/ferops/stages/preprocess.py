@@ -11,7 +11,7 @@ from ferops import params as parameters
 from ferops.data import cleaning, filters, prepared, splits
 from ferops.data.readers import layouts
 from ferops.data.readers.classes import Classes
-from ferops.data.readers.faces import digests
+from ferops.data.readers.faces import chunks, digests, joined
 from ferops.labels import SPLITS
 from ferops.machine.progress import byte_progress
 
@@ -23,7 +23,8 @@ def main() -> None:
     with byte_progress(f"reading {source.name}", Console()) as progress:
         faces = layouts.read(source, classes, progress=progress)
 
-    blank = cleaning.blanks(faces.images, params.preprocess.blank_std)
+    mean, std = cleaning.statistics(faces.images)
+    blank = std < params.preprocess.blank_std
     groups = cleaning.duplicate_groups(faces.images, params.preprocess.duplicate_rms, ignore=blank)
     split = splits.assign(faces.usages, faces.labels, groups, params.data.split, params.data.split_seed)
     keep = cleaning.drop_duplicates(groups, split, params.preprocess.duplicates) & ~blank
@@ -43,21 +44,19 @@ def main() -> None:
         "duplicated": int((groups >= 0).sum()),
     }
     rows = np.concatenate([np.flatnonzero(keep & (split == name)) for name in SPLITS])
-    raw = faces.images[rows]
-    mean, std = cleaning.statistics(raw)
     manifest = pd.DataFrame(
         {
             "id": rows.astype(np.int64),
             "split": split[rows],
             "label": faces.labels[rows],
-            "mean": mean,
-            "std": std,
-            "hash": [digest[:16] for digest in digests(raw).tolist()],
+            "mean": mean[rows],
+            "std": std[rows],
+            "hash": digests(faces.images)[rows],
             # a fact of the source: it is kept where the policy dropped the other members of the group
             "duplicate_of": pd.arrays.IntegerArray(groups[rows], mask=groups[rows] < 0),
         }
     )
-    images = filters.median(raw, params.preprocess.median_kernel)
+    images = joined(filters.median(faces.images[part], params.preprocess.median_kernel) for part in chunks(rows))
     prepared.save(Path("data/prepared"), images, manifest, report)
     _print_summary(report)
 

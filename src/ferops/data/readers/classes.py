@@ -11,7 +11,7 @@ from typing import Any, Final, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from ferops.data.readers.faces import FaceDataset, UnknownLayout, printable, shown
+from ferops.data.readers.faces import FaceDataset, UnknownLayout, chunks, joined, printable, shown
 from ferops.labels import EXPRESSIONS, MERGED, NAMES
 
 SKIPPED: Final = -1
@@ -134,9 +134,9 @@ def labelled(
     labels = np.array([codes[word] for word in words], np.int64)
     kept = labels != SKIPPED
     notes = left_out(words, codes)
-    return FaceDataset(
-        images[kept], labels[kept], np.array(settled(usages), np.str_)[kept], left_out=notes, **described
-    )
+    if notes:
+        images = joined(images[part] for part in chunks(np.flatnonzero(kept)))
+    return FaceDataset(images, labels[kept], np.array(settled(usages), np.str_)[kept], left_out=notes, **described)
 
 
 def left_out(words: Iterable[str], codes: Mapping[str, int]) -> tuple[str, ...]:

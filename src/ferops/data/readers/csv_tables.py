@@ -4,6 +4,8 @@ import codecs
 import csv
 import io
 import re
+import sys
+import tempfile
 from collections.abc import Iterator
 from contextlib import suppress
 from typing import Final, NamedTuple
@@ -12,7 +14,7 @@ import numpy as np
 
 from ferops.data.readers.archives import Stream
 from ferops.data.readers.classes import LABEL_COLUMNS, USAGE_COLUMNS, Classes, labelled, usage
-from ferops.data.readers.faces import BadFile, BadRow, FaceDataset, shown
+from ferops.data.readers.faces import BadFile, BadRow, FaceDataset, mapped, shown
 from ferops.labels import NAMES, SIDE, UNSPLIT, USAGES
 
 _PIXELS: Final = SIDE * SIDE
@@ -75,33 +77,35 @@ def read(table: Table, where: str, classes: Classes) -> FaceDataset:
         BadRow: a row without 2,304 pixels in 0-255 or, where there is such a column, a known split.
         UnknownLayout: of `Classes.codes`.
     """
-    images, words, usages = bytearray(), [], []
+    words: list[str] = []
+    usages: list[str] = []
     first: dict[str, str] = {}
-    for row, line in enumerate(table.rows, start=2):
-        fields = _fields(line, table.separator, len(table.names))
-        if not any(fields):
-            continue
-        if len(fields) != len(table.names):
-            raise BadRow(where, row, _count(len(fields), "field"), str(len(table.names)))
-        split = UNSPLIT if table.usage < 0 else usage(fields[table.usage])
-        if split is None:
-            known = f"{', '.join(USAGES)}, or train, validation, test"
-            raise BadRow(where, row, f"Usage {shown(fields[table.usage])}", known)
-        if len(table.pixels) > 1 and not all(fields[place] for place in table.pixels):
-            raise BadRow(where, row, "an empty pixel", "whole numbers 0-255")
-        images += _gray_levels(where, row, " ".join(fields[place] for place in table.pixels))
-        words.append(fields[table.label])
-        usages.append(split)
-        if fields[table.label] not in first:
-            first[fields[table.label]] = f"{where}: row {row} (the header is row 1)"
+    with tempfile.TemporaryFile() as file:
+        for row, line in enumerate(table.rows, start=2):
+            fields = _fields(line, table.separator, len(table.names))
+            if not any(fields):
+                continue
+            if len(fields) != len(table.names):
+                raise BadRow(where, row, _count(len(fields), "field"), str(len(table.names)))
+            split = UNSPLIT if table.usage < 0 else usage(fields[table.usage])
+            if split is None:
+                known = f"{', '.join(USAGES)}, or train, validation, test"
+                raise BadRow(where, row, f"Usage {shown(fields[table.usage])}", known)
+            if len(table.pixels) > 1 and not all(fields[place] for place in table.pixels):
+                raise BadRow(where, row, "an empty pixel", "whole numbers 0-255")
+            file.write(_gray_levels(where, row, " ".join(fields[place] for place in table.pixels)))
+            words.append(sys.intern(fields[table.label]))
+            usages.append(split)
+            if fields[table.label] not in first:
+                first[fields[table.label]] = f"{where}: row {row} (the header is row 1)"
+        images = mapped(file)
     if not words:
         raise BadFile(f"{where} has a header and no rows; expected a row for each face")
     label = table.names[table.label]
     codes = classes.codes(first, dict(enumerate(NAMES)) if label == "emotion" else ())
     pixels = "pixels" if len(table.pixels) == 1 else f"{_PIXELS:,} columns of pixels"
     layout = f"CSV with {label} and {pixels}, no Usage" if table.usage < 0 else f"CSV with {label}, {pixels} and Usage"
-    faces = np.frombuffer(images, np.uint8).reshape(-1, SIDE, SIDE)
-    return labelled(faces, words, usages, codes, layout=f"{layout} ({table.form})" if table.form else layout)
+    return labelled(images, words, usages, codes, layout=f"{layout} ({table.form})" if table.form else layout)
 
 
 def _lines(stream: Stream) -> tuple[Iterator[str], str]:

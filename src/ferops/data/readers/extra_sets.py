@@ -122,9 +122,9 @@ def read(path: Path, classes: Classes) -> ExtraSet:
 
 def save(folder: Path, found: ExtraSet) -> None:
     """Write a test set in the form of data/prepared, every row with the split `test`."""
-    hashes = [digest[:16] for digest in digests(found.images).tolist()]
-    manifest = pd.DataFrame({"id": range(len(hashes)), "split": "test", "label": found.labels, "hash": hashes})
+    manifest = pd.DataFrame({"id": range(len(found.labels)), "split": "test", "label": found.labels})
     report = {"dataset": found.kind.name, "counts": list(found.counts), "left_out": found.left_out}
+    manifest["hash"] = digests(found.images)
     prepared.save(folder, found.images, manifest, report | {"central_crops": found.central})
 
 

@@ -1,15 +1,20 @@
-"""Faces, which every reader returns, and the errors of a copy that cannot be read."""
+"""Faces, which every reader returns, and the errors of a copy that cannot be read.
 
+The images may be more than the memory holds: what is made of them is made in `chunks`, and `joined` on disk.
+"""
+
+import tempfile
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from hashlib import sha256
-from typing import Final
+from typing import IO, Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import features
 
 from ferops.errors import FeropsError
-from ferops.labels import MERGED, UNSPLIT, USAGES
+from ferops.labels import MERGED, SIDE, UNSPLIT, USAGES
 
 
 class UnknownLayout(FeropsError):
@@ -41,13 +46,15 @@ class BadImage(FeropsError):
 FORMATS: Final = ("JPEG", "PNG", "BMP", "WEBP", "TIFF", "GIF", "PPM", *(["AVIF"] if features.check("avif") else []))
 """The image formats that are read, as Pillow names them; PPM stands for PBM and PGM too."""
 
+_CHUNK: Final = 1_000
+
 
 @dataclass(frozen=True)
 class FaceDataset:
     """Every face of a copy of FER2013.
 
     Attributes:
-        images: uint8 (N, 48, 48), gray levels.
+        images: uint8 (N, 48, 48), gray levels; of a reader mapped and read-only.
         labels: int64 (N,), codes 0-6 as in `ferops.labels.NAMES`.
         usages: str (N,), `Training`, `PublicTest` or `PrivateTest`; `ferops.labels.MERGED` where the copy does not tell
             the last two apart, `ferops.labels.UNSPLIT` where it has no split.
@@ -82,8 +89,8 @@ class FaceDataset:
 
 
 def digests(images: NDArray[np.uint8]) -> NDArray[np.str_]:
-    """Compute the SHA-256 of each image's pixels in hexadecimal, str (N,)."""
-    return np.array([sha256(image.tobytes()).hexdigest() for image in images], np.str_)
+    """Compute the first 16 hexadecimal digits of the SHA-256 of each image's pixels, str (N,)."""
+    return np.fromiter((sha256(image.tobytes()).hexdigest()[:16] for image in images), "U16", len(images))
 
 
 def by_content(faces: FaceDataset) -> FaceDataset:
@@ -93,7 +100,28 @@ def by_content(faces: FaceDataset) -> FaceDataset:
     """
     rank = np.select([faces.usages == usage for usage in USAGES], range(len(USAGES)), default=len(USAGES))
     order = np.lexsort((rank, faces.labels, digests(faces.images)))
-    return replace(faces, images=faces.images[order], labels=faces.labels[order], usages=faces.usages[order])
+    images = joined(faces.images[part] for part in chunks(order))
+    return replace(faces, images=images, labels=faces.labels[order], usages=faces.usages[order])
+
+
+def chunks(rows: NDArray[Any]) -> list[NDArray[Any]]:
+    """Split an array into views of at most 1,000 rows, one at least: what is done to one needs little memory."""
+    return np.array_split(rows, max(1, -(-len(rows) // _CHUNK)))
+
+
+def joined(parts: Iterable[NDArray[np.uint8]]) -> NDArray[np.uint8]:
+    """Return images, uint8 (N, 48, 48), of which only a part at a time need be in memory; see `mapped`."""
+    with tempfile.TemporaryFile() as file:
+        file.writelines(part.tobytes() for part in parts)
+        return mapped(file)
+
+
+def mapped(file: IO[bytes]) -> NDArray[np.uint8]:
+    """Map the pixels in a file, uint8 (N, 48, 48), read-only; a temporary file lasts as long as the array."""
+    file.flush()
+    if not file.tell():  # nothing can be mapped
+        return np.empty((0, SIDE, SIDE), np.uint8)
+    return np.asarray(np.memmap(file, np.uint8, mode="r").reshape(-1, SIDE, SIDE))
 
 
 def shown(found: str, limit: int = 60) -> str:

@@ -3,20 +3,18 @@
 import json
 import os
 import re
+from collections import deque
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Executor, Future
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
-from itertools import chain
 from pathlib import PurePosixPath
-from typing import Final, NamedTuple
-
-import numpy as np
+from typing import IO, Final, NamedTuple
 
 from ferops.data.readers.archives import Member
 from ferops.data.readers.classes import SKIPPED, Classes, is_number, labelled, usage
 from ferops.data.readers.decoding import IMAGE_START, Decoded, decode_faces
-from ferops.data.readers.faces import FaceDataset, UnknownLayout
+from ferops.data.readers.faces import FaceDataset, UnknownLayout, mapped
 from ferops.labels import MERGED, NAMES, SIDE, UNSPLIT, USAGES
 
 _BATCH: Final = 64
@@ -109,6 +107,7 @@ class LabelledImages:
     Attributes:
         classes: how their classes are read.
         pool: of threads.
+        file: a temporary one, which gets the pixels.
         known: what the copy says of its numbered classes, see `label_names`.
         source: where the images come from, for people.
         strays: images in no class folder: the name of the folder that they are in, and theirs in messages.
@@ -116,6 +115,7 @@ class LabelledImages:
 
     classes: Classes
     pool: Executor
+    file: IO[bytes]
     known: Mapping[int, str] | Sequence[str] = ()
     source: str = "image folders"
     strays: list[tuple[str, str]] = field(default_factory=list)
@@ -123,7 +123,9 @@ class LabelledImages:
     _first: dict[str, str] = field(default_factory=dict)
     _unsplit: str = ""
     _batch: list[tuple[str, bytes]] = field(default_factory=list)
-    _decoded: list[Future[list[Decoded]]] = field(default_factory=list)
+    _waiting: deque[Future[list[Decoded]]] = field(default_factory=deque)
+    _resized: int = 0
+    _recoloured: int = 0
 
     def __len__(self) -> int:
         """Return the number of images."""
@@ -151,9 +153,10 @@ class LabelledImages:
         self._annotations.append(annotation)
         self._batch.append((where, content))
         if len(self._batch) == _BATCH:
-            self._decoded.append(self.pool.submit(decode_faces, self._batch))
-            self._decoded[-_WAITING:][0].result()
+            self._waiting.append(self.pool.submit(decode_faces, self._batch))
             self._batch = []
+            if len(self._waiting) == _WAITING:
+                self._keep(self._waiting.popleft().result())
 
     def faces(self) -> FaceDataset:
         """Return the faces.
@@ -169,7 +172,8 @@ class LabelledImages:
             raise UnknownLayout(f"{strays.get('', self._unsplit)}: {_EXPECTED}")
         # without a split any folder may be meant as a class
         codes = self.classes.codes(self._first | (strays if UNSPLIT in usages else {}), self.known)
-        images = [*chain.from_iterable(future.result() for future in self._decoded), *decode_faces(self._batch)]
+        for batch in (*(future.result() for future in self._waiting), decode_faces(self._batch)):
+            self._keep(batch)
         told = "with PublicTest and PrivateTest told apart"
         if UNSPLIT in usages:
             told = "without a split"
@@ -179,11 +183,16 @@ class LabelledImages:
             f"{word} {NAMES[code]}" for word, code in sorted(codes.items()) if is_number(word) and code != SKIPPED
         ]
         faces = labelled(
-            np.stack([image.pixels for image in images]), words, usages, codes,
+            mapped(self.file), words, usages, codes,
             layout=", ".join((f"{self.source} {told}", *numbered)),
-            resized=sum(image.size != (SIDE, SIDE) for image in images),
-            recoloured=sum(not image.is_gray for image in images),
+            resized=self._resized,
+            recoloured=self._recoloured,
             of_images=True,
         )  # fmt: skip
         passed = f"{len(self.strays):,} images in no class folder, the first {self.strays[0][1]}" if strays else ""
         return replace(faces, left_out=(*faces.left_out, *filter(None, [passed])))
+
+    def _keep(self, images: Sequence[Decoded]) -> None:
+        self.file.writelines(image.pixels.tobytes() for image in images)
+        self._resized += sum(image.size != (SIDE, SIDE) for image in images)
+        self._recoloured += sum(not image.is_gray for image in images)

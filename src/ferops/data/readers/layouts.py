@@ -1,5 +1,6 @@
 """Read any copy of FER2013: recognise its layout, and return its faces in an order that does not depend on it."""
 
+import tempfile
 import warnings
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -12,7 +13,7 @@ from ferops.data.readers import archives, csv_tables, image_folders, parquet_fil
 from ferops.data.readers.archives import Member, ProgressCallback
 from ferops.data.readers.classes import AS_NAMED, Classes, settled, usage
 from ferops.data.readers.decoding import read_bounded
-from ferops.data.readers.faces import BadFile, FaceDataset, UnknownLayout, by_content, printable, shown
+from ferops.data.readers.faces import BadFile, FaceDataset, UnknownLayout, by_content, joined, printable, shown
 from ferops.data.readers.image_folders import LabelledImages
 
 _SPLIT_CSV, _IMAGES, _PLAIN_CSV = range(3)
@@ -43,8 +44,12 @@ def read(path: Path, classes: Classes = AS_NAMED, *, progress: ProgressCallback 
         BadImage: a file in the folder of an expression is no image.
     """
     for nested in (False, True):
-        with warnings.catch_warnings(action="ignore"), ThreadPoolExecutor() as pool:
-            found = _find(archives.members(path, progress, nested=nested), LabelledImages(classes, pool))
+        with (
+            warnings.catch_warnings(action="ignore"),
+            ThreadPoolExecutor() as pool,
+            tempfile.TemporaryFile() as file,
+        ):
+            found = _find(archives.members(path, progress, nested=nested), LabelledImages(classes, pool, file))
         if found.copies:
             (faces, name), *others = (found.copies[rank] for rank in sorted(found.copies))
             left_out = (
@@ -129,15 +134,15 @@ def _joined(tables: Sequence[tuple[FaceDataset, str]]) -> tuple[FaceDataset, str
     if not all(usages):
         raise UnknownLayout(f"{shown(names)}: several CSVs without a split; name one, or call them train, val and test")
     every = [faces for faces, _ in tables]
-    joined = replace(
+    whole = replace(
         every[0],
-        images=np.concatenate([faces.images for faces in every]),
+        images=joined(faces.images for faces in every),
         labels=np.concatenate([faces.labels for faces in every]),
         usages=np.repeat(settled(usages), [len(faces.labels) for faces in every]),
         left_out=tuple(note for faces in every for note in faces.left_out),
         layout=f"{len(every)} CSVs named by their split",
     )
-    return joined, names
+    return whole, names
 
 
 def _unknown(path: Path, found: _Found) -> BadFile | UnknownLayout:

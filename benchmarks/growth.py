@@ -1,0 +1,186 @@
+"""How the cost grows with the images: `make growth`, or `python benchmarks/growth.py --up-to 100000`.
+
+Each stage is the real command in a process of its own, in a scratch folder below the temporary folder (TMPDIR) that is
+deleted: 1,000 to 1,000,000 generated faces from a CSV in FER2013's layout through preprocess, both gates, augment and
+evaluate with lean_cnn, and a folder of PNGs through the flow `scoring`. A million take 25 GB of disk. The machine
+should be quiet.
+"""
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated, Any, Final
+
+import cv2
+import numpy as np
+import typer
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+
+from ferops.data.synthetic import generator
+from ferops.labels import NAMES, USAGES
+
+ROOT: Final = Path(__file__).parent.parent
+SIZES: Final = (1_000, 10_000, 100_000, 1_000_000)
+FITTED_FROM: Final = 10_000
+PART: Final = 1_000
+NUMBERS: Final = [f"{level} " for level in range(256)]
+STAGES: Final = ("preprocess", "validate prepared", "augment", "validate augmented", "evaluate")
+READ: Final = (
+    "from pathlib import Path; from ferops.data.readers import layouts; layouts.read(Path('data/source.csv'))"
+)
+MEMORY: Final = {"RssAnon": "anonymous_mib", "RssFile": "mapped_mib"}
+
+
+def variations(count: int) -> Iterator[tuple[NDArray[np.uint8], NDArray[np.int64]]]:
+    """Yield generated faces and labels in parts: 700 drawn ones warped, brightened and noisy, each differently.
+
+    Of a part one in twenty is a duplicate of another in it, every second of them nearly: as many as in FER2013.
+    """
+    drawn = generator.generate_sample(seed=0, counts={"train": 672, "validation": 14, "test": 14})
+    for part in range(-(-count // PART)):
+        rng, n = np.random.default_rng([1, part]), min(PART, count - part * PART)
+        chosen = rng.integers(len(drawn.images), size=n)
+        angle, size = rng.uniform(-15, 15, n), rng.uniform(0.8, 1.2, n)
+        shift, gain, offset = rng.uniform(-4, 4, (n, 2)), rng.uniform(0.6, 1.2, n), rng.uniform(-30, 30, n)
+        warped = np.empty((n, 48, 48), np.float32)
+        for row, image in enumerate(drawn.images[chosen]):
+            matrix = cv2.getRotationMatrix2D((23.5, 23.5), angle[row], size[row])
+            matrix[:, 2] += shift[row]
+            warped[row] = cv2.warpAffine(image, matrix, (48, 48), borderMode=cv2.BORDER_REPLICATE)
+        noise = rng.standard_normal(warped.shape, np.float32) * rng.uniform(0, 8, (n, 1, 1)).astype(np.float32)
+        changed = (warped - 128) * gain[:, None, None] + 128 + offset[:, None, None] + noise
+        images, labels = changed.clip(0, 255).astype(np.uint8), drawn.labels[chosen]
+        copies, originals = np.split(rng.permutation(n)[: n // 20 * 2], 2)
+        images[copies], labels[copies] = images[originals], labels[originals]
+        images[copies[::2]] ^= 1
+        yield images, labels
+
+
+def write(folder: Path, count: int) -> None:
+    """Write the faces as data/source.csv, and each as a PNG in a folder of a thousand."""
+    usages = np.random.default_rng(2).choice([*USAGES], count, p=[0.8, 0.1, 0.1])
+    row = 0
+    with (folder / "data/source.csv").open("w", encoding="ascii") as stream:
+        stream.write("emotion,pixels,Usage\n")
+        for part, (images, labels) in enumerate(variations(count)):
+            pictures = folder / f"pictures/{part:04}"
+            pictures.mkdir(parents=True)
+            for image, label in zip(images, labels.tolist(), strict=True):
+                pixels = "".join(map(NUMBERS.__getitem__, image.ravel().tolist()))
+                stream.write(f"{label},{pixels[:-1]},{usages[row]}\n")
+                (pictures / f"{row}.png").write_bytes(cv2.imencode(".png", image)[1].tobytes())
+                row += 1
+
+
+def prepare(folder: Path, count: int) -> None:
+    """Make a workplace: the repository's params.yaml, the sources, and lean_cnn in place of a trained network."""
+    settings = {"data.source": "data/source.csv", "data.dataset": "other", "model.name": "lean_cnn"}
+    (folder / "data").mkdir(parents=True)
+    (folder / "models").mkdir()
+    text = (ROOT / "params.yaml").read_text(encoding="utf-8")
+    (folder / "params.yaml").write_text(text, encoding="utf-8")
+    merge = "import json, sys; from ferops import params; params.merge(json.loads(sys.argv[1]))"
+    nested: dict[str, Any] = {}
+    for key, value in settings.items():
+        section, name = key.split(".")
+        nested.setdefault(section, {})[name] = value
+    subprocess.run([sys.executable, "-c", merge, json.dumps(nested)], cwd=folder, check=True)
+    (folder / "models/core.keras").write_bytes((ROOT / "weights/lean_cnn.keras").read_bytes())
+    write(folder, count)
+
+
+def measured(command: list[str], folder: Path, environment: dict[str, str]) -> dict[str, float]:
+    """Run a command to its end; return seconds, CPU seconds, and peaks of memory in MiB, child processes included."""
+    before = os.times()
+    started = time.perf_counter()
+    with (folder / "log.txt").open("ab") as log:
+        process = subprocess.Popen(command, cwd=folder, env=os.environ | environment, stdout=log, stderr=log)
+    peaks = dict.fromkeys(MEMORY.values(), 0.0)
+    ended = threading.Event()
+
+    def watch() -> None:
+        while not ended.wait(0.05):
+            for name, used in memory(process.pid).items():
+                peaks[name] = max(peaks[name], used)
+
+    watcher = threading.Thread(target=watch)
+    watcher.start()
+    status = process.wait()
+    ended.set()
+    watcher.join()
+    if status:
+        sys.exit(f"{' '.join(command)} failed:\n{(folder / 'log.txt').read_text(errors='replace')[-2000:]}")
+    after = os.times()
+    cpu = after.children_user + after.children_system - before.children_user - before.children_system
+    return {"seconds": time.perf_counter() - started, "cpu_seconds": cpu, **peaks}
+
+
+def memory(root: int) -> dict[str, float]:
+    """Return the memory of a process and of its descendants: anonymous, and pages of files, in MiB."""
+    used, waiting = dict.fromkeys(MEMORY.values(), 0.0), [str(root)]
+    while waiting:
+        place = Path("/proc", waiting.pop())
+        try:
+            status = (place / "status").read_text(encoding="utf-8")
+            waiting += [pid for task in (place / "task").iterdir() for pid in (task / "children").read_text().split()]
+        except OSError:  # it has ended
+            continue
+        for line in status.splitlines():
+            name, _, value = line.partition(":")
+            if name in MEMORY:
+                used[MEMORY[name]] += int(value.split()[0]) / 1024
+    return used
+
+
+def measure(count: int) -> Iterator[tuple[str, dict[str, float]]]:
+    """Yield what each stage takes on a number of images."""
+    with tempfile.TemporaryDirectory(prefix="ferops-growth-") as scratch:
+        folder = Path(scratch, "work")
+        started = time.perf_counter()
+        prepare(folder, count)
+        typer.echo(f"{count:>9,} images generated in {time.perf_counter() - started:.0f} s")
+        stage = [sys.executable, "-m", "ferops.stages"]
+        yield "read", measured([sys.executable, "-c", READ], folder, {})
+        for name in STAGES:
+            yield name, measured([*stage, *name.split()], folder, {})
+        with_store = {"MLFLOW_TRACKING_URI": f"sqlite:///{folder}/mlflow.db", "PREFECT_HOME": str(folder / "prefect")}
+        register = (
+            "from pathlib import Path; from ferops import params; import keras, mlflow"
+        )
+        del register
+        del with_store
+
+
+def slope(points: dict[int, float]) -> float | None:
+    """Fit the exponent of the growth from 10,000 images up; None for a single size."""
+    sizes = [size for size in points if size >= FITTED_FROM]
+    if len(sizes) < 2:
+        return None
+    return float(np.polyfit(np.log(sizes), np.log([points[size] for size in sizes]), 1)[0])
+
+
+def plot(path: Path, stages: dict[str, dict[int, dict[str, float]]]) -> None:
+    """Draw seconds and peak of anonymous memory against the number of images, a line a stage, both axes logarithmic."""
+    figure = Figure(figsize=(11, 5), layout="constrained")
+    for axes, key, title in zip(
+        figure.subplots(1, 2), ("seconds", "anonymous_mib"), ("seconds", "peak of anonymous memory, MiB"), strict=True
+    ):
+        for name, sizes in stages.items():
+            points = {size: values[key] for size, values in sizes.items()}
+            exponent = slope(points)
+            fitted = "" if exponent is None else f", slope {exponent:.2f}"
+            axes.loglog([*points], [*points.values()], marker="o", label=f"{name}{fitted}")
+        axes.set_xlabel("images")
+        axes.set_title(title)
+        axes.grid(alpha=0.3)
+        axes.legend(fontsize=8, frameon=False)
+        axes.spines[["top", "right"]].set_visible(False)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path, dpi=110)
