@@ -20,7 +20,7 @@ export GX_ANALYTICS_ENABLED := false
 export PIP_USER := 0
 unexport PIP_TARGET PIP_PREFIX
 
-.PHONY: help setup demo table3 ablations test test-services fuzz lint ui server docs bench image base-image clean lock
+.PHONY: help setup demo table3 ablations test test-services fuzz lint ui server docs bench growth image base-image clean lock
 
 .DEFAULT_GOAL := help
 
@@ -102,6 +102,9 @@ docs: setup ## the documentation site, into site/
 bench: setup ## ferops beside the usual way, into docs/performance.md: FER2013=PATH; on a quiet machine, 20 minutes
 	@python benchmarks/run.py $(if $(FER2013),'$(FER2013)')
 	@python benchmarks/report.py
+
+growth: setup ## time and memory of every stage on 1,000 to a million images: UP_TO=100000; on a quiet machine, 25 GB of TMPDIR
+	@python benchmarks/growth.py $(if $(UP_TO),--up-to $(UP_TO))
 
 # the first of the three that works; chroot needs no privileges for namespaces
 BUILD = $(or $(shell docker info >/dev/null 2>&1 && echo docker build \

@@ -2,29 +2,31 @@
 
 Each stage is the real command in a process of its own, in a scratch folder below the temporary folder (TMPDIR) that is
 deleted: 1,000 to 1,000,000 generated faces from a CSV in FER2013's layout through preprocess, both gates, augment and
-evaluate with lean_cnn, and a folder of PNGs through the flow `scoring`. A million take 25 GB of disk. The machine
-should be quiet.
+evaluate with lean_cnn, and as PNGs through the flow `scoring`. A million take 25 GB of that folder. The machine should
+be quiet. Writes benchmarks/growth.json after each size, and docs/images/growth.png.
 """
 
 import json
 import os
+import shlex
+import shutil
 import subprocess
 import sys
 import tempfile
-import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any, Final
 
 import cv2
+import measure
 import numpy as np
 import typer
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from ferops.data.synthetic import generator
-from ferops.labels import NAMES, USAGES
+from ferops.labels import USAGES
 
 ROOT: Final = Path(__file__).parent.parent
 SIZES: Final = (1_000, 10_000, 100_000, 1_000_000)
@@ -32,9 +34,9 @@ FITTED_FROM: Final = 10_000
 PART: Final = 1_000
 NUMBERS: Final = [f"{level} " for level in range(256)]
 STAGES: Final = ("preprocess", "validate prepared", "augment", "validate augmented", "evaluate")
-READ: Final = (
-    "from pathlib import Path; from ferops.data.readers import layouts; layouts.read(Path('data/source.csv'))"
-)
+READ: Final = "from pathlib import Path; from ferops.data.readers import layouts; layouts.read(Path('data/source.csv'))"
+Results = dict[str, dict[int, dict[str, float]]]
+"""By stage and number of images: seconds, CPU seconds, and peaks of memory in MiB."""
 MEMORY: Final = {"RssAnon": "anonymous_mib", "RssFile": "mapped_mib"}
 
 
@@ -79,47 +81,47 @@ def write(folder: Path, count: int) -> None:
                 row += 1
 
 
+def set_params(folder: Path, **sections: dict[str, Any]) -> None:
+    """Merge values into a folder's params.yaml, by the function that recipes are merged with."""
+    merge = "import json, sys; from ferops import params; params.merge(json.loads(sys.argv[1]))"
+    subprocess.run([sys.executable, "-c", merge, json.dumps(sections)], cwd=folder, check=True)
+
+
+def train(clone: Path) -> str:
+    """Train lean_cnn for an epoch on the sample in a clone, so that a version is registered; return its name."""
+    subprocess.run(["git", "clone", "--quiet", str(ROOT), str(clone)], check=True)
+    few = {"train": 700, "validation": 150, "test": 150}
+    network = {"name": "lean_cnn", "weights": "none", "frozen_blocks": 0, "scaling": "unit", "noise": 0.0}
+    set_params(clone, sample=few, model=network, train={"epochs": 1})
+    subprocess.run([sys.executable, "-m", "dvc", "repro", "--quiet"], cwd=clone, check=True, stdout=subprocess.DEVNULL)
+    return "fer-lean-cnn/1"
+
+
 def prepare(folder: Path, count: int) -> None:
     """Make a workplace: the repository's params.yaml, the sources, and lean_cnn in place of a trained network."""
-    settings = {"data.source": "data/source.csv", "data.dataset": "other", "model.name": "lean_cnn"}
     (folder / "data").mkdir(parents=True)
     (folder / "models").mkdir()
-    text = (ROOT / "params.yaml").read_text(encoding="utf-8")
-    (folder / "params.yaml").write_text(text, encoding="utf-8")
-    merge = "import json, sys; from ferops import params; params.merge(json.loads(sys.argv[1]))"
-    nested: dict[str, Any] = {}
-    for key, value in settings.items():
-        section, name = key.split(".")
-        nested.setdefault(section, {})[name] = value
-    subprocess.run([sys.executable, "-c", merge, json.dumps(nested)], cwd=folder, check=True)
-    (folder / "models/core.keras").write_bytes((ROOT / "weights/lean_cnn.keras").read_bytes())
+    shutil.copy(ROOT / "params.yaml", folder)
+    set_params(folder, data={"source": "data/source.csv", "dataset": "other"})
+    shutil.copy(ROOT / "weights/lean_cnn.keras", folder / "models/core.keras")
     write(folder, count)
 
 
 def measured(command: list[str], folder: Path, environment: dict[str, str]) -> dict[str, float]:
     """Run a command to its end; return seconds, CPU seconds, and peaks of memory in MiB, child processes included."""
-    before = os.times()
-    started = time.perf_counter()
-    with (folder / "log.txt").open("ab") as log:
-        process = subprocess.Popen(command, cwd=folder, env=os.environ | environment, stdout=log, stderr=log)
+    before, started = os.times(), time.perf_counter()
     peaks = dict.fromkeys(MEMORY.values(), 0.0)
-    ended = threading.Event()
-
-    def watch() -> None:
-        while not ended.wait(0.05):
+    with (folder / "log.txt").open("wb") as log:
+        process = subprocess.Popen(command, cwd=folder, env=os.environ | environment, stdout=log, stderr=log)
+        while process.poll() is None:
             for name, used in memory(process.pid).items():
                 peaks[name] = max(peaks[name], used)
-
-    watcher = threading.Thread(target=watch)
-    watcher.start()
-    status = process.wait()
-    ended.set()
-    watcher.join()
-    if status:
-        sys.exit(f"{' '.join(command)} failed:\n{(folder / 'log.txt').read_text(errors='replace')[-2000:]}")
-    after = os.times()
+            time.sleep(0.05)
+    seconds, after = time.perf_counter() - started, os.times()
+    if process.returncode:
+        sys.exit(f"{shlex.join(command)} failed:\n{(folder / 'log.txt').read_text(errors='replace')[-2000:]}")
     cpu = after.children_user + after.children_system - before.children_user - before.children_system
-    return {"seconds": time.perf_counter() - started, "cpu_seconds": cpu, **peaks}
+    return {"seconds": round(seconds, 2), "cpu_seconds": round(cpu, 2), **{k: round(v, 1) for k, v in peaks.items()}}
 
 
 def memory(root: int) -> dict[str, float]:
@@ -139,23 +141,22 @@ def memory(root: int) -> dict[str, float]:
     return used
 
 
-def measure(count: int) -> Iterator[tuple[str, dict[str, float]]]:
-    """Yield what each stage takes on a number of images."""
+def stages(count: int, clone: Path, version: str) -> Iterator[tuple[str, dict[str, float]]]:
+    """Yield each stage and what it takes on a number of images."""
+    store = {
+        "MLFLOW_TRACKING_URI": f"sqlite:///{clone}/mlflow.db", "PREFECT_HOME": str(clone / "prefect"),
+        "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "300",
+    }  # fmt: skip
+    scoring = [sys.executable, str(ROOT / "flows/scoring.py"), "pictures", "--model", version]
     with tempfile.TemporaryDirectory(prefix="ferops-growth-") as scratch:
         folder = Path(scratch, "work")
         started = time.perf_counter()
         prepare(folder, count)
-        typer.echo(f"{count:>9,} images generated in {time.perf_counter() - started:.0f} s")
-        stage = [sys.executable, "-m", "ferops.stages"]
+        typer.echo(f"{count:,} images, generated in {time.perf_counter() - started:.0f} s")
         yield "read", measured([sys.executable, "-c", READ], folder, {})
         for name in STAGES:
-            yield name, measured([*stage, *name.split()], folder, {})
-        with_store = {"MLFLOW_TRACKING_URI": f"sqlite:///{folder}/mlflow.db", "PREFECT_HOME": str(folder / "prefect")}
-        register = (
-            "from pathlib import Path; from ferops import params; import keras, mlflow"
-        )
-        del register
-        del with_store
+            yield name, measured([sys.executable, "-m", "ferops.stages", *name.split()], folder, {})
+        yield "scoring", measured(scoring, folder, store)
 
 
 def slope(points: dict[int, float]) -> float | None:
@@ -166,13 +167,13 @@ def slope(points: dict[int, float]) -> float | None:
     return float(np.polyfit(np.log(sizes), np.log([points[size] for size in sizes]), 1)[0])
 
 
-def plot(path: Path, stages: dict[str, dict[int, dict[str, float]]]) -> None:
+def plot(path: Path, results: Results) -> None:
     """Draw seconds and peak of anonymous memory against the number of images, a line a stage, both axes logarithmic."""
     figure = Figure(figsize=(11, 5), layout="constrained")
     for axes, key, title in zip(
         figure.subplots(1, 2), ("seconds", "anonymous_mib"), ("seconds", "peak of anonymous memory, MiB"), strict=True
     ):
-        for name, sizes in stages.items():
+        for name, sizes in results.items():
             points = {size: values[key] for size, values in sizes.items()}
             exponent = slope(points)
             fitted = "" if exponent is None else f", slope {exponent:.2f}"
@@ -184,3 +185,26 @@ def plot(path: Path, stages: dict[str, dict[int, dict[str, float]]]) -> None:
         axes.spines[["top", "right"]].set_visible(False)
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=110)
+
+
+def main(
+    up_to: Annotated[int, typer.Option(help="Images at most.", min=SIZES[0])] = SIZES[-1],
+) -> None:
+    """Measure every stage on more and more images."""
+    before = measure.machine()
+    results: Results = {}
+    with tempfile.TemporaryDirectory(prefix="ferops-growth-") as scratch:
+        clone = Path(scratch, "clone")
+        version = train(clone)
+        for count in (size for size in SIZES if size <= up_to):
+            for name, values in stages(count, clone, version):
+                results.setdefault(name, {})[count] = values
+                typer.echo(f"  {name:<20} " + ", ".join(f"{key} {value:,.1f}" for key, value in values.items()))
+            slopes = {name: slope({size: v["seconds"] for size, v in sizes.items()}) for name, sizes in results.items()}
+            measure.save(ROOT / "benchmarks/growth.json", before, {"stages": results, "slopes": slopes})
+            plot(ROOT / "docs/images/growth.png", results)
+    typer.echo("slopes from 10,000 images up: " + ", ".join(f"{n} {s:.2f}" for n, s in slopes.items() if s is not None))
+
+
+if __name__ == "__main__":
+    typer.run(main)

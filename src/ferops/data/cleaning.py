@@ -1,4 +1,4 @@
-"""Duplicate images, exact and near, and the statistics by which blank ones are told. No label is read, so that test images may be included."""
+"""Duplicate images, exact and near, and pixel statistics. No label is read, so that test images may be included."""
 
 import math
 from typing import Final

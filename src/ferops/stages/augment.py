@@ -7,6 +7,7 @@ import pandas as pd
 
 from ferops import params as parameters
 from ferops.data import augmentation, pictures, prepared
+from ferops.data.readers.faces import chunks, joined
 from ferops.labels import NAMES
 
 REPORTS = Path("reports/augment")
@@ -21,7 +22,9 @@ def main() -> None:
 
     rng = np.random.default_rng(params.augment.seed)
     origins = augmentation.plan(labels, params.augment.min_share, rng)
-    added = augmentation.warp(images[origins], augmentation.draw_maps(params.augment.warp, len(origins), rng))
+    maps = augmentation.draw_maps(params.augment.warp, len(origins), rng)
+    parts = zip(chunks(origins), chunks(maps), strict=True)
+    added = joined(augmentation.warp(images[rows], of_rows) for rows, of_rows in parts)
 
     manifest = pd.DataFrame(
         {
@@ -30,7 +33,7 @@ def main() -> None:
             "split": pd.Series("train", index=range(len(added)), dtype="str"),
             "label": labels[origins],
             "mean": added.mean(axis=(1, 2)),
-            "std": added.std(axis=(1, 2)),
+            "std": np.concatenate([part.std(axis=(1, 2)) for part in chunks(added)]),
         }
     )
     before = np.bincount(labels, minlength=len(NAMES))
