@@ -1,6 +1,7 @@
 """Kaggle's CSV in every packing, and every way in which it can be bad."""
 
 import gzip
+import tracemalloc
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -219,3 +220,14 @@ def test_the_small_copy_of_real_fer2013_is_read_with_every_class_in_every_split(
     )
     assert all((number > 0).all() for number in numbers.values())
     assert 100 < faces.images.mean() < 160
+
+
+def test_the_images_of_a_copy_are_never_all_in_memory(tmp_path):
+    rows = [f"{label},{' '.join([str(label)] * 2304)},Training\n" for label in range(7)] * 1200
+    (tmp_path / "fer2013.csv").write_text("emotion,pixels,Usage\n" + "".join(rows))
+    tracemalloc.start()
+    images = layouts.read(tmp_path / "fer2013.csv").images
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert images.shape == (8400, 48, 48)
+    assert peak < images.nbytes / 2
