@@ -193,7 +193,9 @@ INSTEAD = {
     "KERAS_BACKEND=jax PYTHONPATH=src python benchmarks/accelerator.py": Instead(None, "the same"),
     "KERAS_BACKEND=torch PYTHONPATH=src python benchmarks/accelerator.py": Instead(None, "nor is torch"),
     "XLA_FLAGS=--xla_force_host_platform_device_count=4 PJRT_NPROC=16 KERAS_BACKEND=jax "
-    "JAX_CPU_ENABLE_ASYNC_DISPATCH=false python -m ferops.stages train": Instead(None, "nor jax: tests/services/test_accelerators.py trains so"),
+    "JAX_CPU_ENABLE_ASYNC_DISPATCH=false python -m ferops.stages train": Instead(
+        None, "nor jax: tests/services/test_accelerators.py trains so"
+    ),
     "ferops weights fold models/core.keras weights/mine.weights.h5": Instead(
         "ferops weights fold models/core.keras weights/mine.weights.h5 2>&1 | grep 'only vgg16_best'",
         "the network here is the demo's: it says so",
