@@ -1,5 +1,7 @@
 """Blank and duplicate images: what is found, and what each policy drops."""
 
+import tracemalloc
+
 import numpy as np
 import pytest
 
@@ -84,6 +86,16 @@ def test_without_images_to_compare_there_is_no_group(images, rms):
     assert (duplicate_groups(images, rms, ignore=np.ones(len(images), np.bool_)) == -1).all()
     assert duplicate_groups(images[:1], rms).tolist() == [-1]
     assert duplicate_groups(images[:0], rms).tolist() == []
+
+
+def test_many_equal_images_are_one_group_and_take_little_memory(images):
+    many = np.concatenate([images[:3], np.repeat(images[3:4], 20_000, axis=0)])
+    tracemalloc.start()
+    groups = duplicate_groups(many, 4.0)
+    assert tracemalloc.get_traced_memory()[1] < 2 * many.nbytes, "and not the square of their number"
+    tracemalloc.stop()
+    assert groups[:3].tolist() == [-1, -1, -1]
+    assert (groups[3:] == 3).all()
 
 
 def test_ignored_images_are_in_no_group(images):

@@ -10,7 +10,7 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 from scipy.spatial import cKDTree
 
-from ferops.data.readers.faces import chunks
+from ferops.data.readers.faces import chunks, digests
 
 Images = NDArray[np.uint8]
 
@@ -51,7 +51,11 @@ def duplicate_groups(images: Images, rms: float, ignore: NDArray[np.bool_] | Non
         image is near. No near pair is missed.
     """
     seen = np.arange(len(images)) if ignore is None else np.flatnonzero(~ignore)
-    one, other = _near_pairs(images, seen, rms).T
+    # many equal images are as many links to the first of them, where pairs would be as many as their square
+    contents = np.concatenate([digests(images[part]) for part in chunks(seen)])
+    _, first, which = np.unique(contents, return_index=True, return_inverse=True)
+    equal = np.stack([seen, seen[first][which]], axis=1)
+    one, other = np.concatenate([equal, _near_pairs(images, seen[first], rms)]).T
     pairs = coo_array((np.ones(len(one)), (one, other)), shape=(len(images), len(images)))
     _, component = connected_components(pairs, directed=False)
     _, first, sizes = np.unique(component, return_index=True, return_counts=True)
