@@ -116,3 +116,12 @@ def test_where_no_file_may_grow_a_stage_says_so_in_one_line(stage: str, committe
     command = f"ulimit -f 100; exec python -m ferops.stages {stage}"
     one_line(shell(folder, "bash", "-c", command, check=False, MLFLOW_TRACKING_URI="http://127.0.0.1:9"), *FULL)
     restore(folder)
+
+
+def test_where_temporary_files_have_no_space_their_folder_is_named(committed: Path, tmp_path: Path) -> None:
+    folder, small = tmp_path / "pipeline", tmp_path / "small"
+    shutil.copytree(committed, folder, symlinks=True)
+    small.mkdir()
+    command = "ulimit -f 100; exec python -m ferops.stages preprocess"
+    failed = shell(folder, "bash", "-c", command, check=False, TMPDIR=str(small))
+    one_line(failed, f"{small}: File too large; free some space")

@@ -94,6 +94,18 @@ def test_a_version_without_an_exported_network_is_run_by_keras(run, faces: np.nd
     assert np.allclose(by_keras[list(NAMES)], table()[list(NAMES)], atol=1e-5)
 
 
+def test_for_an_exported_network_that_cannot_be_read_keras_does_not_stand_in(
+    run, faces: np.ndarray, clone: Path
+) -> None:
+    for file in (clone / "mlartifacts").rglob("network.tflite"):
+        file.unlink()
+        file.symlink_to("nowhere")
+    state = run()
+    assert state.is_failed()
+    assert "/exported has no readable model in MLflow" in state.message
+    assert not list(Path("data").glob("scored/*.parquet"))
+
+
 def test_only_what_is_new_or_changed_is_scored(run, faces: np.ndarray) -> None:
     run()
     before = table()

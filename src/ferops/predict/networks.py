@@ -4,7 +4,6 @@ import hashlib
 import json
 import os
 import re
-from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -201,16 +200,16 @@ def fetch(uri: str, folder: Path) -> Path:
         folder: where the file comes to lie, in a folder of its own.
 
     Raises:
-        BadNetwork: there is no such model, or none that ferops registered.
+        MissingArtifact: there is no such model, or its files cannot be read.
+        BadNetwork: ferops did not register it.
     """
     from ferops.tracking import versions
 
+    there = versions.files(uri)
     for part, file in _FILES.items():
-        with suppress(versions.MissingArtifact):
-            path = versions.download(f"{uri}/{part}", folder) / file
-            if path.is_file():
-                return path
-    raise BadNetwork(f"{uri}: MLflow has no such model, or none that ferops registered")
+        if part in there and (path := versions.download(f"{uri}/{part}", folder) / file).is_file():
+            return path
+    raise BadNetwork(f"{uri} is no network that ferops registered")
 
 
 def _registered(model: str, threads: int | None) -> ExpressionNetwork:

@@ -4,8 +4,8 @@ import io
 import json
 import re
 import tempfile
-from collections.abc import Mapping
-from contextlib import suppress
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
@@ -221,17 +221,36 @@ def trace(store: Store, reference: str, root: Path = Path()) -> Trace:
     return Trace(version, aliases_of(store, version), run, source, dvc_lock, tuple(ledger.history(version)))
 
 
+def files(uri: str) -> set[str]:
+    """Return the names of the files and folders of a model, as `models:/fer-vgg16/1`.
+
+    Raises:
+        MissingArtifact: there is no such model, or MLflow cannot list its files.
+    """
+    with _readable(uri):
+        import mlflow.artifacts
+
+        return {file.path for file in mlflow.artifacts.list_artifacts(artifact_uri=uri)}
+
+
 def download(uri: str, folder: Path) -> Path:
-    """Download the files of a model, as `models:/fer-vgg16/1`, into a folder; return where they lie.
+    """Download the files of a model, or a part of them, into a folder; return where they lie.
 
     Raises:
         MissingArtifact: there is no such model, or its files cannot be read.
     """
-    import mlflow.artifacts
+    with _readable(uri):
+        import mlflow.artifacts
+
+        return Path(mlflow.artifacts.download_artifacts(artifact_uri=uri, dst_path=str(folder)))
+
+
+@contextmanager
+def _readable(uri: str) -> Iterator[None]:
     from mlflow.exceptions import MlflowException
 
     try:
-        return Path(mlflow.artifacts.download_artifacts(artifact_uri=uri, dst_path=str(folder)))
+        yield
     except (MlflowException, OSError, ValueError) as error:
         raise MissingArtifact(
             f"{uri} has no readable model in MLflow ({' '.join(str(error).split())[:200]}); `dvc repro` on its commit "

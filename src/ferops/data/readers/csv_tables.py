@@ -5,7 +5,6 @@ import csv
 import io
 import re
 import sys
-import tempfile
 from collections.abc import Iterator
 from contextlib import suppress
 from typing import Final, NamedTuple
@@ -14,7 +13,7 @@ import numpy as np
 
 from ferops.data.readers.archives import Stream
 from ferops.data.readers.classes import LABEL_COLUMNS, USAGE_COLUMNS, Classes, labelled, usage
-from ferops.data.readers.faces import BadFile, BadRow, FaceDataset, mapped, shown
+from ferops.data.readers.faces import BadFile, BadRow, FaceDataset, mapped, scratch_file, shown
 from ferops.labels import NAMES, SIDE, UNSPLIT, USAGES
 
 _PIXELS: Final = SIDE * SIDE
@@ -80,7 +79,7 @@ def read(table: Table, where: str, classes: Classes) -> FaceDataset:
     words: list[str] = []
     usages: list[str] = []
     first: dict[str, str] = {}
-    with tempfile.TemporaryFile() as file:
+    with scratch_file() as file:
         for row, line in enumerate(table.rows, start=2):
             fields = _fields(line, table.separator, len(table.names))
             if not any(fields):

@@ -3,8 +3,10 @@
 The images may be more than the memory holds: what is made of them is made in `chunks`, and `joined` on disk.
 """
 
+import errno
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from hashlib import sha256
 from typing import IO, Any, Final
@@ -109,9 +111,21 @@ def chunks(rows: NDArray[Any]) -> list[NDArray[Any]]:
     return np.array_split(rows, max(1, -(-len(rows) // _CHUNK)))
 
 
+@contextmanager
+def scratch_file() -> Iterator[IO[bytes]]:
+    """Open an unnamed temporary file for the block; where its disk is full, the error names the folder."""
+    try:
+        with tempfile.TemporaryFile() as file:
+            yield file
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+            error.filename = tempfile.gettempdir()
+        raise
+
+
 def joined(parts: Iterable[NDArray[np.uint8]]) -> NDArray[np.uint8]:
     """Return images, uint8 (N, 48, 48), of which only a part at a time need be in memory; see `mapped`."""
-    with tempfile.TemporaryFile() as file:
+    with scratch_file() as file:
         file.writelines(part.tobytes() for part in parts)
         return mapped(file)
 

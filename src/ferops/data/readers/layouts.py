@@ -1,6 +1,5 @@
 """Read any copy of FER2013: recognise its layout, and return its faces in an order that does not depend on it."""
 
-import tempfile
 import warnings
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -13,7 +12,16 @@ from ferops.data.readers import archives, csv_tables, image_folders, parquet_fil
 from ferops.data.readers.archives import Member, ProgressCallback
 from ferops.data.readers.classes import AS_NAMED, Classes, settled, usage
 from ferops.data.readers.decoding import read_bounded
-from ferops.data.readers.faces import BadFile, FaceDataset, UnknownLayout, by_content, joined, printable, shown
+from ferops.data.readers.faces import (
+    BadFile,
+    FaceDataset,
+    UnknownLayout,
+    by_content,
+    joined,
+    printable,
+    scratch_file,
+    shown,
+)
 from ferops.data.readers.image_folders import LabelledImages
 
 _SPLIT_CSV, _IMAGES, _PLAIN_CSV = range(3)
@@ -47,7 +55,7 @@ def read(path: Path, classes: Classes = AS_NAMED, *, progress: ProgressCallback 
         with (
             warnings.catch_warnings(action="ignore"),
             ThreadPoolExecutor() as pool,
-            tempfile.TemporaryFile() as file,
+            scratch_file() as file,
         ):
             found = _find(archives.members(path, progress, nested=nested), LabelledImages(classes, pool, file))
         if found.copies:
