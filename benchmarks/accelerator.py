@@ -12,19 +12,16 @@ import argparse
 import tempfile
 import time
 from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 from statistics import median
 from typing import Any
 
 import keras
 import numpy as np
+import training
 
-from ferops import params
-from ferops.data import augmentation
 from ferops.model.networks import systems
 from ferops.model.training import device, fitting, runtime
-from ferops.model.training.batches import Transform
 
 OPERATIONS = 4.2e9
 """Of vgg16_best for one image, forward and backward."""
@@ -79,20 +76,16 @@ def least(work: Callable[[], Any]) -> float:
 
 def trained(images: int, batch: int, precision: str) -> float:
     """Return the images a second of the median epoch of a training of `recipes/best.yaml`."""
-    sections = {name: {} for name in params.Params.model_fields}
-    given = params.check(sections | params.load_recipe("best"), "recipes/best.yaml")
-    settings = given.train.model_copy(
-        update={"epochs": EPOCHS, "clean_epochs": 0, "warmup_epochs": 1, "batch_size": batch, "precision": precision}
+    given = training.settings(
+        "best", epochs=EPOCHS, clean_epochs=0, warmup_epochs=1, batch_size=batch, precision=precision
     )
     rng = np.random.default_rng(0)
     faces, labels = rng.integers(0, 256, (images, 48, 48), np.uint8), rng.integers(0, 7, images)
     began = []
     with tempfile.TemporaryDirectory() as scratch:
         progress = fitting.fit(
-            systems.build(given.model), (faces, labels), (faces[:7], labels[:7]), settings, Path(scratch),
-            transform=Transform(
-                partial(augmentation.draw, given.augment.warp), augmentation.apply, augmentation.apply_on_device
-            ),
+            systems.build(given.model), (faces, labels), (faces[:7], labels[:7]), given.train, Path(scratch),
+            transform=training.transform(given),
             on_epoch=lambda _row: began.append(time.time()),  # its checkpoint is saved: the next epoch begins
         )  # fmt: skip
     took = [row["time"] - start for row, start in zip(progress.history[1:], began, strict=False)]

@@ -4,6 +4,7 @@ import json
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from hashlib import sha256
 from pathlib import Path
 
@@ -23,7 +24,7 @@ SOME = 4_000
 Images = NDArray[np.uint8]
 
 
-def lines(csv: Path, scratch: Path, copy_rate: float) -> list[Line]:
+def lines(csv: Path, scratch: Path, copy_rate: float) -> Iterator[Line]:
     """Measure each step on the images of a copy in FER2013's layout.
 
     Args:
@@ -33,12 +34,10 @@ def lines(csv: Path, scratch: Path, copy_rate: float) -> list[Line]:
     """
     images = layouts.read(csv).images
     some = images[:SOME]
-    return [
-        *reading(csv, csv.stat().st_size / copy_rate),
-        *filtering(some, 2 * some.nbytes / copy_rate),
-        *augmenting(some, 2 * some.nbytes / copy_rate),
-        *loading(images, scratch, 2 * images.nbytes / copy_rate),
-    ]
+    yield from reading(csv, csv.stat().st_size / copy_rate)
+    yield from filtering(some, 2 * some.nbytes / copy_rate)
+    yield from augmenting(some, 2 * some.nbytes / copy_rate)
+    yield from loading(images, scratch, 2 * images.nbytes / copy_rate)
 
 
 def reading(csv: Path, floor: float) -> list[Line]:

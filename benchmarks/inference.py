@@ -25,10 +25,10 @@ import numpy as np
 from ferops import params
 from ferops.data.readers import layouts
 from ferops.data.synthetic import generator
+from ferops.model.serving.batches import in_batches
 
 RESULTS = Path(__file__).with_suffix(".json")
-PAGE = Path(__file__).parents[1] / "docs/performance.md"
-BEGIN, END = "<!-- benchmarks/inference.py writes from here -->\n", "<!-- inference to here -->\n"
+BEGIN = "<!-- benchmarks/inference.py writes from here -->\n"
 SAMPLE = Path("data/sample/fer2013.csv")
 KERNEL = 3
 FEW = "lean_cnn,vgg16_transfer,vgg16_best"
@@ -65,7 +65,7 @@ def make(system: str, folder: Path, fer2013: str | None) -> None:
     is_trained = core is not None and core.name == system
     if not is_trained:
         keras.utils.set_random_seed(0)
-        core = systems.build(params.Model(name=system, weights="none", frozen_blocks=0))
+        core = systems.build(params.Model(name=system, weights="none", frozen_blocks=0, noise=0.0))
     if system == "lean_cnn":
         data, split = layouts.read(Path(fer2013)) if fer2013 else None, "FER2013's PublicTest"
     else:
@@ -149,29 +149,26 @@ def work(form: str, folder: Path, threads: int) -> None:
         for _ in range(calls):
             network(faces[:size])
         print(1000 * (time.perf_counter() - started) / size / calls, flush=True)
-    answers = np.concatenate([network(faces[at : at + 64]) for at in range(0, len(faces), 64)])
+    answers = in_batches(network, faces)
     np.save(folder / f"{form}.npy", answers)
     accuracy = float((answers.argmax(axis=1) == labels).mean())
-    print(json.dumps({"mib": memory(), "accuracy": accuracy}), flush=True)
-
-
-def memory() -> float:
-    """Return the greatest resident memory of this process so far in MiB."""
-    status = Path("/proc/self/status").read_text(encoding="utf-8")
-    return int(status.split("VmHWM:")[1].split()[0]) / 1024
+    print(json.dumps({"mib": measure.peak_memory(), "accuracy": accuracy}), flush=True)
 
 
 class Form:
     """A form of a network in a process of its own."""
 
     def __init__(self, form: str, folder: Path, threads: int) -> None:
-        """Start the process; `ask` waits until it is ready."""
+        """Start the process."""
         command = [sys.executable, __file__, "--work", form, str(folder), str(threads)]
         self._process = subprocess.Popen(
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
         )
+
+    def wait(self) -> None:
+        """Wait until it is ready."""
         if self._read() != "ready":
-            sys.exit(f"{form} of {folder.name} cannot be run; try: {' '.join(command)}")
+            sys.exit(f"a form cannot be run; try: {' '.join(self._process.args)}")
 
     def ask(self, line: str) -> Any:
         """Return the answer to a line."""
@@ -193,6 +190,8 @@ def row(system: str, folder: Path, fer2013: str | None) -> dict[str, Any]:
         for threads in THREADS
         if (folder / file).exists()
     }
+    for one in forms.values():
+        one.wait()
     ways = {(*name, size): (one, size) for name, one in forms.items() for size in CALLS}
     times = measure.compare(ways, ROUNDS, lambda way: way[0].ask(str(way[1])))
     found: dict[str, Any] = {}
@@ -236,7 +235,9 @@ def rendered(machine: dict[str, Any], systems: dict[str, Any]) -> str:
 
 
 def main() -> None:
-    """Measure, and write `RESULTS` and the table in `PAGE`."""
+    """Measure, and write `RESULTS` and the table in docs/performance.md after each system."""
+    import report  # here, since matplotlib in each process would count as its memory
+
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--systems", default=FEW, help="names of systems, separated by commas")
     parser.add_argument("--all", action="store_true", help="all twelve systems")
@@ -249,10 +250,8 @@ def main() -> None:
         with tempfile.TemporaryDirectory() as folder:
             results[name] = row(name, Path(folder), given.fer2013)
         print(rendered(before, {name: results[name]}))
-    measure.save(RESULTS, before, {"rounds": ROUNDS, "systems": results})
-    head, rest = PAGE.read_text(encoding="utf-8").split(BEGIN)
-    page = f"{head}{BEGIN}{rendered(before, results)}{END}{rest.split(END)[1]}"
-    PAGE.write_text(page, encoding="utf-8")
+        measure.save(RESULTS, before, {"rounds": ROUNDS, "systems": results})
+        report.write(BEGIN, rendered(before, results))
 
 
 if __name__ == "__main__":

@@ -23,11 +23,15 @@ SHARE = 0.8
 def main() -> None:
     """Write the table between the two marks of the page, and the plot."""
     results = json.loads(RESULTS.read_text(encoding="utf-8"))
-    page = PAGE.read_text(encoding="utf-8")
-    above, below = page.split(BEGIN)[0], page.split(END)[1]
-    PAGE.write_text(f"{above}{BEGIN}{rendered(results)}{END}{below}", encoding="utf-8")
+    write(BEGIN, rendered(results))
     plot(results["lines"])
     print(rendered(results))
+
+
+def write(begin: str, table: str) -> None:
+    """Write a table into the page, from a mark that begins it to the next `END`."""
+    above, rest = PAGE.read_text(encoding="utf-8").split(begin)
+    PAGE.write_text(f"{above}{begin}{table}{END}{rest.partition(END)[2]}", encoding="utf-8")
 
 
 def shown(page: str) -> str:

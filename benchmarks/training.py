@@ -12,10 +12,10 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import cv2
 import numpy as np
@@ -24,7 +24,11 @@ from rich.console import Console
 from rich.table import Table
 
 from ferops import params
+from ferops.data import augmentation
 from ferops.machine.tensorflow import configure
+
+if TYPE_CHECKING:
+    from ferops.model.training.batches import Transform
 
 IMAGES = {"paper": 6 * 64, "best": 4 * 128, "lean_cnn": 15 * 128}
 """Of one measurement, by recipe; the first third warms up."""
@@ -41,19 +45,17 @@ class Cost(NamedTuple):
     processor: float
 
 
-def lines(rounds: int = 3) -> list[Line]:
+def lines(rounds: int = 3) -> Iterator[Line]:
     """Measure the training step of the paper's network and of lean_cnn, in milliseconds an image."""
-    found = {recipe: measure(recipe, rounds) for recipe in SYSTEMS}
-    return [
-        Line(
-            f"training step, {SYSTEMS[recipe]}", USUAL, ours, "ms/image", [one.wall for one in costs[USUAL]],
-            [one.wall for one in costs[ours]], LEADS.get((USUAL, ours)) if recipe == "paper" else None,
-            min(one.wall for one in costs[f"{FLOOR} of {ours}"]), "avx512_bf16",
-        )
-        for recipe, costs in found.items()
-        for ours in (ONLINE, CACHED)
-        if ours in costs
-    ]  # fmt: skip
+    for recipe, system in SYSTEMS.items():
+        costs = measure(recipe, rounds)
+        for ours in (ONLINE, CACHED):
+            if ours in costs:
+                yield Line(
+                    f"training step, {system}", USUAL, ours, "ms/image", [one.wall for one in costs[USUAL]],
+                    [one.wall for one in costs[ours]], LEADS.get((USUAL, ours)) if recipe == "paper" else None,
+                    min(one.wall for one in costs[f"{FLOOR} of {ours}"]), "avx512_bf16",
+                )  # fmt: skip
 
 
 def measure(recipe: str, rounds: int) -> dict[str, list[Cost]]:
@@ -102,6 +104,13 @@ def settings(recipe: str, **changes: object) -> params.Params:
     )
 
 
+def transform(given: params.Params) -> "Transform":
+    """Return what augments the faces of every batch, as the stage does."""
+    from ferops.model.training.batches import Transform  # imports Keras, once TensorFlow's environment is set
+
+    return Transform(partial(augmentation.draw, given.augment.warp), augmentation.apply, augmentation.apply_on_device)
+
+
 def data(recipe: str) -> tuple[np.ndarray, np.ndarray]:
     """Return random faces and labels: their content changes no cost."""
     rng = np.random.default_rng(0)
@@ -143,10 +152,8 @@ def ours(recipe: str, way: str) -> Cost:
     configure()
     import keras
 
-    from ferops.data import augmentation
     from ferops.model.networks import systems
     from ferops.model.training import fitting, frozen_prefix
-    from ferops.model.training.batches import Transform
 
     given, (faces, labels), clock = settings(recipe, online_augmentation=way == ONLINE), data(recipe), Clock()
     keras.config.set_dtype_policy(_precision(given))
@@ -157,8 +164,7 @@ def ours(recipe: str, way: str) -> Cost:
             faces = frozen_prefix.compute(prefix, faces, Path(folder) / "features.npy", lambda _done, _total: None)
         fitting.fit(
             network, (faces, labels), (faces[:7], np.arange(7)), given.train, Path(folder),
-            transform=Transform(partial(augmentation.draw, given.augment.warp), augmentation.apply),
-            on_batch=clock.tick,
+            transform=transform(given), on_batch=clock.tick,
         )  # fmt: skip
     return clock.cost(len(faces))
 
@@ -196,14 +202,12 @@ def floor(recipe: str, way: str) -> Cost:
 
 def batches(recipe: str) -> Cost:
     """Make the batches of a recipe alone, augmented as it says, on one core."""
-    from ferops.data import augmentation
     from ferops.model.networks import systems
-    from ferops.model.training.batches import Batches, Transform
+    from ferops.model.training.batches import Batches
 
     cv2.setNumThreads(1)
     given, clock = settings(recipe), Clock()
-    transform = Transform(partial(augmentation.draw, given.augment.warp), augmentation.apply)
-    made = Batches(systems.build(given.model), data(recipe), given.train, 1, transform)
+    made = Batches(systems.build(given.model), data(recipe), given.train, 1, transform(given))
     for index in range(len(made)):
         made[index]
         clock.tick()
