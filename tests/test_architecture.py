@@ -41,7 +41,7 @@ ONLY_IN = {
     "prefect": {"orchestration"},
     "dvc": {"orchestration"},
     "optuna": {"orchestration"},
-    "tensorflow": {"model"},  # conversion names an option of LiteRT's converter
+    "tensorflow": {"model"},  # conversion names an option of LiteRT's converter, runtime asks what a GPU computes in
 }
 NOT_DETERMINING = {"params", "errors", "machine", "tracking", "cli", "commands"}
 """Packages that a stage imports without its outputs depending on them: dvc.yaml does not list their modules."""

@@ -71,6 +71,13 @@ def test_only_a_system_that_takes_images_of_any_size_is_trained_on_small_ones(fi
     assert params.merge(params.load_recipe("lean_cnn", ROOT / "recipes") | {"train": {"resize_epochs": 2}}, file)
 
 
+def test_the_last_epoch_is_on_whole_images(file: Path) -> None:
+    recipe = params.load_recipe("lean_cnn", ROOT / "recipes")
+    params.merge(recipe | {"train": {"epochs": 3, "resize_epochs": 2}}, file)
+    with pytest.raises(params.BadParams, match="train.resize_epochs: no epoch is left on whole images"):
+        params.merge({"train": {"resize_epochs": 3}}, file)
+
+
 def test_a_merge_keeps_comments_and_changes_only_what_it_names(file: Path) -> None:
     before = file.read_text().splitlines()
     params.merge({"train": {"epochs": 5}, "augment": {"warp": {"zoom": 0.2}}}, file)

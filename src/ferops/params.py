@@ -165,7 +165,7 @@ class Train(_Section):
     """Training hyperparameters.
 
     Attributes:
-        minutes: of training in all; 0 is as many as it takes.
+        minutes: of training in all, frozen blocks that are computed once included; 0 is as many as it takes.
         warmup_epochs: in which the learning rate rises from zero.
         weight_decay: of kernels.
         clip_norm: greatest norm of the whole gradient; 0 is any.
@@ -173,10 +173,10 @@ class Train(_Section):
         mixup: share of the batches whose images are mixed in pairs.
         brightness: greatest change of brightness and contrast, as a fraction.
         erasing: share of the training images that lose a rectangle.
-        resize_epochs: first epochs, on images of 32 pixels.
+        resize_epochs: first epochs, not all, on images of 32 pixels.
         clean_epochs: last epochs without mixup, brightness and erasing.
         patience: epochs without a better validation accuracy before it stops.
-        precision: `auto` is mixed_bfloat16 where the processor or an accelerator has it.
+        precision: `auto` is mixed_bfloat16 where the accelerator, or else the processor, computes in it.
         online_augmentation: whether every training image is warped anew each epoch.
     """
 
@@ -272,6 +272,8 @@ class Params(_Section):
         if self.train.resize_epochs and self.model.name not in RESIZABLE:
             sizes = f"train.resize_epochs: {self.model.name} takes images of one size"
             raise ValueError(f"{sizes}; set 0, or model.name to {' or '.join(RESIZABLE)}")
+        if self.train.resize_epochs >= self.train.epochs:
+            raise ValueError("train.resize_epochs: no epoch is left on whole images; set fewer than train.epochs")
         return self
 
 

@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Final
 
 SCRATCH: Final = Path(".scratch")
-"""Checkpoints of unfinished trainings, one folder each: no out of a stage, so that a killed training can be resumed."""
+"""Folder of what outlives a killed process and is no out of a stage: checkpoints and features of unfinished trainings,
+one folder each; the working files of scoring; statistics of data sets, by their MD5."""
 
 
 @contextmanager

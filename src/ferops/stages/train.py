@@ -39,25 +39,27 @@ def main() -> None:
     scratch_key = fitting.scratch_key(settings | {"precision": precision}, [*train, *validation], base_sha256)
     scratch = SCRATCH / scratch_key
     with TrainingProgress(params, scratch_key) as report:
-        network, inputs, prefix = systems.training_graph(trainable), (train[0], validation[0]), None
+        network, inputs = systems.training_graph(trainable), (train[0], validation[0])
         if frozen_prefix.is_worth_computing(params.model, params.train) and not device.is_used(trainable):
-            parts = frozen_prefix.split(trainable, params.model.scaling)
-            inputs, prefix = compute_features(parts, *inputs, scratch / FEATURES, report)
-            network = parts.rest
+            network, inputs = compute_frozen_prefix(trainable, inputs, params, scratch, report)
         elif params.train.resize_epochs:
             network = systems.any_size(trainable)
-        progress = fitting.fit(
-            network,
-            (inputs[0], train[1]),
-            (inputs[1], validation[1]),
-            params.train,
-            scratch,
-            transform=Transform(
-                partial(augmentation.draw, params.augment.warp), augmentation.apply, augmentation.apply_on_device
-            ),
-            on_batch=report.on_batch,
-            on_epoch=report.on_epoch,
-        )
+        try:
+            progress = fitting.fit(
+                network,
+                (inputs[0], train[1]),
+                (inputs[1], validation[1]),
+                params.train,
+                scratch,
+                transform=Transform(
+                    partial(augmentation.draw, params.augment.warp), augmentation.apply, augmentation.apply_on_device
+                ),
+                on_batch=report.on_batch,
+                on_epoch=report.on_epoch,
+            )
+        except fitting.Diverged:
+            shutil.rmtree(scratch / FEATURES, ignore_errors=True)
+            raise
     core.set_weights(trainable.get_weights())
     record: dict[str, Any] = {
         "system": core.name,
@@ -70,7 +72,7 @@ def main() -> None:
         "seconds": progress.seconds,
         "parameters": systems.counts(core),
         "precision": precision,
-        "frozen_prefix": prefix,
+        "frozen_prefix": progress.frozen_prefix or None,
         "base_weights": {"name": params.model.weights, "sha256": base_sha256},
         "scratch_key": scratch_key,
         "milliseconds_an_image": runtime.milliseconds(core, train[0][:1]),
@@ -82,8 +84,8 @@ def main() -> None:
     REPORTS.mkdir(parents=True, exist_ok=True)
     pd.DataFrame(progress.history).to_csv(REPORTS / "history.csv", index=False)
     plots.curves(REPORTS / "curves.png", progress.history, progress.best_epoch)
-    shutil.rmtree(scratch / FEATURES, ignore_errors=True)
     report.finish(progress, record["weights_digest"], record["ended"])
+    shutil.rmtree(scratch / FEATURES, ignore_errors=True)
 
 
 def load_images() -> tuple[Split, Split]:
@@ -110,22 +112,45 @@ def build_networks(model: parameters.Model, precision: str, seed: int) -> tuple[
     return core, trainable, base_sha256
 
 
-def compute_features(
-    parts: frozen_prefix.Parts, train: Any, validation: Any, folder: Path, report: TrainingProgress
-) -> tuple[tuple[Any, Any], dict[str, Any]]:
+def compute_frozen_prefix(
+    network: keras.Model, faces: tuple[Any, Any], params: parameters.Params, scratch: Path, report: TrainingProgress
+) -> tuple[keras.Model, tuple[Any, Any]]:
     """Compute what the frozen blocks make of the training and the validation faces, once for all epochs.
 
     Returns:
-        The features of both, and what is recorded of them. Their seconds are few where an interrupted training left the
-        files.
+        The network behind the frozen blocks, and the features of both that it takes; or what was given, where the disk
+        has no space for them.
     """
-    started = time.time()
-    of_train = frozen_prefix.compute(parts.prefix, train, folder / "train.npy", report.on_features)
-    of_validation = frozen_prefix.compute(parts.prefix, validation, folder / "validation.npy", report.on_features)
-    size, seconds = of_train.nbytes + of_validation.nbytes, time.time() - started
-    report.console.print(
+    parts, folder = frozen_prefix.split(network, params.model.scaling), scratch / FEATURES
+    progress, size = fitting.load_progress(scratch), frozen_prefix.size(parts.prefix, sum(map(len, faces)))
+    if not progress.frozen_prefix:
+        shutil.rmtree(folder, ignore_errors=True)  # a killed process may have left half of them
+        folder.mkdir(parents=True)
+        if progress.history:
+            return network, faces  # the whole network was trained so far, for want of space
+        if size > (free := shutil.disk_usage(folder).free):
+            report.say(
+                f"the features of {parts.block} would take {size / 1e6:,.0f} MB, {free / 1e6:,.0f} MB are free: "
+                "its blocks are computed in every epoch"
+            )
+            return network, faces
+        progress.frozen_prefix = {"last_block": parts.block, "bytes": size, "seconds": 0.0}
+    if fitting.is_over(progress, params.train):
+        return parts.rest, faces  # nothing reads them any more
+
+    features, before = [], progress.seconds
+    for name, images in zip(("train", "validation"), faces, strict=True):
+        path, started = folder / f"{name}.npy", time.time()
+        if (found := frozen_prefix.load(path)) is None:
+            found = frozen_prefix.compute(parts.prefix, images, path, report.on_features)
+            seconds = time.time() - started
+            progress.frozen_prefix["seconds"] += seconds
+            progress.seconds += seconds
+            progress.save(scratch)
+        features.append(found)
+    how = f"were computed once, in {progress.seconds - before:.0f} s" if progress.seconds > before else "were read"
+    report.say(
         f"{parts.block} and what is before it are frozen, and see the same images in every epoch: "
-        f"their features, {size / 1e6:,.0f} MB, were computed once, in {seconds:.0f} s",
-        highlight=False, soft_wrap=True,
-    )  # fmt: skip
-    return (of_train, of_validation), {"last_block": parts.block, "bytes": size, "seconds": seconds}
+        f"their features, {size / 1e6:,.0f} MB, {how}"
+    )
+    return parts.rest, (features[0], features[1])

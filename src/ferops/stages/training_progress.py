@@ -21,13 +21,17 @@ class TrainingProgress(Progress):
         super().__init__(*columns, transient=True, disable=not Console().is_terminal)
         self._bar = self.add_task("training", total=None)
         if finished:
-            self.console.print(f"going on after epoch {len(finished)} of {self._epochs}")
+            self.say(f"going on after epoch {len(finished)} of {self._epochs}")
 
     def __exit__(self, error: type[BaseException] | None, *_: object) -> None:
         """Remove the bar; a training that diverged ends its run as failed, an interrupted one is resumed in it."""
         self.stop()
         if error is fitting.Diverged:
             self._live.finish(None)
+
+    def say(self, line: str) -> None:
+        """Print a line above the bar."""
+        self.console.print(line, highlight=False, soft_wrap=True)
 
     def on_features(self, done: int, total: int) -> None:
         """Show how many images the frozen blocks have seen."""
@@ -51,7 +55,7 @@ class TrainingProgress(Progress):
         """End the MLflow run of a network that is saved; say so where it took fewer epochs than it might have."""
         if (done := len(progress.history)) < self._epochs:
             minutes = progress.seconds / 60
-            self.console.print(f"ended after {done} of {self._epochs} epochs, {minutes:.1f} minutes", highlight=False)
+            self.say(f"ended after {done} of {self._epochs} epochs, {minutes:.1f} minutes")
         self._live.finish(weights_digest, ended)
 
 

@@ -64,7 +64,7 @@ def test_features_are_half_as_precise_and_as_large(tmp_path: Path) -> None:
     np.testing.assert_allclose(found, exact, rtol=2**-11, atol=2**-24)
 
 
-def test_an_interrupted_file_is_made_anew_and_a_finished_one_is_read(tmp_path: Path) -> None:
+def test_of_an_interrupted_computation_nothing_is_left_and_a_finished_file_is_read(tmp_path: Path) -> None:
     path = tmp_path / "key/features.npy"
     prefix = frozen_prefix.split(small(), "caffe").prefix
     faces = np.concatenate([FACES, FACES])
@@ -79,7 +79,17 @@ def test_an_interrupted_file_is_made_anew_and_a_finished_one_is_read(tmp_path: P
     first = frozen_prefix.compute(prefix, faces, path, lambda *done: seen.append(done))
     assert seen == [(64, 80), (80, 80)]
     np.testing.assert_array_equal(first[:40], first[40:])
-    np.testing.assert_array_equal(frozen_prefix.compute(prefix, faces, path, die), first)
+    np.testing.assert_array_equal(frozen_prefix.load(path), first)
+    assert path.stat().st_size - 128 == frozen_prefix.size(prefix, 80)  # behind NumPy's header
+
+
+@pytest.mark.parametrize("left", [0, 60, 128, -1])
+def test_a_file_that_a_power_failure_cut_is_not_read(left: int, tmp_path: Path) -> None:
+    path = tmp_path / "features.npy"
+    first = np.array(half(frozen_prefix.split(small(), "caffe").prefix, path))
+    path.write_bytes(path.read_bytes()[:left])
+    assert frozen_prefix.load(path) is None
+    np.testing.assert_array_equal(half(frozen_prefix.split(small(), "caffe").prefix, path), first)
 
 
 @pytest.mark.parametrize(

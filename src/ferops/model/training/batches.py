@@ -18,7 +18,7 @@ Faces = NDArray[np.uint8]
 Labels = NDArray[np.int64]
 Targets = NDArray[np.float32]
 Draws = dict[str, NDArray[Any]]
-"""What is drawn for n faces: arrays of n rows."""
+"""What is drawn for n faces: arrays of n rows; the same in `ferops.data.augmentation`, which `model` may not import."""
 
 _ALPHA: Final = 0.4
 """Of mixup's Beta(alpha, alpha): most mixed images stay close to one of the two."""
@@ -54,7 +54,7 @@ class Batches(keras.utils.PyDataset):  # type: ignore[misc]
 
         Args:
             model: the network that is trained.
-            data: faces uint8 (N, 48, 48) and labels int64 (N,).
+            data: faces uint8 (N, 48, 48), or features float16 (N, ...) of `frozen_prefix`, and labels int64 (N,).
             settings: the `train` section of params.yaml.
             epoch: from 1.
             transform: changes the faces of every batch, before they are mixed.

@@ -50,22 +50,22 @@ class Resident(layers.Layer):  # type: ignore[misc]
     """Training images that lie on the device, and what was drawn for an epoch; from positions in it to faces."""
 
     def __init__(self, faces: Faces, transform: Transform, batches: Batches) -> None:
-        """Copy the faces, uint8 (N, 48, 48), to the device and make room for the draws of an epoch."""
+        """Copy the faces, uint8 (N, 48, 48), to the device and allocate buffers for the draws of an epoch."""
         super().__init__(dtype="float32")
         self._transform = transform
-        self._faces = self._room(faces.shape, "uint8")
+        self._faces = self._buffer(faces.shape, "uint8")
         self._faces.assign(faces)
         draws, targets = batches.drawn(0)
         self._draws = {
-            name: self._room((len(batches) * len(targets), *values.shape[1:]), _NARROW[values.dtype.kind])
+            name: self._buffer((len(batches) * len(targets), *values.shape[1:]), _NARROW[values.dtype.kind])
             for name, values in draws.items()
         }
 
     def load(self, batches: Batches) -> Targets:
         """Draw an epoch, and return its targets, float32 (n, 7)."""
         draws, targets = zip(*(batches.drawn(index) for index in range(len(batches))), strict=True)
-        for name, room in self._draws.items():
-            room.assign(np.concatenate([values[name] for values in draws]).astype(room.dtype))
+        for name, buffer in self._draws.items():
+            buffer.assign(np.concatenate([values[name] for values in draws]).astype(buffer.dtype))
         return np.concatenate(targets)
 
     def call(self, positions: Any) -> Any:
@@ -76,7 +76,7 @@ class Resident(layers.Layer):  # type: ignore[misc]
         mixed = mix(faces, ops.take(faces, draws["partner"], axis=0), draws["share"][:, None, None])
         return ops.cast(ops.round(mixed), "uint8")
 
-    def _room(self, shape: tuple[int, ...], dtype: str) -> keras.Variable:
+    def _buffer(self, shape: tuple[int, ...], dtype: str) -> keras.Variable:
         return self.add_weight(shape, "zeros", dtype, trainable=False, autocast=False)
 
 

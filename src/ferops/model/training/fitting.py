@@ -4,7 +4,7 @@ import hashlib
 import json
 import math
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass, field
 from functools import partial
@@ -45,18 +45,26 @@ class Progress:
 
     Fields:
         history: every epoch.
-        started: Unix time in seconds. seconds: spent in epochs.
+        started: Unix time in seconds.
+        seconds: spent in epochs, and on the frozen blocks before them.
+        frozen_prefix: what those cost where they were computed once: `last_block`, `bytes`, `seconds`.
     """
 
     history: list[EpochMetrics] = field(default_factory=list)
     started: float = field(default_factory=time.time)
     seconds: float = 0.0
+    frozen_prefix: dict[str, Any] = field(default_factory=dict)
 
     @property
     def best_epoch(self) -> int:
         """The first epoch with the highest validation accuracy, from 1; 0 before the first."""
         best = max(self.history, key=lambda row: (row["val/accuracy"], -row["epoch"]), default={"epoch": 0})
         return int(best["epoch"])
+
+    def save(self, scratch: Path) -> None:
+        """Save it for `load_progress`."""
+        with replacing(scratch / "progress.json") as file:
+            file.write_text(json.dumps(vars(self)), encoding="utf-8")
 
 
 def fit(
@@ -95,13 +103,12 @@ def fit(
     if device.is_used(model) and not settings.resize_epochs:  # shapes on the device are fixed
         trainer = device.training_graph(model, train[0], transform, Batches(model, train, settings, 1, transform))
         _compile(trainer, model.optimizer, steps_an_execution=EVERY if keras.config.backend() == "jax" else 1)
-    held_out = _held_out(model, validation)
     progress = load_progress(scratch)
     average = _resume(model, settings, scratch, len(progress.history), steps)
     ticker = keras.callbacks.LambdaCallback(
         on_train_batch_end=lambda batch, logs: on_batch(len(progress.history) + 1, min(batch + 1, steps), steps)
     )
-    while not _is_over(progress, settings):
+    while not is_over(progress, settings):
         epoch = len(progress.history) + 1
         started = time.time()
         _reseed(model, settings.seed, epoch)
@@ -112,7 +119,7 @@ def fit(
         else:
             fitted = device.fit_epoch(trainer, data, callbacks)
         with average.applied() if average else nullcontext():
-            validated = model.evaluate(**held_out, verbose=0, return_dict=True)
+            validated = model.evaluate(_held_out(model, validation), verbose=0, return_dict=True)
         if not math.isfinite(fitted["loss"][0] + validated["loss"]):
             raise Diverged(
                 f"the loss of epoch {epoch} is not a finite number: the training diverged; "
@@ -147,6 +154,16 @@ def load_progress(scratch: Path) -> Progress:
     """Read how far an interrupted training came; `fit` resumes there."""
     state = scratch / "progress.json"
     return Progress(**json.loads(state.read_text(encoding="utf-8"))) if state.is_file() else Progress()
+
+
+def is_over(progress: Progress, settings: Train) -> bool:
+    """Tell whether no epoch is left to train: by their number, patience or minutes."""
+    done = len(progress.history)
+    if done >= settings.epochs or done - progress.best_epoch >= settings.patience:
+        return True
+    # an epoch that would end late is not started
+    in_epochs = progress.seconds - progress.frozen_prefix.get("seconds", 0.0)
+    return bool(done and settings.minutes and progress.seconds + in_epochs / done > 60 * settings.minutes)
 
 
 def optimizer(settings: Train, steps: int) -> keras.optimizers.Optimizer:
@@ -201,18 +218,21 @@ def _compile(model: keras.Model, optimizer: keras.optimizers.Optimizer, steps_an
     )
 
 
-def _held_out(model: keras.Model, validation: tuple[Faces, Labels]) -> dict[str, Any]:
-    """Return what a network is evaluated on; filled up with images that do not count where devices share a batch."""
+def _held_out(model: keras.Model, validation: tuple[Faces, Labels]) -> Iterator[tuple[Any, ...]]:
+    """Yield the batches that a network is evaluated on: of features that lie on disk, one at a time is in memory.
+
+    Where devices share a batch, the last one is filled up with images that do not count.
+    """
     faces, labels = validation
-    n, devices, weights = len(labels), device.count(), None
-    if padded := -n % devices:
-        rows = np.arange(n + padded)
-        faces, labels = faces[rows % n], labels[rows % n]
-        weights = np.where(rows < n, (n + padded) / n, 0).astype(np.float32)  # Keras divides the loss by n + padded
+    n, devices = len(labels), device.count()
+    padded = -(-n // devices) * devices
     size = max(_EVALUATED // devices, 1) * devices
-    return {
-        "x": descriptors.inputs(model, faces), "y": one_hot(labels), "sample_weight": weights, "batch_size": size,
-    }  # fmt: skip
+    for start in range(0, padded, size):
+        places = np.arange(start, min(start + size, padded))
+        rows = places % n
+        # Keras divides the loss by all, the added ones too
+        weights = np.where(places < n, padded / n, 0).astype(np.float32)
+        yield descriptors.inputs(model, faces[rows]), one_hot(labels[rows]), weights
 
 
 def _resume(model: keras.Model, settings: Train, scratch: Path, done: int, steps: int) -> MovingAverage | None:
@@ -223,14 +243,6 @@ def _resume(model: keras.Model, settings: Train, scratch: Path, done: int, steps
     if done:
         model.load_weights(_weights_file(scratch, done))
     return average
-
-
-def _is_over(progress: Progress, settings: Train) -> bool:
-    done = len(progress.history)
-    if done >= settings.epochs or done - progress.best_epoch >= settings.patience:
-        return True
-    # an epoch that would end late is not started
-    return bool(done and settings.minutes and progress.seconds * (1 + 1 / done) > 60 * settings.minutes)
 
 
 def _reseed(model: keras.Model, seed: int, epoch: int) -> None:
@@ -249,8 +261,7 @@ def _save_checkpoint(model: keras.Model, average: MovingAverage | None, progress
     if average:
         with average.applied(), replacing(averaged) as file:
             model.save_weights(file)
-    with replacing(scratch / "progress.json") as file:
-        file.write_text(json.dumps(vars(progress)), encoding="utf-8")
+    progress.save(scratch)
     best = _weights_file(scratch, progress.best_epoch, is_average=average is not None)
     for file in set(scratch.glob("epoch-*.weights.h5")) - {last, averaged, best}:
         file.unlink()

@@ -1,6 +1,7 @@
 """Features of a network's frozen blocks, computed once for a training in which no epoch would change them."""
 
 from collections.abc import Callable
+from math import prod
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
@@ -57,30 +58,43 @@ def split(network: keras.Model, scaling: str) -> Parts:
 def compute(
     prefix: keras.Model, faces: NDArray[np.uint8], path: Path, on_batch: Callable[[int, int], None]
 ) -> NDArray[np.float16]:
-    """Compute the features of faces (N, 48, 48) into a .npy file; a file that an interrupted training left is read.
+    """Compute the features of faces (N, 48, 48) into a .npy file.
 
     Args:
         prefix: of `split`.
         faces: gray levels.
-        path: in the scratch folder of the training.
+        path: in the scratch folder of the training; what is there is deleted.
         on_batch: called with the number of faces done so far, and of all.
 
     Returns:
-        The features, (N, ...), memory-mapped.
+        The same as `load`.
 
     Raises:
         OSError: the disk is full.
     """
-    if not path.is_file():
-        shape = (len(faces), *prefix.output_shape[1:])
-        with replacing(path) as scratch, scratch.open("wb") as file:
-            # written, not mapped: a full disk is then an error and no bus error
-            np.lib.format.write_array_header_1_0(file, {"descr": "<f2", "fortran_order": False, "shape": shape})
-            for start in range(0, len(faces), _BATCH):
-                batch = faces[start : start + _BATCH]
-                file.write(_half(prefix.predict_on_batch(batch)).tobytes())
-                on_batch(start + len(batch), len(faces))
+    path.unlink(missing_ok=True)
+    shape = (len(faces), *prefix.output_shape[1:])
+    with replacing(path) as scratch, scratch.open("wb") as file:
+        # written, not mapped: a full disk is then an error and no bus error
+        np.lib.format.write_array_header_1_0(file, {"descr": "<f2", "fortran_order": False, "shape": shape})
+        for start in range(0, len(faces), _BATCH):
+            batch = faces[start : start + _BATCH]
+            file.write(_half(prefix.predict_on_batch(batch)).tobytes())
+            on_batch(start + len(batch), len(faces))
     return np.load(path, mmap_mode="r")  # type: ignore[no-any-return]
+
+
+def load(path: Path) -> NDArray[np.float16] | None:
+    """Memory-map the features, (N, ...), in a file of `compute`; None where it is missing, or cut by a power cut."""
+    try:
+        return np.load(path, mmap_mode="r")  # type: ignore[no-any-return]
+    except (FileNotFoundError, EOFError, ValueError):  # NumPy's, of an empty file and of a cut one
+        return None
+
+
+def size(prefix: keras.Model, n: int) -> int:
+    """Return the bytes that the features of n faces take, on disk and in memory."""
+    return n * prod(prefix.output_shape[1:]) * np.dtype(np.float16).itemsize
 
 
 def _half(features: Any) -> NDArray[np.float16]:

@@ -28,11 +28,17 @@ def describe() -> dict[str, Any]:
 
 
 def precision(wanted: str) -> str:
-    """Resolve `auto` of train.precision: bfloat16 where an accelerator or the processor computes in it."""
+    """Resolve `auto` of train.precision: bfloat16 where the accelerator, or else the processor, computes in it."""
     if wanted != "auto":
         return wanted
-    has_bfloat16 = _accelerator(keras.config.backend()) or {"avx512_bf16", "amx_bf16"} & set(_cpuinfo("flags").split())
-    return "mixed_bfloat16" if has_bfloat16 else "float32"
+    backend = keras.config.backend()
+    found = _computes_bfloat16(backend) if _accelerator(backend) else has_bfloat16(_cpuinfo("flags"))
+    return "mixed_bfloat16" if found else "float32"
+
+
+def has_bfloat16(flags: str) -> bool:
+    """Tell whether a processor computes in bfloat16, by the flags in Linux' /proc/cpuinfo."""
+    return bool({"avx512_bf16", "amx_bf16"} & set(flags.split()))
 
 
 def milliseconds(network: keras.Model, face: NDArray[np.uint8]) -> float:
@@ -62,3 +68,22 @@ def _accelerator(backend: str) -> str | None:
 
         return str(jax.devices()[0].device_kind) if jax.default_backend() != "cpu" else None
     return ", ".join(keras.distribution.list_devices("gpu")) or None
+
+
+def _computes_bfloat16(backend: str) -> bool:
+    """Tell whether the accelerator computes in bfloat16: a TPU, NVIDIA's from compute capability 8.0 (Ampere) on."""
+    if backend == "torch":
+        import torch
+
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
+    if backend == "jax":
+        import jax
+
+        device = jax.devices()[0]
+        major = str(getattr(device, "compute_capability", "")).partition(".")[0]  # AMD's is a name
+        return device.platform == "tpu" or (major.isdecimal() and int(major) >= 8)
+    import tensorflow
+
+    gpus = tensorflow.config.list_physical_devices("GPU")
+    details = [tensorflow.config.experimental.get_device_details(gpu) for gpu in gpus]
+    return all(one.get("compute_capability", (0, 0)) >= (8, 0) for one in details)
