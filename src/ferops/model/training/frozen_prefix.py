@@ -85,7 +85,7 @@ def compute(
 
 
 def load(path: Path) -> NDArray[np.float16] | None:
-    """Memory-map the features, (N, ...), in a file of `compute`; None where it is missing, or cut by a power cut."""
+    """Memory-map the features, (N, ...), in a file of `compute`; None where it is missing or was cut short."""
     try:
         return np.load(path, mmap_mode="r")  # type: ignore[no-any-return]
     except (FileNotFoundError, EOFError, ValueError):  # NumPy's, of an empty file and of a cut one
