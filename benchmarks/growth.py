@@ -18,6 +18,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any, Final
 
+import commands
 import cv2
 import measure
 import numpy as np
@@ -34,6 +35,7 @@ FITTED_FROM: Final = 10_000
 PART: Final = 1_000
 NUMBERS: Final = [f"{level} " for level in range(256)]
 STAGES: Final = ("preprocess", "validate prepared", "augment", "validate augmented", "evaluate")
+MODEL: Final = "fer-lean-cnn/1"
 READ: Final = "from pathlib import Path; from ferops.data.readers import layouts; layouts.read(Path('data/source.csv'))"
 Results = dict[str, dict[int, dict[str, float]]]
 """By stage and number of images: seconds, CPU seconds, and peaks of memory in MiB."""
@@ -41,24 +43,24 @@ MEMORY: Final = {"RssAnon": "anonymous_mib", "RssFile": "mapped_mib"}
 
 
 def variations(count: int) -> Iterator[tuple[NDArray[np.uint8], NDArray[np.int64]]]:
-    """Yield generated faces and labels in parts: 700 drawn ones warped, brightened and noisy, each differently.
+    """Yield generated faces and labels in parts: 700 synthetic ones warped, brightened and noisy, each differently.
 
     Of a part one in twenty is a duplicate of another in it, every second of them nearly: as many as in FER2013.
     """
-    drawn = generator.generate_sample(seed=0, counts={"train": 672, "validation": 14, "test": 14})
+    some = generator.generate_sample(seed=0, counts={"train": 672, "validation": 14, "test": 14})
     for part in range(-(-count // PART)):
         rng, n = np.random.default_rng([1, part]), min(PART, count - part * PART)
-        chosen = rng.integers(len(drawn.images), size=n)
+        chosen = rng.integers(len(some.images), size=n)
         angle, size = rng.uniform(-15, 15, n), rng.uniform(0.8, 1.2, n)
         shift, gain, offset = rng.uniform(-4, 4, (n, 2)), rng.uniform(0.6, 1.2, n), rng.uniform(-30, 30, n)
         warped = np.empty((n, 48, 48), np.float32)
-        for row, image in enumerate(drawn.images[chosen]):
+        for row, image in enumerate(some.images[chosen]):
             matrix = cv2.getRotationMatrix2D((23.5, 23.5), angle[row], size[row])
             matrix[:, 2] += shift[row]
             warped[row] = cv2.warpAffine(image, matrix, (48, 48), borderMode=cv2.BORDER_REPLICATE)
         noise = rng.standard_normal(warped.shape, np.float32) * rng.uniform(0, 8, (n, 1, 1)).astype(np.float32)
         changed = (warped - 128) * gain[:, None, None] + 128 + offset[:, None, None] + noise
-        images, labels = changed.clip(0, 255).astype(np.uint8), drawn.labels[chosen]
+        images, labels = changed.clip(0, 255).astype(np.uint8), some.labels[chosen]
         copies, originals = np.split(rng.permutation(n)[: n // 20 * 2], 2)
         images[copies], labels[copies] = images[originals], labels[originals]
         images[copies[::2]] ^= 1
@@ -87,18 +89,8 @@ def set_params(folder: Path, **sections: dict[str, Any]) -> None:
     subprocess.run([sys.executable, "-c", merge, json.dumps(sections)], cwd=folder, check=True)
 
 
-def train(clone: Path) -> str:
-    """Train lean_cnn for an epoch on the sample in a clone, so that a version is registered; return its name."""
-    subprocess.run(["git", "clone", "--quiet", str(ROOT), str(clone)], check=True)
-    few = {"train": 700, "validation": 150, "test": 150}
-    network = {"name": "lean_cnn", "weights": "none", "frozen_blocks": 0, "scaling": "unit", "noise": 0.0}
-    set_params(clone, sample=few, model=network, train={"epochs": 1})
-    subprocess.run([sys.executable, "-m", "dvc", "repro", "--quiet"], cwd=clone, check=True, stdout=subprocess.DEVNULL)
-    return "fer-lean-cnn/1"
-
-
 def prepare(folder: Path, count: int) -> None:
-    """Make a workplace: the repository's params.yaml, the sources, and lean_cnn in place of a trained network."""
+    """Fill a folder: the repository's params.yaml, the sources, and lean_cnn in place of a trained network."""
     (folder / "data").mkdir(parents=True)
     (folder / "models").mkdir()
     shutil.copy(ROOT / "params.yaml", folder)
@@ -142,9 +134,9 @@ def memory(root: int) -> dict[str, float]:
     return used
 
 
-def stages(count: int, clone: Path, version: str) -> Iterator[tuple[str, dict[str, float]]]:
-    """Yield each stage and what it takes on a number of images; the flow finds its model in the clone it runs in."""
-    server = {"PREFECT_HOME": str(clone / "prefect"), "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "300"}
+def stages(count: int, pipeline: Path, environment: dict[str, str]) -> Iterator[tuple[str, dict[str, float]]]:
+    """Yield each stage and what it takes on a number of images; the flow runs in the pipeline, which has its model."""
+    server = environment | {"PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "300"}
     with tempfile.TemporaryDirectory(prefix="ferops-growth-") as scratch:
         folder = Path(scratch, "work")
         started = time.perf_counter()
@@ -153,8 +145,8 @@ def stages(count: int, clone: Path, version: str) -> Iterator[tuple[str, dict[st
         yield "read", measured([sys.executable, "-c", READ], folder, {})
         for name in STAGES:
             yield name, measured([sys.executable, "-m", "ferops.stages", *name.split()], folder, {})
-        scoring = ["flows/scoring.py", str(folder / "pictures"), "--output", str(folder / "scored"), "--model", version]
-        yield "scoring", measured([sys.executable, *scoring], clone, server)
+        scoring = ["flows/scoring.py", str(folder / "pictures"), "--output", str(folder / "scored"), "--model", MODEL]
+        yield "scoring", measured([sys.executable, *scoring], pipeline, server)
 
 
 def slope(points: dict[int, float]) -> float | None:
@@ -194,11 +186,9 @@ def main(
     """Measure every stage on more and more images."""
     before = measure.machine()
     results: Results = {}
-    with tempfile.TemporaryDirectory(prefix="ferops-growth-") as scratch:
-        clone = Path(scratch, "clone")
-        version = train(clone)
+    with commands.small_pipeline() as (pipeline, environment):
         for count in (size for size in SIZES if size <= up_to):
-            for name, values in stages(count, clone, version):
+            for name, values in stages(count, pipeline, environment):
                 results.setdefault(name, {})[count] = values
                 typer.echo(f"  {name:<20} " + ", ".join(f"{key} {value:,.1f}" for key, value in values.items()))
             slopes = {

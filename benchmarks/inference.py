@@ -50,6 +50,11 @@ AGREE = 512
 """Faces on which a form is compared with Keras, at most, where the network has no labels to be right about."""
 
 
+def untrained(system: str) -> params.Model:
+    """Return the parameters of a network with random weights."""
+    return params.Model(name=system, weights="none", frozen_blocks=0, noise=0.0)
+
+
 def make(system: str, folder: Path, fer2013: str | None) -> None:
     """Write a network in every form that it has, and the faces and labels that it is asked about, into a folder."""
     from ferops.machine.tensorflow import quiet_imports
@@ -65,7 +70,7 @@ def make(system: str, folder: Path, fer2013: str | None) -> None:
     is_trained = core is not None and core.name == system
     if not is_trained:
         keras.utils.set_random_seed(0)
-        core = systems.build(params.Model(name=system, weights="none", frozen_blocks=0, noise=0.0))
+        core = systems.build(untrained(system))
     if system == "lean_cnn":
         data, split = layouts.read(Path(fer2013)) if fer2013 else None, "FER2013's PublicTest"
     else:

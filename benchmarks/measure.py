@@ -98,7 +98,7 @@ def spread(figures: list[float]) -> Spread:
 
 
 def ratio(usual: list[float], ours: list[float]) -> Spread:
-    """Return the quartiles of the ratios usual / ours, round by round: the two of a round had the same company."""
+    """Return the quartiles of the ratios usual / ours, round by round: the two of a round ran under the same load."""
     return spread([one / other for one, other in zip(usual, ours, strict=True)])
 
 

@@ -1,6 +1,8 @@
 """What `make bench` measures and writes: ways by turns, and a page that has the figures of its last run."""
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -9,6 +11,25 @@ from support import benchmark
 measure, report = benchmark("measure"), benchmark("report")
 RESULTS = json.loads(report.RESULTS.read_text(encoding="utf-8"))
 FLAGS = ["avx2"]
+
+
+EVERY_SETTING = """
+import importlib, sys
+from pathlib import Path
+from typing import get_args
+sys.path.insert(0, "benchmarks")
+scripts = {path.stem: importlib.import_module(path.stem) for path in Path("benchmarks").glob("*.py")}
+for recipe in Path("recipes").glob("*.yaml"):
+    scripts["training"].settings(recipe.stem)
+for system in get_args(scripts["inference"].params.SystemName):
+    scripts["inference"].untrained(system)
+"""
+
+
+def test_every_script_starts_and_its_settings_are_accepted() -> None:
+    # in a process of its own: some have the names of packages of tests/
+    done = subprocess.run([sys.executable, "-c", EVERY_SETTING], cwd=report.ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
 
 
 def test_the_page_has_the_figures_of_the_last_run() -> None:
