@@ -40,6 +40,24 @@ def test_the_last_run_tells_the_machine_and_how_busy_it_was() -> None:
     assert {"processor", "cores", "flags", "versions", "commit", "load", "load_after"} <= RESULTS["machine"].keys()
 
 
+LEADS = [
+    ("`fer2013.csv` to arrays", 7.5),
+    ("median filter 3x3", 21),
+    ("augmented copy", 57),
+    ("arrays from the disk", 80),
+    ("training step, the paper's network", 1.7),
+    ("training step, the paper's network", 2.2),
+    ("one image, p50", 5),
+    ("one image, p50", 29),
+]
+"""The best ratio seen anywhere, by how the line on that work begins."""
+
+
+@pytest.mark.parametrize(("work", "lead"), LEADS)
+def test_the_last_run_has_a_line_for_each_lead(work: str, lead: float) -> None:
+    assert [line for line in RESULTS["lines"] if line["work"].startswith(work) and line["lead"] == lead]
+
+
 def test_ways_take_turns() -> None:
     turns: list[str] = []
     measure.compare({"usual": lambda: turns.append("usual"), "ours": lambda: turns.append("ours")}, rounds=3)
