@@ -94,7 +94,7 @@ def load(path: Path) -> NDArray[np.float16] | None:
 
 def size(prefix: keras.Model, n: int) -> int:
     """Return the bytes that the features of n faces take, on disk and in memory."""
-    return n * prod(prefix.output_shape[1:]) * np.dtype(np.float16).itemsize
+    return int(n * prod(prefix.output_shape[1:]) * np.dtype(np.float16).itemsize)
 
 
 def _half(features: Any) -> NDArray[np.float16]:
