@@ -4,7 +4,7 @@ import hashlib
 import json
 import math
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass, field
 from functools import partial
@@ -103,6 +103,7 @@ def fit(
     if device.is_used(model) and not settings.resize_epochs:  # shapes on the device are fixed
         trainer = device.training_graph(model, train[0], transform, Batches(model, train, settings, 1, transform))
         _compile(trainer, model.optimizer, steps_an_execution=EVERY if keras.config.backend() == "jax" else 1)
+    held_out = _held_out(model, validation)
     progress = load_progress(scratch)
     average = _resume(model, settings, scratch, len(progress.history), steps)
     ticker = keras.callbacks.LambdaCallback(
@@ -119,7 +120,7 @@ def fit(
         else:
             fitted = device.fit_epoch(trainer, data, callbacks)
         with average.applied() if average else nullcontext():
-            validated = model.evaluate(_held_out(model, validation), verbose=0, return_dict=True)
+            validated = model.evaluate(**held_out, verbose=0, return_dict=True)
         if not math.isfinite(fitted["loss"][0] + validated["loss"]):
             raise Diverged(
                 f"the loss of epoch {epoch} is not a finite number: the training diverged; "
@@ -218,21 +219,18 @@ def _compile(model: keras.Model, optimizer: keras.optimizers.Optimizer, steps_an
     )
 
 
-def _held_out(model: keras.Model, validation: tuple[Faces, Labels]) -> Iterator[tuple[Any, ...]]:
-    """Yield the batches that a network is evaluated on: of features that lie on disk, one at a time is in memory.
-
-    Where devices share a batch, the last one is filled up with images that do not count.
-    """
+def _held_out(model: keras.Model, validation: tuple[Faces, Labels]) -> dict[str, Any]:
+    """Return what a network is evaluated on; filled up with images that do not count where devices share a batch."""
     faces, labels = validation
-    n, devices = len(labels), device.count()
-    padded = -(-n // devices) * devices
+    n, devices, weights = len(labels), device.count(), None
+    if padded := -n % devices:
+        rows = np.arange(n + padded)
+        faces, labels = faces[rows % n], labels[rows % n]
+        weights = np.where(rows < n, (n + padded) / n, 0).astype(np.float32)  # Keras divides the loss by n + padded
     size = max(_EVALUATED // devices, 1) * devices
-    for start in range(0, padded, size):
-        places = np.arange(start, min(start + size, padded))
-        rows = places % n
-        # Keras divides the loss by all, the added ones too
-        weights = np.where(places < n, padded / n, 0).astype(np.float32)
-        yield descriptors.inputs(model, faces[rows]), one_hot(labels[rows]), weights
+    return {
+        "x": descriptors.inputs(model, faces), "y": one_hot(labels), "sample_weight": weights, "batch_size": size,
+    }  # fmt: skip
 
 
 def _resume(model: keras.Model, settings: Train, scratch: Path, done: int, steps: int) -> MovingAverage | None:
