@@ -183,6 +183,7 @@ INSTEAD = {
     "python flows/scoring.py ~/faces": Instead(
         "python flows/scoring.py --help", "there is no champion: tests/flows/test_scoring.py runs this flow"
     ),
+    "python flows/scoring.py ~/faces --dask 8": Instead(None, "the same: tests/flows/test_scoring.py runs it"),
     "python benchmarks/faces_in_pictures.py": Instead(None, "takes minutes, on FER2013"),
     "python benchmarks/drift_power.py": Instead(None, "takes a minute, and its figures are not of this network"),
     "python flows/monitoring.py": Instead(

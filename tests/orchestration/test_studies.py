@@ -184,7 +184,7 @@ def test_a_trial_is_pruned_after_an_epoch_that_is_worse_than_the_median_of_five(
                 return len(history)
         return 0
 
-    search = plan({"train.seed": list(range(9))}, name="eight")
+    search = plan({"train.seed": list(range(9))}, name="eight", overrides={"train.epochs": 8})
     said: list[str] = []
     with studies.opened(search, prune=True) as study:
         for number, trial in enumerate(study.ask()):

@@ -96,7 +96,7 @@ def test_a_trial_whose_network_was_trained_already_is_a_child_of_the_sweep_with_
     publish()
     (child,) = children(sweep.run_id)
     assert child.info.run_name == "fine-1"
-    assert child.data.params["train.learning_rate"] == "0.0001"
+    assert child.data.params["train.learning_rate"] == str(params.defaults().train.learning_rate)
     assert child.data.params["evaluate.calibration_bins"] == "15"
     assert tracked_runs.of_experiments(["fine-1", "fine-2"]) == {"fine-1": child.info.run_id}
     baseline, *more = [run for run in runs() if "x-ferops.training" in run.data.tags]
