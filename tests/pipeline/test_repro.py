@@ -246,7 +246,8 @@ def test_a_training_that_diverges_stops_the_pipeline_in_one_line_and_its_run_has
     folder = tmp_path / "copy"
     shutil.copytree(repro, folder, symlinks=True)
     vgg = params.defaults().model.model_dump()  # without norms that would hold it
-    params.merge({"model": vgg, "train": {"learning_rate": 10.0, "optimizer": "sgd"}}, folder / "params.yaml")
+    train = {"learning_rate": 10.0, "optimizer": "sgd", "online_augmentation": True}
+    params.merge({"model": vgg, "train": train}, folder / "params.yaml")
     failed = shell(folder, "dvc", "repro", check=False)
     assert failed.returncode != 0
     (line,) = [line for line in failed.stderr.splitlines() if line.startswith("train: ")]
