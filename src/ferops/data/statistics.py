@@ -8,6 +8,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from ferops.data.cleaning import statistics
+from ferops.data.readers.faces import chunks
 
 STATISTICS: Final = {
     "mean": "brightness: the mean gray level",
@@ -16,8 +17,6 @@ STATISTICS: Final = {
     "unevenness": "how far the gray levels lie from evenly spread ones: near 0 where the histogram was equalised",
 }
 """Name of each statistic and its description; all in gray levels."""
-
-_CHUNK: Final = 1_000
 
 
 def measure(images: NDArray[np.uint8]) -> pd.DataFrame:
@@ -31,8 +30,8 @@ def measure(images: NDArray[np.uint8]) -> pd.DataFrame:
         images: uint8 (N, H, W), H and W at least 3.
     """
     mean, std = statistics(images)
-    chunks = np.array_split(images, len(images) // _CHUNK + 1)
-    sharpness, unevenness = (np.concatenate([compute(c) for c in chunks]) for compute in (_sharpness, _unevenness))
+    parts = chunks(images)
+    sharpness, unevenness = (np.concatenate([compute(p) for p in parts]) for compute in (_sharpness, _unevenness))
     return pd.DataFrame({"mean": mean, "std": std, "sharpness": sharpness, "unevenness": unevenness})
 
 
