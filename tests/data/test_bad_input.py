@@ -175,6 +175,10 @@ GOOD = copies.made_up()
 REFUSED = {
     "a row too short": ({"a.csv": _csv(GOOD).replace(" ", "", 1)}, "row 2 (the header is row 1): found 2,303 pixels"),
     "a pixel of 256": ({"a.csv": _csv(GOOD).replace(" 2", " 2561", 1)}, "row 2 (the header is row 1): found pixel"),
+    "a pixel beyond 31 bits": (
+        {"a.csv": _csv(GOOD).replace(" ", "2345678901 ", 1)},
+        "row 2 (the header is row 1): found",
+    ),
     "no header": ({"a.csv": _csv(GOOD).partition("\n")[2]}, "emotion, pixels and Usage"),
     "another header": ({"a.csv": "path,label\n1.png,3\n"}, "found 'a.csv' with the first line 'path,label'"),
     "an empty file": ({"a.csv": ""}, "is empty"),

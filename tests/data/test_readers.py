@@ -1,6 +1,7 @@
 """Kaggle's CSV in every packing, and every way in which it can be bad."""
 
 import gzip
+import re
 import tracemalloc
 import warnings
 from collections.abc import Callable
@@ -78,12 +79,14 @@ def test_a_last_row_without_a_line_end_is_read(faces, content, tmp_path):
 BAD_ROWS = {
     "a pixel too few": (lambda row: row.replace(b" ", b"", 1), "2,303 pixels", "2,304"),
     "a pixel too many": (lambda row: row.replace(b" ", b" 7 ", 1), "2,305 pixels", "2,304"),
+    "two spaces in place of a pixel": (lambda row: re.sub(rb" \d+ ", b"  ", row, count=1), "2,303 pixels", "2,304"),
     "no pixel": (lambda row: b"3,,Training", "0 pixels", "2,304"),
     "a pixel above 255": (lambda row: row.replace(b" ", b" 256 ", 1), "2,305 pixels", "2,304"),
     "a pixel that wraps round to 0": (lambda row: _put(row, b"256"), "'256'", "0-255"),
     "a pixel below 0": (lambda row: _put(row, b"-1"), "'-1'", "0-255"),
     "a pixel that is a word": (lambda row: _put(row, b"nan"), "'nan'", "0-255"),
     "a pixel that is a fraction": (lambda row: _put(row, b"0.5"), "'0.5'", "0-255"),
+    "a pixel beyond 16 bits": (lambda row: _put(row, b"65791"), "'65791'", "0-255"),
     "a pixel beyond 64 bits": (lambda row: _put(row, b"9" * 30), f"'{'9' * 30}'", "0-255"),
     "an unknown Usage": (lambda row: row.replace(b"Training", b"Later"), "Usage 'Later'", "PublicTest"),
     "a field too few": (lambda row: row.replace(b",Training", b""), "2 fields", "expected 3"),
@@ -126,6 +129,18 @@ def test_a_bad_row_is_named_with_file_row_found_and_expected(fault, content, tmp
         layouts.read(path)
     _one_line(error, str(path), "row 6", found, expected)
     assert (error.value.where, error.value.row) == (str(path), 6)
+
+
+def test_spaces_and_zeros_that_change_no_pixel_are_read(content, tmp_path):
+    expected = layouts.read(_written(tmp_path / "fer2013.csv", content))
+    loose = re.sub(rb" (\d)(?=[ ,])", rb"  00\1", content)
+    found = layouts.read(_written(tmp_path / "loose.csv", loose))
+    np.testing.assert_array_equal(found.images, expected.images)
+
+
+def _written(path, content):
+    path.write_bytes(content)
+    return path
 
 
 def test_a_plain_csv_that_is_cut_short_is_a_bad_row(content, tmp_path):

@@ -1,4 +1,4 @@
-"""Compute pixel statistics of images without a label, by which monitoring compares them with the training images."""
+"""Pixel statistics of images: of the manifests, and those by which monitoring compares new images with old ones."""
 
 import math
 from typing import Final
@@ -7,8 +7,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from ferops.data.cleaning import statistics
-from ferops.data.readers.faces import chunks
+from ferops.data.on_disk import chunks
 
 STATISTICS: Final = {
     "mean": "brightness: the mean gray level",
@@ -17,6 +16,26 @@ STATISTICS: Final = {
     "unevenness": "how far the gray levels lie from evenly spread ones: near 0 where the histogram was equalised",
 }
 """Name of each statistic and its description; all in gray levels."""
+
+
+def mean_and_std(images: NDArray[np.uint8]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Compute mean and standard deviation of every image's pixels.
+
+    Args:
+        images: uint8 (N, H, W).
+
+    Returns:
+        Two float64 (N,), in gray levels; from integer sums, so the same on every machine.
+    """
+    size = math.prod(images.shape[1:])
+    sums, squares = images.reshape(-1, size).sum(axis=1, dtype=np.int64), sums_of_squares(images)
+    return sums / size, np.sqrt(size * squares - sums * sums) / size
+
+
+def sums_of_squares(images: NDArray[np.uint8]) -> NDArray[np.int64]:
+    """Sum the squares of every image's gray levels: int64 (N,)."""
+    flat = images.reshape(-1, math.prod(images.shape[1:]))
+    return np.asarray(np.einsum("ij,ij->i", flat, flat, dtype=np.int64))
 
 
 def measure(images: NDArray[np.uint8]) -> pd.DataFrame:
@@ -29,7 +48,7 @@ def measure(images: NDArray[np.uint8]) -> pd.DataFrame:
     Args:
         images: uint8 (N, H, W), H and W at least 3.
     """
-    mean, std = statistics(images)
+    mean, std = mean_and_std(images)
     parts = chunks(images)
     sharpness, unevenness = (np.concatenate([compute(p) for p in parts]) for compute in (_sharpness, _unevenness))
     return pd.DataFrame({"mean": mean, "std": std, "sharpness": sharpness, "unevenness": unevenness})

@@ -6,8 +6,8 @@ import numpy as np
 import pandas as pd
 
 from ferops import params as parameters
-from ferops.data import augmentation, pictures, prepared
-from ferops.data.readers.faces import chunks, joined
+from ferops.data import augmentation, pictures, prepared, statistics
+from ferops.data.on_disk import chunks, joined
 from ferops.labels import NAMES
 
 REPORTS = Path("reports/augment")
@@ -26,14 +26,15 @@ def main() -> None:
     parts = zip(chunks(origins), chunks(maps), strict=True)
     added = joined(augmentation.warp(images[rows], of_rows) for rows, of_rows in parts)
 
+    mean, std = statistics.mean_and_std(added)
     manifest = pd.DataFrame(
         {
             "id": np.arange(len(added)),
             "origin": ids[origins],
             "split": pd.Series("train", index=range(len(added)), dtype="str"),
             "label": labels[origins],
-            "mean": added.mean(axis=(1, 2)),
-            "std": np.concatenate([part.std(axis=(1, 2)) for part in chunks(added)]),
+            "mean": mean,
+            "std": std,
         }
     )
     before = np.bincount(labels, minlength=len(NAMES))

@@ -8,10 +8,11 @@ import pandas as pd
 from rich.console import Console
 
 from ferops import params as parameters
-from ferops.data import cleaning, filters, prepared, splits
+from ferops.data import duplicates, filters, prepared, splits, statistics
+from ferops.data.on_disk import chunks, joined
 from ferops.data.readers import layouts
 from ferops.data.readers.classes import Classes
-from ferops.data.readers.faces import chunks, digests, joined
+from ferops.data.readers.faces import digests
 from ferops.labels import SPLITS
 from ferops.machine.progress import byte_progress
 
@@ -23,11 +24,11 @@ def main() -> None:
     with byte_progress(f"reading {source.name}", Console()) as progress:
         faces = layouts.read(source, classes, progress=progress)
 
-    mean, std = cleaning.statistics(faces.images)
+    mean, std = statistics.mean_and_std(faces.images)
     blank = std < params.preprocess.blank_std
-    groups = cleaning.duplicate_groups(faces.images, params.preprocess.duplicate_rms, ignore=blank)
+    groups = duplicates.group(faces.images, params.preprocess.duplicate_rms, ignore=blank)
     split = splits.assign(faces.usages, faces.labels, groups, params.data.split, params.data.split_seed)
-    keep = cleaning.drop_duplicates(groups, split, params.preprocess.duplicates) & ~blank
+    keep = duplicates.apply_policy(groups, split, params.preprocess.duplicates) & ~blank
 
     report: dict[str, Any] = {
         "dataset": params.data.dataset,

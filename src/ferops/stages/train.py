@@ -1,7 +1,6 @@
 """Stage `train`: fit a network to the prepared and the augmented training images."""
 
 import json
-import shutil
 import time
 from functools import partial
 from pathlib import Path
@@ -23,8 +22,6 @@ from ferops.stages.training_progress import TrainingProgress
 
 MODELS = Path("models")
 REPORTS = Path("reports/train")
-FEATURES = "features"
-"""Folder in the scratch folder of a training."""
 
 
 def main() -> None:
@@ -41,10 +38,12 @@ def main() -> None:
     with TrainingProgress(params, scratch_key) as report:
         network, inputs = systems.training_graph(trainable), (train[0], validation[0])
         if frozen_prefix.is_worth_computing(params.model, params.train) and not device.is_used(trainable):
-            network, inputs = compute_frozen_prefix(trainable, inputs, params, scratch, report)
+            network, inputs = frozen_prefix.prepare(
+                trainable, inputs, params.model, params.train, scratch, say=report.say, on_batch=report.on_features
+            )
         elif params.train.resize_epochs:
             network = systems.any_size(trainable)
-        try:
+        with frozen_prefix.deleted_after(scratch):
             progress = fitting.fit(
                 network,
                 (inputs[0], train[1]),
@@ -57,9 +56,6 @@ def main() -> None:
                 on_batch=report.on_batch,
                 on_epoch=report.on_epoch,
             )
-        except fitting.Diverged:
-            shutil.rmtree(scratch / FEATURES, ignore_errors=True)
-            raise
     core.set_weights(trainable.get_weights())
     record: dict[str, Any] = {
         "system": core.name,
@@ -85,7 +81,6 @@ def main() -> None:
     pd.DataFrame(progress.history).to_csv(REPORTS / "history.csv", index=False)
     plots.curves(REPORTS / "curves.png", progress.history, progress.best_epoch)
     report.finish(progress, record["weights_digest"], record["ended"])
-    shutil.rmtree(scratch / FEATURES, ignore_errors=True)
 
 
 def load_images() -> tuple[Split, Split]:
@@ -110,47 +105,3 @@ def build_networks(model: parameters.Model, precision: str, seed: int) -> tuple[
     trainable = systems.build(model)
     trainable.set_weights(core.get_weights())
     return core, trainable, base_sha256
-
-
-def compute_frozen_prefix(
-    network: keras.Model, faces: tuple[Any, Any], params: parameters.Params, scratch: Path, report: TrainingProgress
-) -> tuple[keras.Model, tuple[Any, Any]]:
-    """Compute what the frozen blocks make of the training and the validation faces, once for all epochs.
-
-    Returns:
-        The network behind the frozen blocks, and the features of both that it takes; or what was given, where the disk
-        has no space for them.
-    """
-    parts, folder = frozen_prefix.split(network, params.model.scaling), scratch / FEATURES
-    progress, size = fitting.load_progress(scratch), frozen_prefix.size(parts.prefix, sum(map(len, faces)))
-    if not progress.frozen_prefix:
-        shutil.rmtree(folder, ignore_errors=True)  # a killed process may have left half of them
-        folder.mkdir(parents=True)
-        if progress.history:
-            return network, faces  # the whole network was trained so far, for want of space
-        if size > (free := shutil.disk_usage(folder).free):
-            report.say(
-                f"the features of {parts.block} would take {size / 1e6:,.0f} MB, {free / 1e6:,.0f} MB are free: "
-                "its blocks are computed in every epoch"
-            )
-            return network, faces
-        progress.frozen_prefix = {"last_block": parts.block, "bytes": size, "seconds": 0.0}
-    if fitting.is_over(progress, params.train):
-        return parts.rest, faces  # nothing reads them any more
-
-    features, before = [], progress.seconds
-    for name, images in zip(("train", "validation"), faces, strict=True):
-        path, started = folder / f"{name}.npy", time.time()
-        if (found := frozen_prefix.load(path)) is None:
-            found = frozen_prefix.compute(parts.prefix, images, path, report.on_features)
-            seconds = time.time() - started
-            progress.frozen_prefix["seconds"] += seconds
-            progress.seconds += seconds
-            progress.save(scratch)
-        features.append(found)
-    how = f"were computed once, in {progress.seconds - before:.0f} s" if progress.seconds > before else "were read"
-    report.say(
-        f"{parts.block} and what is before it are frozen, and see the same images in every epoch: "
-        f"their features, {size / 1e6:,.0f} MB, {how}"
-    )
-    return parts.rest, (features[0], features[1])

@@ -1,4 +1,6 @@
+import shutil
 from pathlib import Path
+from types import SimpleNamespace
 
 import keras
 import numpy as np
@@ -81,6 +83,29 @@ def test_of_an_interrupted_computation_nothing_is_left_and_a_finished_file_is_re
     np.testing.assert_array_equal(first[:40], first[40:])
     np.testing.assert_array_equal(frozen_prefix.load(path), first)
     assert path.stat().st_size - 128 == frozen_prefix.size(prefix, 80)  # behind NumPy's header
+
+
+def test_where_the_disk_is_full_the_whole_network_trains_and_one_line_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    network, lines = small(), []
+    needed = frozen_prefix.size(frozen_prefix.split(network, "caffe").prefix, 54)
+
+    def prepare(free: int, scratch: Path) -> tuple[keras.Model, tuple[np.ndarray, np.ndarray]]:
+        monkeypatch.setattr(shutil, "disk_usage", lambda _folder: SimpleNamespace(free=free))
+        return frozen_prefix.prepare(
+            network, (FACES, FACES[:14]), params.Model(scaling="caffe"), SAME_IMAGES, scratch,
+            say=lines.append, on_batch=lambda _done, _total: None,
+        )  # fmt: skip
+
+    given, images = prepare(needed - 1, tmp_path / "full")
+    assert given is network
+    assert images[0] is FACES
+    assert "its blocks are computed in every epoch" in lines.pop()
+    rest, features = prepare(needed, tmp_path / "enough")
+    assert rest is not network
+    assert sum(one.nbytes for one in features) == needed
+    assert "computed once" in lines.pop()
 
 
 @pytest.mark.parametrize("left", [0, 60, 128, -1])

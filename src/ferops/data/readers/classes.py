@@ -11,7 +11,8 @@ from typing import Any, Final, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from ferops.data.readers.faces import FaceDataset, UnknownLayout, chunks, joined, printable, shown
+from ferops.data.on_disk import chunks, joined
+from ferops.data.readers.faces import FaceDataset, UnknownLayout, printable, shown
 from ferops.labels import EXPRESSIONS, MERGED, NAMES
 
 SKIPPED: Final = -1

@@ -9,16 +9,25 @@ from collections.abc import Iterator
 from contextlib import suppress
 from typing import Final, NamedTuple
 
+import cv2
 import numpy as np
+from numpy.typing import NDArray
 
+from ferops.data.on_disk import mapped, scratch_file
 from ferops.data.readers.archives import Stream
 from ferops.data.readers.classes import LABEL_COLUMNS, USAGE_COLUMNS, Classes, labelled, usage
-from ferops.data.readers.faces import BadFile, BadRow, FaceDataset, mapped, scratch_file, shown
+from ferops.data.readers.faces import BadFile, BadRow, FaceDataset, shown
 from ferops.labels import NAMES, SIDE, UNSPLIT, USAGES
+from ferops.machine.environment import only_python_stderr
 
 _PIXELS: Final = SIDE * SIDE
 _LONGEST_LINE: Final = 1 << 20
 _PIXEL_COLUMN: Final = re.compile(r"(?:pixel|px|p)?[\s._-]*(\d{1,9})")
+_SPACES: Final = b" " * (_PIXELS - 1)
+_PGM_HEADER: Final = f"P2 {SIDE} {SIDE} 65535\n".encode()
+"""Of 16 bits: of 8, 256 would silently become 255."""
+_PGM_END: Final = b" 256" * _PIXELS
+"""Read in place of a pixel that two spaces side by side leave out."""
 _SEPARATORS: Final = {",": "", ";": "separated by semicolons", "\t": "separated by tabs"}
 
 
@@ -79,7 +88,7 @@ def read(table: Table, where: str, classes: Classes) -> FaceDataset:
     words: list[str] = []
     usages: list[str] = []
     first: dict[str, str] = {}
-    with scratch_file() as file:
+    with scratch_file() as file, only_python_stderr():  # OpenCV tells there of a number beyond 31 bits
         for row, line in enumerate(table.rows, start=2):
             fields = _fields(line, table.separator, len(table.names))
             if not any(fields):
@@ -127,6 +136,8 @@ def _fields(line: str, separator: str, number: int) -> list[str]:
 
 def _gray_levels(where: str, row: int, field: str) -> bytes:
     field = field.strip("[]() ").replace(",", " ")
+    if (picture := _as_picture(field)) is not None:
+        return picture.tobytes()
     for kind in (np.int64, np.float64):  # not uint8, which silently wraps 256 round to 0; a spreadsheet writes 70.0
         with suppress(ValueError):  # a word, a number beyond 64 bits
             levels = np.fromstring(field, dtype=kind, sep=" ")
@@ -138,6 +149,15 @@ def _gray_levels(where: str, row: int, field: str) -> bytes:
     good = {str(level) for level in range(256)}
     wrong = next((token for token in field.split() if token not in good), field)
     raise BadRow(where, row, f"pixel {shown(wrong)}", "whole numbers 0-255")
+
+
+def _as_picture(field: str) -> NDArray[np.uint8] | None:
+    """Read pixels as the text of a PGM picture, twice as fast as NumPy reads numbers; None where they need a look."""
+    text = field.encode()
+    if text.translate(None, b"0123456789") != _SPACES:  # OpenCV skips what is no digit
+        return None
+    levels = cv2.imdecode(np.frombuffer(b"".join((_PGM_HEADER, text, _PGM_END)), np.uint8), cv2.IMREAD_UNCHANGED)
+    return None if levels is None or levels.max() > 255 else levels.astype(np.uint8)
 
 
 def _count(number: int, thing: str) -> str:

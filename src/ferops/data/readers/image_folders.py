@@ -11,10 +11,11 @@ from dataclasses import dataclass, field, replace
 from pathlib import PurePosixPath
 from typing import IO, Final, NamedTuple
 
+from ferops.data.on_disk import mapped
 from ferops.data.readers.archives import Member
 from ferops.data.readers.classes import SKIPPED, Classes, is_number, labelled, usage
 from ferops.data.readers.decoding import IMAGE_START, Decoded, decode_faces
-from ferops.data.readers.faces import FaceDataset, UnknownLayout, mapped
+from ferops.data.readers.faces import FaceDataset, UnknownLayout
 from ferops.labels import MERGED, NAMES, SIDE, UNSPLIT, USAGES
 
 _BATCH: Final = 64

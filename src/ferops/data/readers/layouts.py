@@ -8,20 +8,12 @@ from pathlib import Path, PurePosixPath
 
 import numpy as np
 
+from ferops.data.on_disk import joined, scratch_file
 from ferops.data.readers import archives, csv_tables, image_folders, parquet_files
 from ferops.data.readers.archives import Member, ProgressCallback
 from ferops.data.readers.classes import AS_NAMED, Classes, settled, usage
 from ferops.data.readers.decoding import read_bounded
-from ferops.data.readers.faces import (
-    BadFile,
-    FaceDataset,
-    UnknownLayout,
-    by_content,
-    joined,
-    printable,
-    scratch_file,
-    shown,
-)
+from ferops.data.readers.faces import BadFile, FaceDataset, UnknownLayout, by_content, printable, shown
 from ferops.data.readers.image_folders import LabelledImages
 
 _SPLIT_CSV, _IMAGES, _PLAIN_CSV = range(3)

@@ -1,6 +1,9 @@
 """Features of a network's frozen blocks, computed once for a training in which no epoch would change them."""
 
-from collections.abc import Callable
+import shutil
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from math import prod
 from pathlib import Path
 from typing import Any, Final, NamedTuple
@@ -11,9 +14,13 @@ from numpy.typing import NDArray
 
 from ferops.machine.files import replacing
 from ferops.model.networks import building_blocks
+from ferops.model.training import fitting
+from ferops.model.training.batches import Faces
 from ferops.params import Model, Train
 
 _BATCH: Final = 64
+_FEATURES: Final = "features"
+"""Folder in the scratch folder of a training."""
 
 
 class Parts(NamedTuple):
@@ -34,6 +41,79 @@ def is_worth_computing(model: Model, settings: Train) -> bool:
     """Tell whether frozen blocks would see the same images in more than one epoch."""
     varies = settings.online_augmentation or settings.brightness or settings.erasing or settings.mixup
     return model.frozen_blocks > 0 and settings.epochs > 1 and not varies
+
+
+def prepare(
+    network: keras.Model,
+    faces: tuple[Faces, Faces],
+    model: Model,
+    settings: Train,
+    scratch: Path,
+    *,
+    say: Callable[[str], None],
+    on_batch: Callable[[int, int], None],
+) -> tuple[keras.Model, tuple[Any, Any]]:
+    """Compute what the frozen blocks make of the training and the validation faces, or read what is computed already.
+
+    What it costs is part of the training's `fitting.Progress`.
+
+    Args:
+        network: one of `systems.build` with frozen blocks.
+        faces: of training and validation, uint8 (N, 48, 48).
+        model: the `model` section of params.yaml.
+        settings: its `train` section.
+        scratch: folder of the training, as `fitting.fit` takes it.
+        say: called with a line for people.
+        on_batch: see `compute`.
+
+    Returns:
+        The network behind the frozen blocks, and the features of both that it takes; or what was given, where the disk
+        has no space for them.
+    """
+    parts, folder = split(network, model.scaling), scratch / _FEATURES
+    progress, needed = fitting.load_progress(scratch), size(parts.prefix, sum(map(len, faces)))
+    if not progress.frozen_prefix:
+        shutil.rmtree(folder, ignore_errors=True)  # a killed process may have left half of them
+        folder.mkdir(parents=True)
+        if progress.history:
+            return network, faces  # the whole network was trained so far, for want of space
+        if needed > (free := shutil.disk_usage(folder).free):
+            say(
+                f"the features of {parts.block} would take {needed / 1e6:,.0f} MB, {free / 1e6:,.0f} MB are free: "
+                "its blocks are computed in every epoch"
+            )
+            return network, faces
+        progress.frozen_prefix = {"last_block": parts.block, "bytes": needed, "seconds": 0.0}
+    if fitting.is_over(progress, settings):
+        return parts.rest, faces  # nothing reads them any more
+
+    features, before = [], progress.seconds
+    for name, images in zip(("train", "validation"), faces, strict=True):
+        path, started = folder / f"{name}.npy", time.time()
+        if (found := load(path)) is None:
+            found = compute(parts.prefix, images, path, on_batch)
+            seconds = time.time() - started
+            progress.frozen_prefix["seconds"] += seconds
+            progress.seconds += seconds
+            progress.save(scratch)
+        features.append(found)
+    how = f"were computed once, in {progress.seconds - before:.0f} s" if progress.seconds > before else "were read"
+    say(
+        f"{parts.block} and what is before it are frozen, and see the same images in every epoch: "
+        f"their features, {needed / 1e6:,.0f} MB, {how}"
+    )
+    return parts.rest, (features[0], features[1])
+
+
+@contextmanager
+def deleted_after(scratch: Path) -> Iterator[None]:
+    """Delete the features of a training when it has ended or diverged; one that is interrupted reads them again."""
+    try:
+        yield
+    except fitting.Diverged:
+        shutil.rmtree(scratch / _FEATURES, ignore_errors=True)
+        raise
+    shutil.rmtree(scratch / _FEATURES, ignore_errors=True)
 
 
 def split(network: keras.Model, scaling: str) -> Parts:

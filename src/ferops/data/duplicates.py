@@ -1,4 +1,4 @@
-"""Duplicate images, exact and near, and pixel statistics. No label is read, so that test images may be included."""
+"""Duplicate images, exact and near. No label is read, so that test images may be included."""
 
 import math
 from typing import Final
@@ -10,7 +10,9 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 from scipy.spatial import cKDTree
 
-from ferops.data.readers.faces import chunks, digests
+from ferops.data.on_disk import chunks
+from ferops.data.readers.faces import digests
+from ferops.data.statistics import sums_of_squares
 
 Images = NDArray[np.uint8]
 
@@ -23,21 +25,7 @@ _SLACK: Final = 0.5
 """Distance by which rounding may part two signatures, at most; images that differ are at least 1 apart."""
 
 
-def statistics(images: Images) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Compute mean and standard deviation of every image's pixels.
-
-    Args:
-        images: uint8 (N, H, W).
-
-    Returns:
-        Two float64 (N,), in gray levels; from integer sums, so the same on every machine.
-    """
-    size = math.prod(images.shape[1:])
-    sums, squares = images.reshape(-1, size).sum(axis=1, dtype=np.int64), _squares(images)
-    return sums / size, np.sqrt(size * squares - sums * sums) / size
-
-
-def duplicate_groups(images: Images, rms: float, ignore: NDArray[np.bool_] | None = None) -> NDArray[np.int64]:
+def group(images: Images, rms: float, ignore: NDArray[np.bool_] | None = None) -> NDArray[np.int64]:
     """Group exact and near duplicates: images that are connected by a chain of near pairs are one group.
 
     Args:
@@ -62,11 +50,11 @@ def duplicate_groups(images: Images, rms: float, ignore: NDArray[np.bool_] | Non
     return np.where(sizes[component] == 1, -1, first[component])
 
 
-def drop_duplicates(groups: NDArray[np.int64], splits: NDArray[np.str_], policy: str) -> NDArray[np.bool_]:
+def apply_policy(groups: NDArray[np.int64], splits: NDArray[np.str_], policy: str) -> NDArray[np.bool_]:
     """Apply the policy of duplicates.
 
     Args:
-        groups: int64 (N,), from `duplicate_groups`.
+        groups: int64 (N,), from `group`.
         splits: str (N,), `train`, `validation` or `test`.
         policy: `keep`: all stay. `drop_in_training`: a training image is dropped where its group has a member in
             validation or test, or an earlier one in training. `drop`: one member of a group stays, the first of test,
@@ -120,11 +108,5 @@ def _signatures(images: Images) -> NDArray[np.float32]:
     rows = images.reshape(count, _BLOCKS, step, side).sum(axis=2, dtype=np.uint16)
     blocks = rows.reshape(count, _BLOCKS, _BLOCKS, step).sum(axis=3, dtype=np.uint16) / step
     waves = dctn(blocks, axes=(1, 2), norm="ortho").reshape(count, _BLOCKS * _BLOCKS)
-    left = _squares(images) - np.einsum("ij,ij->i", waves, waves)
+    left = sums_of_squares(images) - np.einsum("ij,ij->i", waves, waves)
     return np.column_stack([waves[:, _BY_FREQUENCY], np.sqrt(left.clip(0))]).astype(np.float32)
-
-
-def _squares(images: Images) -> NDArray[np.int64]:
-    """Sum the squares of every image's gray levels, (N,)."""
-    flat = images.reshape(-1, math.prod(images.shape[1:]))
-    return np.asarray(np.einsum("ij,ij->i", flat, flat, dtype=np.int64))

@@ -5,8 +5,9 @@ import tracemalloc
 import numpy as np
 import pytest
 
-from ferops.data.cleaning import drop_duplicates, duplicate_groups, statistics
-from ferops.data.readers import faces, layouts
+from ferops.data import duplicates, on_disk
+from ferops.data.readers import layouts
+from ferops.data.statistics import mean_and_std
 
 
 @pytest.fixture
@@ -28,17 +29,11 @@ def _brute_force(images: np.ndarray, rms: float) -> np.ndarray:
         groups = spread
 
 
-def test_statistics_are_numpys(images):
-    mean, std = statistics(images)
-    assert np.allclose(mean, images.mean(axis=(1, 2)), rtol=1e-12)
-    assert np.allclose(std, images.std(axis=(1, 2)), rtol=1e-12)
-
-
 def test_exact_duplicates_are_found_and_named_by_their_first(images):
     images[20] = images[5]
     images[41] = images[5]
     images[50] = images[2]
-    groups = duplicate_groups(images, 0.0)
+    groups = duplicates.group(images, 0.0)
     assert {index: int(group) for index, group in enumerate(groups) if group >= 0} == {
         5: 5, 20: 5, 41: 5, 2: 2, 50: 2,
     }  # fmt: skip
@@ -46,17 +41,17 @@ def test_exact_duplicates_are_found_and_named_by_their_first(images):
 
 def test_near_duplicates_are_found_up_to_the_bound_and_not_beyond(images):
     images[30] = images[10] + 2
-    assert duplicate_groups(images, 2.0)[[10, 30]].tolist() == [10, 10]
-    assert (duplicate_groups(images, 1.99) == -1).all()
+    assert duplicates.group(images, 2.0)[[10, 30]].tolist() == [10, 10]
+    assert (duplicates.group(images, 1.99) == -1).all()
     images[30] = images[10]
     images[30, 0, 0] ^= 1
-    assert (duplicate_groups(images, 0.0) == -1).all()
-    assert duplicate_groups(images, 0.1)[30] == 10
+    assert (duplicates.group(images, 0.0) == -1).all()
+    assert duplicates.group(images, 0.1)[30] == 10
 
 
 def test_a_chain_of_near_pairs_is_one_group(images):
     images[40], images[7], images[33] = images[22] + 2, images[22] + 4, images[22] + 6
-    groups = duplicate_groups(images, 2.0)
+    groups = duplicates.group(images, 2.0)
     assert groups[[22, 40, 7, 33]].tolist() == [7, 7, 7, 7]
     assert (np.delete(groups, [22, 40, 7, 33]) == -1).all()
 
@@ -64,34 +59,34 @@ def test_a_chain_of_near_pairs_is_one_group(images):
 @pytest.mark.parametrize("rows", [1000, 19])
 @pytest.mark.parametrize("rms", [0.0, 1.0, 4.0, 12.0, 20.0])
 def test_no_pair_is_missed_and_none_is_made_up(rms, rows, monkeypatch):
-    monkeypatch.setattr(faces, "_CHUNK", rows)
+    monkeypatch.setattr(on_disk, "_CHUNK", rows)
     generator = np.random.default_rng(5)
     base = generator.integers(60, 190, (40, 12, 12)).repeat(4, axis=1).repeat(4, axis=2)
     spread = generator.uniform(0, 15, (300, 1, 1))
     noisy = base[generator.integers(0, 40, 300)] + generator.normal(0, 1, (300, 48, 48)) * spread
     images = np.clip(noisy, 0, 255).astype(np.uint8)
     images[::25] = images[3]
-    assert np.array_equal(duplicate_groups(images, rms), _brute_force(images, rms))
+    assert np.array_equal(duplicates.group(images, rms), _brute_force(images, rms))
 
 
 def test_no_pair_is_missed_among_real_faces(real_csv):
     """Real faces resemble each other in what the search looks at first: at 34 gray levels many are near."""
     images = layouts.read(real_csv).images[:400]
-    assert (duplicate_groups(images, 34.0) >= 0).sum() > 10
-    assert np.array_equal(duplicate_groups(images, 34.0), _brute_force(images, 34.0))
+    assert (duplicates.group(images, 34.0) >= 0).sum() > 10
+    assert np.array_equal(duplicates.group(images, 34.0), _brute_force(images, 34.0))
 
 
 @pytest.mark.parametrize("rms", [0.0, 4.0])
 def test_without_images_to_compare_there_is_no_group(images, rms):
-    assert (duplicate_groups(images, rms, ignore=np.ones(len(images), np.bool_)) == -1).all()
-    assert duplicate_groups(images[:1], rms).tolist() == [-1]
-    assert duplicate_groups(images[:0], rms).tolist() == []
+    assert (duplicates.group(images, rms, ignore=np.ones(len(images), np.bool_)) == -1).all()
+    assert duplicates.group(images[:1], rms).tolist() == [-1]
+    assert duplicates.group(images[:0], rms).tolist() == []
 
 
 def test_many_equal_images_are_one_group_and_take_little_memory(images):
     many = np.concatenate([images[:3], np.repeat(images[3:4], 20_000, axis=0)])
     tracemalloc.start()
-    groups = duplicate_groups(many, 4.0)
+    groups = duplicates.group(many, 4.0)
     assert tracemalloc.get_traced_memory()[1] < 2 * many.nbytes, "and not the square of their number"
     tracemalloc.stop()
     assert groups[:3].tolist() == [-1, -1, -1]
@@ -101,7 +96,7 @@ def test_many_equal_images_are_one_group_and_take_little_memory(images):
 def test_ignored_images_are_in_no_group(images):
     images[5], images[6] = 0, 0
     images[20] = images[10]
-    groups = duplicate_groups(images, 2.0, ignore=statistics(images)[1] < 2.0)
+    groups = duplicates.group(images, 2.0, ignore=mean_and_std(images)[1] < 2.0)
     assert np.flatnonzero(groups >= 0).tolist() == [10, 20]
     assert groups[20] == 10
 
@@ -116,18 +111,18 @@ SPLITS = np.array(["train", "validation", "test"])[[0, 0, 0, 1, 0, 0, 2, 1, 2, 2
     [("keep", []), ("drop_in_training", [1, 2, 4, 5]), ("drop", [1, 2, 4, 5, 7, 10])],
 )
 def test_each_policy_drops_what_it_says(policy, dropped):
-    assert np.flatnonzero(~drop_duplicates(GROUPS, SPLITS, policy)).tolist() == dropped
+    assert np.flatnonzero(~duplicates.apply_policy(GROUPS, SPLITS, policy)).tolist() == dropped
 
 
 def test_where_duplicates_are_dropped_in_training_no_test_image_has_a_duplicate_there():
-    keep = drop_duplicates(GROUPS, SPLITS, "drop_in_training")
+    keep = duplicates.apply_policy(GROUPS, SPLITS, "drop_in_training")
     training = GROUPS[keep & (SPLITS == "train") & (GROUPS >= 0)]
     assert not np.isin(training, GROUPS[SPLITS != "train"]).any()
     assert keep[SPLITS != "train"].all()
 
 
 def test_where_all_duplicates_are_dropped_one_of_each_group_stays():
-    keep = drop_duplicates(GROUPS, SPLITS, "drop")
+    keep = duplicates.apply_policy(GROUPS, SPLITS, "drop")
     assert np.unique(GROUPS[keep & (GROUPS >= 0)], return_counts=True)[1].tolist() == [1, 1, 1, 1, 1]
     assert SPLITS[keep & (GROUPS == 4)].tolist() == ["test"]
 
@@ -135,10 +130,10 @@ def test_where_all_duplicates_are_dropped_one_of_each_group_stays():
 def test_duplicates_planted_among_real_faces_are_found(real_csv):
     images = layouts.read(real_csv).images.copy()
     noise = np.random.default_rng(0).integers(-1, 2, images.shape[1:])
-    before = duplicate_groups(images, 2.0)
+    before = duplicates.group(images, 2.0)
     lonely = np.flatnonzero(before < 0)
     first, second = int(lonely[0]), int(lonely[-1])
     images[second] = np.clip(images[first].astype(np.int64) + noise, 0, 255)
-    after = duplicate_groups(images, 2.0)
+    after = duplicates.group(images, 2.0)
     assert after[[first, second]].tolist() == [first, first]
     assert np.array_equal(np.delete(after, [first, second]), np.delete(before, [first, second]))
