@@ -2,8 +2,9 @@
 
 Each stage is the real command in a process of its own, in a scratch folder below the temporary folder (TMPDIR) that is
 deleted: 1,000 to 1,000,000 generated faces from a CSV in FER2013's layout through preprocess, both gates, augment and
-evaluate with lean_cnn, and as PNGs through the flow `scoring`. A million take 25 GB of that folder. The machine should
-be quiet. Writes benchmarks/growth.json after each size, and docs/images/growth.png.
+evaluate with lean_cnn, and as PNGs through the flow `scoring`, in one process and on a Dask cluster with a worker a
+core. A million take 25 GB of that folder. The machine should be quiet. Writes benchmarks/growth.json after each size,
+the table of docs/performance.md and docs/images/growth.png.
 """
 
 import json
@@ -22,6 +23,7 @@ import commands
 import cv2
 import measure
 import numpy as np
+import report
 import typer
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
@@ -30,6 +32,8 @@ from ferops.data.synthetic import generator
 from ferops.labels import USAGES
 
 ROOT: Final = Path(__file__).parent.parent
+RESULTS: Final = Path(__file__).with_suffix(".json")
+BEGIN: Final = "<!-- make growth writes from here -->\n"
 SIZES: Final = (1_000, 10_000, 100_000, 1_000_000)
 FITTED_FROM: Final = 10_000
 PART: Final = 1_000
@@ -39,7 +43,8 @@ MODEL: Final = "fer-lean-cnn/1"
 READ: Final = "from pathlib import Path; from ferops.data.readers import layouts; layouts.read(Path('data/source.csv'))"
 Results = dict[str, dict[int, dict[str, float]]]
 """By stage and number of images: seconds, CPU seconds, and peaks of memory in MiB."""
-MEMORY: Final = {"RssAnon": "anonymous_mib", "RssFile": "mapped_mib"}
+KEPT: Final = "anonymous_mib"
+MEMORY: Final = {"RssAnon": KEPT, "RssFile": "mapped_mib"}
 
 
 def variations(count: int) -> Iterator[tuple[NDArray[np.uint8], NDArray[np.int64]]]:
@@ -145,8 +150,10 @@ def stages(count: int, pipeline: Path, environment: dict[str, str]) -> Iterator[
         yield "read", measured([sys.executable, "-c", READ], folder, {})
         for name in STAGES:
             yield name, measured([sys.executable, "-m", "ferops.stages", *name.split()], folder, {})
-        scoring = ["flows/scoring.py", str(folder / "pictures"), "--output", str(folder / "scored"), "--model", MODEL]
-        yield "scoring", measured([sys.executable, *scoring], pipeline, server)
+        for name, more in {"scoring": (), "scoring on Dask": ("--dask", str(os.cpu_count()))}.items():
+            output = str(folder / name)
+            scoring = ["flows/scoring.py", str(folder / "pictures"), "--output", output, "--model", MODEL, *more]
+            yield name, measured([sys.executable, *scoring], pipeline, server)
 
 
 def slope(points: dict[int, float]) -> float | None:
@@ -157,12 +164,30 @@ def slope(points: dict[int, float]) -> float | None:
     return float(np.polyfit(np.log(sizes), np.log([points[size] for size in sizes]), 1)[0])
 
 
+def rendered(results: dict[str, Any]) -> str:
+    """Return the table in Markdown, a row a stage, below a line on the machine."""
+    machine, stages, slopes = results["machine"], results["stages"], results["slopes"]
+    sizes = [f"{int(size):,}" for size in next(iter(stages.values()))]
+    rows = [["stage", *(f"CPU s: {size}" for size in sizes), "slope", *(f"MiB: {size}" for size in sizes)]]
+    rows.append(["---"] * len(rows[0]))
+    for name, found in stages.items():
+        seconds, memory = (
+            [f"{one[key]:,.{digits}f}" for one in found.values()] for key, digits in (("cpu_seconds", 1), (KEPT, 0))
+        )
+        rows.append([name, *seconds, "" if slopes[name] is None else f"{slopes[name]:.2f}", *memory])
+    about = (
+        f"{machine['processor']}, {machine['cores']} cores ({', '.join(machine['flags'])}); load {machine['load']:.1f} "
+        f"before and {machine['load_after']:.1f} after. Commit {machine['commit']}.\n"
+    )
+    return "\n".join([about, *(f"| {' | '.join(row)} |" for row in rows), ""])
+
+
 def plot(path: Path, results: Results) -> None:
     """Draw CPU time and peak of anonymous memory against the number of images, log-log, a line a stage."""
     figure = Figure(figsize=(11, 5), layout="constrained")
     for axes, key, title in zip(
         figure.subplots(1, 2),
-        ("cpu_seconds", "anonymous_mib"),
+        ("cpu_seconds", KEPT),
         ("CPU seconds", "peak of anonymous memory, MiB"),
         strict=True,
     ):
@@ -194,7 +219,8 @@ def main(
             slopes = {
                 name: slope({size: v["cpu_seconds"] for size, v in sizes.items()}) for name, sizes in results.items()
             }
-            measure.save(ROOT / "benchmarks/growth.json", before, {"stages": results, "slopes": slopes})
+            measure.save(RESULTS, before, {"stages": results, "slopes": slopes})
+            report.write(BEGIN, rendered(json.loads(RESULTS.read_text(encoding="utf-8"))))
             plot(ROOT / "docs/images/growth.png", results)
     typer.echo("slopes from 10,000 images up: " + ", ".join(f"{n} {s:.2f}" for n, s in slopes.items() if s is not None))
 

@@ -218,8 +218,9 @@ def size_of(file: Path) -> int:
     return sum(each.stat().st_size for each in ([file] if file.is_file() else file.rglob("*")))
 
 
-def rendered(machine: dict[str, Any], systems: dict[str, Any]) -> str:
+def rendered(results: dict[str, Any]) -> str:
     """Return the figures as a table in Markdown, a row a form, below a line on the machine."""
+    machine, systems = results["machine"], results["systems"]
     cases = [(size, threads) for threads in THREADS for size in CALLS]
     names = [f"{size} face{'s' * (size > 1)}, {threads} thread{'s' * (threads > 1)}" for size, threads in cases]
     heads = ["network", "form", *names, "MiB", "MB of file", "named as by Keras", "accuracy"]
@@ -254,9 +255,9 @@ def main() -> None:
     for name in names:
         with tempfile.TemporaryDirectory() as folder:
             results[name] = row(name, Path(folder), given.fer2013)
-        print(rendered(before, {name: results[name]}))
+        print(rendered({"machine": before, "systems": {name: results[name]}}))
         measure.save(RESULTS, before, {"rounds": ROUNDS, "systems": results})
-        report.write(BEGIN, rendered(before, results))
+        report.write(BEGIN, rendered(json.loads(RESULTS.read_text(encoding="utf-8"))))
 
 
 if __name__ == "__main__":

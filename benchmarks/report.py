@@ -34,9 +34,9 @@ def write(begin: str, table: str) -> None:
     PAGE.write_text(f"{above}{begin}{table}{END}{rest.partition(END)[2]}", encoding="utf-8")
 
 
-def shown(page: str) -> str:
-    """Return what stands between the two marks of a page."""
-    return page.split(BEGIN)[1].split(END)[0]
+def shown(begin: str) -> str:
+    """Return what stands in the page between a mark and the next `END`."""
+    return PAGE.read_text(encoding="utf-8").split(begin)[1].split(END)[0]
 
 
 def rendered(results: dict[str, Any]) -> str:
