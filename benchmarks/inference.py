@@ -2,8 +2,8 @@
 
     python benchmarks/inference.py [--all] [--systems NAME,...] [--fer2013 PATH]
 
-Every form is the same graph, from raw faces to calibrated probabilities, median filter included, in a process of its
-own for each number of threads; the processes take turns. The networks are weights/lean_cnn.keras, models/core.keras of
+Every form is the same graph, from raw faces to calibrated probabilities, with the median filter of the system's recipe,
+in a process of its own for each number of threads; the processes take turns. The networks are weights/lean_cnn.keras, models/core.keras of
 this clone where it is the system, else random weights, of which no accuracy is told. Faces are FER2013's PublicTest for
 lean_cnn where PATH or the variable FER2013_MINI names a copy, else the generated sample's.
 """
@@ -30,7 +30,8 @@ from ferops.model.serving.batches import in_batches
 RESULTS = Path(__file__).with_suffix(".json")
 BEGIN = "<!-- benchmarks/inference.py writes from here -->\n"
 SAMPLE = Path("data/sample/fer2013.csv")
-KERNEL = 3
+KERNELS = {"lean_cnn": 1, "vgg16_best": 1}
+"""Median filters of the recipes; the others have 3."""
 FEW = "lean_cnn,vgg16_transfer,vgg16_best"
 FORMS = {
     "Keras, predict": "core.keras",
@@ -85,7 +86,8 @@ def make(system: str, folder: Path, fer2013: str | None) -> None:
     np.savez(folder / "faces.npz", faces=faces, labels=labels)
     about: dict[str, Any] = {"images": len(faces), "split": split, "is_trained": is_trained}
     if descriptors.is_served(core):
-        raw = raw_model(core, KERNEL)
+        kernel = KERNELS.get(system, 3)
+        raw = raw_model(core, kernel)
         raw.predict_on_batch(faces[:1])
         raw.save(folder / "core.keras")
         conversion.export(raw, folder / "network.tflite")
@@ -93,7 +95,7 @@ def make(system: str, folder: Path, fer2013: str | None) -> None:
         conversion.export(raw, folder / "network.onnx")
         conversion.export(raw, folder / "saved")
         try:
-            explained = raw_model(gradcam.explained(core), KERNEL)
+            explained = raw_model(gradcam.explained(core), kernel)
             conversion.export(explained, folder / "maps.tflite")
         except gradcam.NotExplainable:
             pass
@@ -233,10 +235,11 @@ def rendered(results: dict[str, Any]) -> str:
                 f"`{system}`", form, *(f"{median:.2f} ({lower:.2f}-{upper:.2f})" for lower, median, upper in spreads),
                 f"{entry['mib']:,.0f}", f"{entry['megabytes']:.1f}", f"{entry['agreement']:.1%}", accuracy,
             ])  # fmt: skip
-    about = (
-        f"{machine['processor']}, {machine['cores']} cores ({', '.join(machine['flags'])}); load {machine['load']:.1f} "
-        f"before. Commit {machine['commit']}.\n"
+    commits = ", ".join(
+        f"{commit} ({', '.join(name for name, found in systems.items() if found['commit'] == commit)})"
+        for commit in dict.fromkeys(found["commit"] for found in systems.values())
     )
+    about = f"{machine['processor']}, {machine['cores']} cores ({', '.join(machine['flags'])}). Commit {commits}.\n"
     return "\n".join([about, *(f"| {' | '.join(line)} |" for line in lines), ""])
 
 
@@ -245,16 +248,16 @@ def main() -> None:
     import report  # here, since matplotlib in each process would count as its memory
 
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--systems", default=FEW, help="names of systems, separated by commas")
+    parser.add_argument("--systems", default=FEW, help="names of systems, separated by commas; the others' rows stay")
     parser.add_argument("--all", action="store_true", help="all twelve systems")
     parser.add_argument("--fer2013", default=os.environ.get("FER2013_MINI"), help="a copy of FER2013")
     given = parser.parse_args()
     before = measure.machine()
     names = get_args(params.SystemName) if given.all else given.systems.split(",")
-    results = {}
+    results = json.loads(RESULTS.read_text(encoding="utf-8"))["systems"] if RESULTS.is_file() and not given.all else {}
     for name in names:
         with tempfile.TemporaryDirectory() as folder:
-            results[name] = row(name, Path(folder), given.fer2013)
+            results[name] = {"commit": before["commit"], **row(name, Path(folder), given.fer2013)}
         print(rendered({"machine": before, "systems": {name: results[name]}}))
         measure.save(RESULTS, before, {"rounds": ROUNDS, "systems": results})
         report.write(BEGIN, rendered(json.loads(RESULTS.read_text(encoding="utf-8"))))
