@@ -3,9 +3,9 @@
     python benchmarks/inference.py [--all] [--systems NAME,...] [--fer2013 PATH]
 
 Every form is the same graph, from raw faces to calibrated probabilities, with the median filter of the system's recipe,
-in a process of its own for each number of threads; the processes take turns. The networks are weights/lean_cnn.keras, models/core.keras of
-this clone where it is the system, else random weights, of which no accuracy is told. Faces are FER2013's PublicTest for
-lean_cnn where PATH or the variable FER2013_MINI names a copy, else the generated sample's.
+in a process of its own for each number of threads; the processes take turns. The networks are weights/lean_cnn.keras,
+models/core.keras of this clone where it is the system, else random weights, of which no accuracy is told. Faces are
+FER2013's PublicTest for lean_cnn where PATH or the variable FER2013_MINI names a copy, else the generated sample's.
 """
 
 import argparse
@@ -235,10 +235,9 @@ def rendered(results: dict[str, Any]) -> str:
                 f"`{system}`", form, *(f"{median:.2f} ({lower:.2f}-{upper:.2f})" for lower, median, upper in spreads),
                 f"{entry['mib']:,.0f}", f"{entry['megabytes']:.1f}", f"{entry['agreement']:.1%}", accuracy,
             ])  # fmt: skip
-    commits = ", ".join(
-        f"{commit} ({', '.join(name for name, found in systems.items() if found['commit'] == commit)})"
-        for commit in dict.fromkeys(found["commit"] for found in systems.values())
-    )
+    first, *more = dict.fromkeys(found["commit"] for found in systems.values())
+    of = {commit: ", ".join(name for name, found in systems.items() if found["commit"] == commit) for commit in more}
+    commits = ", ".join([first, *(f"{commit} ({names})" for commit, names in of.items())])
     about = f"{machine['processor']}, {machine['cores']} cores ({', '.join(machine['flags'])}). Commit {commits}.\n"
     return "\n".join([about, *(f"| {' | '.join(line)} |" for line in lines), ""])
 
