@@ -75,7 +75,7 @@ def filtering(images: Images, floor: float) -> list[Line]:
     )
     work, ours = f"median filter 3x3, {len(images):,} images", found.pop("ferops")
     return [
-        Line(work, usual, "cv2 into one array", "s", slow, ours, lead, floor)
+        Line(work, usual, "cv2, 64 side by side", "s", slow, ours, lead, floor)
         for (usual, slow), lead in zip(found.items(), (21, None), strict=True)
     ]
 

@@ -26,10 +26,10 @@ def images(request) -> np.ndarray:
     """Three kinds of images."""
     generator = np.random.default_rng(0)
     if request.param == "noise":
-        return generator.integers(0, 256, (60, 48, 48), np.uint8)
+        return generator.integers(0, 256, (150, 48, 48), np.uint8)
     if request.param == "drawn":
-        return _drawn(60)
-    return generator.choice(np.array([0, 255], np.uint8), (60, 48, 48))
+        return _drawn(150)
+    return generator.choice(np.array([0, 255], np.uint8), (150, 48, 48))
 
 
 @pytest.mark.parametrize("kernel", [3, 5, 7])

@@ -1,10 +1,15 @@
 """The paper's median filter on a stack of images."""
 
+from typing import Final
+
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 Images = NDArray[np.uint8]
+
+_STRIP: Final = 64
+"""Images in a strip: more are no faster."""
 
 
 def median(images: Images, kernel: int) -> Images:
@@ -17,7 +22,13 @@ def median(images: Images, kernel: int) -> Images:
     Returns:
         A new array, uint8 (N, H, W).
     """
-    filtered = np.empty(images.shape, np.uint8)  # in rows, whatever the order of the images
-    for image, out in zip(images, filtered, strict=True):
-        cv2.medianBlur(image, kernel, dst=out)
+    filtered = np.empty(images.shape, np.uint8)
+    _, height, width = images.shape
+    radius = kernel // 2
+    for start in range(0, len(images), _STRIP):
+        # side by side, with borders of their own: OpenCV's vectors are up to 64 pixels wide, and what is less is slow
+        side_by_side = images[start : start + _STRIP].transpose(1, 0, 2)
+        strip = np.pad(side_by_side, ((0, 0), (0, 0), (radius, radius)), mode="edge")
+        blurred = cv2.medianBlur(strip.reshape(height, -1), kernel).reshape(strip.shape)
+        filtered[start : start + _STRIP] = blurred[:, :, radius : radius + width].transpose(1, 0, 2)
     return filtered
