@@ -45,7 +45,7 @@ def train(way: str, seed: int, data: Path) -> dict[str, float]:
     settings = given.train.model_copy(update={"seed": seed, "epochs": 3})
     with np.load(data) as arrays:
         faces, labels, held_out, held_labels = (arrays[name] for name in ("faces", "labels", "held_out", "held_labels"))
-    core, network, _ = build_networks(given.model, precision, seed)
+    core, network, _ = build_networks(given.model_copy(update={"train": settings}), precision)
     with tempfile.TemporaryDirectory() as folder:
         fitted, inputs = network, (faces, held_out)
         if is_cached:

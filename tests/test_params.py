@@ -64,6 +64,16 @@ def test_random_weights_cannot_be_frozen(file: Path) -> None:
         params.merge({"model": {"weights": "none"}}, file)
 
 
+def test_no_epoch_is_trained_only_where_a_whole_network_is_given(file: Path) -> None:
+    with pytest.raises(params.BadParams, match=r"train.epochs: 0 trains nothing; set model.weights to a .keras file"):
+        params.merge({"train": {"epochs": 0}}, file)
+    lean = params.load_recipe("lean_cnn", ROOT / "recipes")
+    whole = {**lean, "model": {**lean["model"], "weights": "weights/mine.keras"}, "train": {"epochs": 0}}
+    assert params.merge(whole, file)
+    with pytest.raises(params.BadParams, match=r"lean_cnn starts from random weights or a whole network of its own"):
+        params.merge({"model": {"weights": "weights/mine.h5"}}, file)
+
+
 def test_only_a_system_that_takes_images_of_any_size_is_trained_on_small_ones(file: Path) -> None:
     with pytest.raises(params.BadParams, match="resize_epochs: vgg16_transfer takes images of one size") as error:
         params.merge({"train": {"resize_epochs": 2}}, file)

@@ -94,6 +94,23 @@ def weights_shrink(model: _Network, out: _File) -> None:
     shrink(model, out, Console())
 
 
+@weights_app.command(
+    "import",
+    epilog='Example:  ferops weights import best.keras weights/best.keras --trained-by "9 minutes on an H200" '
+    "--script train.py",
+)
+def weights_import(
+    model: _Network,
+    out: _File,
+    trained_by: Annotated[str, typer.Option(metavar="TEXT", help="How, how long and on which hardware.")],
+    script: Annotated[Path | None, typer.Option(metavar="FILE", help="What trained it; its digest is kept.")] = None,
+) -> None:
+    """Bring a network that was trained elsewhere, with a record; measured on the validation images of data/prepared."""
+    from ferops.commands.weights_files import bring
+
+    bring(model, out, trained_by, script, Console())
+
+
 @app.command(
     epilog="Examples:  ferops predict photo.jpg  |  ferops predict photos/ --csv faces.csv --save annotated  |  "
     "ferops predict clip.mp4 --save annotated.mp4  |  ferops predict --camera 0",

@@ -138,7 +138,7 @@ class Model(_Section):
     """The network: a system by its name, and its settings.
 
     Attributes:
-        weights: `imagenet`, `none` or a file.
+        weights: `imagenet`, `none`, a file of VGG16 without top, or a whole network of the system: a .keras file.
         frozen_blocks: of VGG16's five; 3 is what the paper's counts say.
         scaling: `caffe` as ImageNet's VGG16, or `unit`.
         noise: standard deviation of the Gaussian noise layer.
@@ -152,12 +152,18 @@ class Model(_Section):
     noise: float = Field(0.1, ge=0, le=1)
     dropout: float = Field(0.3, ge=0, lt=1)
 
+    @property
+    def is_whole(self) -> bool:
+        """Return whether the weights are in a format that holds a whole network."""
+        return self.weights.endswith(".keras")
+
     @model_validator(mode="after")
     def _check_start(self) -> Self:
         if self.weights == "none" and self.frozen_blocks:
             raise ValueError("weights none with frozen_blocks over 0: random frozen features reach 34% at most")
-        if self.name not in TRANSFERS and (self.weights != "none" or self.noise):
-            raise ValueError(f"{self.name} starts from random weights and adds no noise: weights none, noise 0")
+        if self.name not in TRANSFERS and (self.noise or not (self.weights == "none" or self.is_whole)):
+            start = "starts from random weights or a whole network of its own and adds no noise"
+            raise ValueError(f"{self.name} {start}: weights none or FILE.keras, noise 0")
         return self
 
 
@@ -165,6 +171,7 @@ class Train(_Section):
     """Training hyperparameters.
 
     Attributes:
+        epochs: at most; 0 takes the whole network in `model.weights` as it is.
         minutes: of training in all, frozen blocks that are computed once included; 0 is as many as it takes.
         warmup_epochs: in which the learning rate rises from zero.
         weight_decay: of kernels.
@@ -181,7 +188,7 @@ class Train(_Section):
     """
 
     seed: Seed = 0
-    epochs: int = Field(3, ge=1, le=10_000)
+    epochs: int = Field(3, ge=0, le=10_000)
     minutes: float = Field(0.0, ge=0, le=100_000)
     batch_size: int = Field(32, ge=1, le=8192)
     optimizer: Literal["adam", "sgd"] = "adam"
@@ -272,8 +279,17 @@ class Params(_Section):
         if self.train.resize_epochs and self.model.name not in RESIZABLE:
             sizes = f"train.resize_epochs: {self.model.name} takes images of one size"
             raise ValueError(f"{sizes}; set 0, or model.name to {' or '.join(RESIZABLE)}")
-        if self.train.resize_epochs >= self.train.epochs:
+        if self.train.resize_epochs and self.train.resize_epochs >= self.train.epochs:
             raise ValueError("train.resize_epochs: no epoch is left on whole images; set fewer than train.epochs")
+        return self
+
+    @model_validator(mode="after")
+    def _check_epochs(self) -> Self:
+        if not self.train.epochs and not self.model.is_whole:
+            raise ValueError(
+                "train.epochs: 0 trains nothing; set model.weights to a .keras file of a whole "
+                f"{self.model.name}, or 1 epoch or more"
+            )
         return self
 
 

@@ -8,7 +8,7 @@ from support import ROOT
 
 from ferops import params
 from ferops.model import weights
-from ferops.model.networks import vgg16_transfer
+from ferops.model.networks import systems, vgg16_transfer
 
 BASE = ROOT / "weights/vgg16_fer_base.weights.h5"
 
@@ -58,6 +58,31 @@ def test_a_file_that_is_not_vgg16_is_refused_by_name(tmp_path: Path) -> None:
         )
         with pytest.raises(weights.WeightsUnfit, match=name):
             weights.initialize(build(), str(path), 0)
+
+
+def lean(**changes: object) -> keras.Model:
+    return systems.build(params.Model(name="lean_cnn", weights="none", frozen_blocks=0, noise=0.0, **changes))
+
+
+def test_a_whole_network_of_the_same_system_is_loaded_with_its_head(filled: keras.Model, tmp_path: Path) -> None:
+    for source, model in ((filled, build()), (lean(), lean())):
+        source.save(tmp_path / "whole.keras")
+        weights.initialize(model, str(tmp_path / "whole.keras"), 0, is_whole=True)
+        assert weights.digest(model) == weights.digest(source)
+
+
+def test_a_network_of_another_system_or_shape_is_refused_by_name(filled: keras.Model, tmp_path: Path) -> None:
+    path = tmp_path / "other.keras"
+    filled.save(path)
+    with pytest.raises(weights.WeightsUnfit, match=r"other.keras is 'vgg16_transfer'; expected a whole lean_cnn"):
+        weights.initialize(lean(), str(path), 0)
+    filled.get_layer("vgg16").save(path)
+    with pytest.raises(weights.WeightsUnfit, match=r"other.keras is 'vgg16'; expected a whole vgg16_transfer"):
+        weights.initialize(build(), str(path), 0, is_whole=True)
+    faces = keras.Input((48, 48), dtype="uint8", name="faces")
+    keras.Model(faces, keras.layers.Dense(7)(keras.layers.Flatten()(faces)), name="lean_cnn").save(path)
+    with pytest.raises(weights.WeightsUnfit, match=r"other.keras is a lean_cnn of other shapes: .* in place of"):
+        weights.initialize(lean(), str(path), 0)
 
 
 def test_a_missing_file_is_named() -> None:

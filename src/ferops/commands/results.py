@@ -39,12 +39,20 @@ def show(console: Console, root: Path = Path()) -> None:
     lines = [
         f"measured on  {dataset_description(report['dataset'])}",
         f"interval     accuracy on {'test' if test else 'validation'}: {low:.1%} to {high:.1%} (95%)",
-        f"base         {training['base_weights']['name']}; {training['epochs']} epochs, the best was "
-        f"{training['best_epoch']}; {training['seconds'] / 60:.1f} minutes on {training['hardware']}",
+        f"base         {training['base_weights']['name']}; {_trained(training)}",
         f"model        {_version(root, training['weights_digest'])}",
         "next         make ui    ferops promote    ferops data use ~/Downloads/fer2013.csv --recipe paper && dvc repro",
     ]
     console.print(Group(table, *lines), highlight=False, soft_wrap=True)
+
+
+def _trained(training: dict[str, Any]) -> str:
+    if not training["epochs"]:
+        return f"as it is, {training['base_weights'].get('trained_by') or 'trained elsewhere'}"
+    return (
+        f"{training['epochs']} epochs, the best was {training['best_epoch']}; "
+        f"{training['seconds'] / 60:.1f} minutes on {training['hardware']}"
+    )
 
 
 def _figure(key: str, metrics: dict[str, Any]) -> str:

@@ -1,18 +1,28 @@
-"""`ferops weights fold` and `shrink`: write a trained network as a file that another training or user starts from."""
+"""`ferops weights fold`, `shrink` and `import`: write a trained network as a file that another training starts from."""
 
 import hashlib
+import json
+import shutil
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from rich.console import Console
 
+from ferops.data import prepared
 from ferops.errors import FeropsError
 from ferops.machine.files import replacing
 from ferops.machine.tensorflow import quiet_imports
+from ferops.model.serving.batches import in_batches
+from ferops.params import SystemName
+from ferops.tracking.record import dataset_description
 
 
 class NotWritable(FeropsError):
     """The output file exists, is in no folder, or has not the suffix by which Keras recognizes its format."""
+
+
+class NotMeasured(FeropsError):
+    """There are no validation images on which a network's accuracy could be measured."""
 
 
 class NotAModel(FeropsError):
@@ -73,6 +83,72 @@ def shrink(model: Path, out: Path, console: Console) -> None:
     )
 
 
+def bring(model: Path, out: Path, trained_by: str, script: Path | None, console: Console) -> None:
+    """Copy a network that was trained elsewhere, and write its record: what it is, from where, how good it is here.
+
+    Its accuracy is measured on the validation images of data/prepared, PublicTest where these are FER2013's.
+
+    Args:
+        model: a .keras file of one of the systems.
+        out: the .keras file to write, which must not exist: a params.yaml may name it.
+        trained_by: how, how long and on which hardware, for people.
+        script: that trained it; the record has its digest.
+        console: where accuracy, digests and next step are shown.
+
+    Raises:
+        NotWritable: the output file cannot have this name.
+        NotAModel: the model cannot be loaded, or is none of the systems.
+        NotMeasured: data/prepared has no validation images.
+    """
+    _check_names(model, out, ".keras")
+    if script and not script.is_file():
+        raise NotAModel(f"{script} does not exist; --script names what trained the network")
+    folder = Path("data/prepared")
+    try:
+        data = prepared.load(folder)
+    except prepared.BadPrepared as error:
+        raise NotMeasured(f"{error}; the accuracy is measured on its validation images") from None
+    faces, labels = data.split("validation")
+    if not len(labels):
+        raise NotMeasured(f"{folder} has no validation images, on which the accuracy is measured")
+    with quiet_imports():
+        from ferops.model import weights
+        from ferops.model.networks import descriptors
+    network = load_model(model)
+    if network.name not in get_args(SystemName):
+        raise NotAModel(f"{model} is {network.name!r}; expected one of {', '.join(get_args(SystemName))}")
+    answers = in_batches(lambda part: network.predict_on_batch(descriptors.inputs(network, part)), faces)
+    accuracy = float((answers.argmax(axis=1) == labels).mean())
+    record = {
+        "schema": "ferops.weights/1",
+        "system": network.name,
+        "weights": weights.digest(network),
+        "sha256": _sha256(model),
+        "trained_by": trained_by,
+        "script": {"name": script.name, "sha256": _sha256(script)} if script else None,
+        "measured": {
+            "dataset": data.report["dataset"],
+            "split": data.report["split"],
+            "median_kernel": data.report["median_kernel"],
+            "n": len(labels),
+            "accuracy": round(accuracy, 4),
+        },
+    }
+    with replacing(out) as scratch:
+        shutil.copyfile(model, scratch)
+    with replacing(weights.record_file(out)) as scratch:
+        scratch.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
+    where = dataset_description(data.report["dataset"])
+    console.out(
+        f"written   {_described(out)}\n"
+        f"          {weights.record_file(out)}, its record\n"
+        f"weights   {record['weights']}\n"
+        f"accuracy  {accuracy:.3f} of {len(labels):,} validation images of {where}\n"
+        f"next      set model.weights: {out} in params.yaml; with train.epochs: 0 it is evaluated as it is",
+        highlight=False,
+    )
+
+
 def load_model(path: Path) -> Any:
     """Load the Keras model in a .keras file.
 
@@ -101,5 +177,8 @@ def _check_names(model: Path, out: Path, suffix: str) -> None:
 
 def _described(out: Path) -> str:
     """Return the name of a file, its size and digest for people."""
-    content = out.read_bytes()
-    return f"{out}, {len(content) / 1e6:.1f} MB, sha256 {hashlib.sha256(content).hexdigest()}"
+    return f"{out}, {out.stat().st_size / 1e6:.1f} MB, sha256 {_sha256(out)}"
+
+
+def _sha256(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()

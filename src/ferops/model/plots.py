@@ -21,17 +21,24 @@ CURVES = ("loss", "accuracy", "binary_accuracy", "precision", "recall", "f1")
 
 @OWN_STYLE
 def curves(path: Path, history: Sequence[dict[str, float]], best_epoch: int) -> None:
-    """Plot each metric against the epoch, training and validation (the paper's Figure 6, with both accuracies)."""
+    """Plot each metric against the epoch, training and validation (the paper's Figure 6, with both accuracies).
+
+    Of a network that was trained elsewhere there are none: the axes stay empty.
+    """
     figure = Figure(figsize=(11, 6), layout="constrained")
     epochs = [row["epoch"] for row in history]
     for axes, name in zip(figure.subplots(2, 3).flat, CURVES, strict=True):
         for split, colour in (("train", BLUE), ("val", ORANGE)):
             axes.plot(epochs, [row[f"{split}/{name}"] for row in history], color=colour, marker=".", label=split)
-        axes.axvline(best_epoch, color=GRAY, linewidth=1, linestyle=":")
+        if history:
+            axes.axvline(best_epoch, color=GRAY, linewidth=1, linestyle=":")
         axes.set(title=name.replace("_", " "), xlabel="epoch")
         axes.xaxis.get_major_locator().set_params(integer=True)
         axes.grid(alpha=0.3)
-    figure.axes[0].legend(["training", "validation", f"best epoch ({best_epoch})"])
+    if history:
+        figure.axes[0].legend(["training", "validation", f"best epoch ({best_epoch})"])
+    else:
+        figure.suptitle("no epoch was trained: the network is that of model.weights")
     figure.savefig(path, dpi=110)
 
 

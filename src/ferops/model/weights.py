@@ -1,11 +1,13 @@
-"""Initial weights of VGG16's convolutions, and the digest that identifies a trained network."""
+"""Initial weights of a network, and the digest that identifies a trained one."""
 
 import hashlib
+import json
 import os
 import socket
 import tempfile
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import keras
 import numpy as np
@@ -25,36 +27,61 @@ class WeightsUnfit(FeropsError):
     """A weights file is not VGG16's, or in a format that is not loaded."""
 
 
-def initialize(model: keras.Model, weights: str, seed: int) -> str | None:
-    """Initialize the VGG16 base of a network; one without such a base keeps its random weights.
+def initialize(model: keras.Model, weights: str, seed: int, *, is_whole: bool = False) -> str | None:
+    """Initialize a network from a file, or at random.
 
     Args:
         model: a network of `systems.build`, changed in place.
-        weights: `imagenet`, `none` (He's normal initialization), or a file: the .h5 of Keras Applications,
-            .weights.h5, or a .keras model that holds VGG16's convolutions.
+        weights: `none`, random weights: of a VGG16 base He's normal initialization, else those that it has; `imagenet`;
+            or a file: a .keras model of the same system, all of whose weights are taken, or one of VGG16 without top,
+            which is the base: the .h5 of Keras Applications, .weights.h5, or a .keras model that contains it.
         seed: of the random weights.
+        is_whole: whether only a model of the same system will do.
 
     Returns:
         The sha256 of the file that was loaded, None for random weights.
 
     Raises:
         WeightsMissing: there is no such file, or ImageNet's cannot be downloaded.
-        WeightsUnfit: the file is not VGG16 without top.
+        WeightsUnfit: the file is neither.
     """
     base = next((layer for layer in model.layers if layer.name == "vgg16"), None)
-    if base is None:
-        return None
     if weights == "none":
         # He et al. (2015): Keras' default (Glorot) halves the variance at every ReLU, thirteen times
-        for offset, layer in enumerate(layer for layer in base.layers if layer.weights):
+        for offset, layer in enumerate(layer for layer in (base.layers if base else ()) if layer.weights):
             layer.kernel.assign(keras.initializers.HeNormal(seed=seed + offset)(layer.kernel.shape))
         return None
     path = _imagenet() if weights == "imagenet" else Path(weights)
     if not path.is_file():
         raise WeightsMissing(f"model.weights: {path} does not exist; set a file, imagenet, or none")
-    load = _load_convolutions if path.suffix == ".keras" else _load_weights
-    load(base, path)
+    if path.suffix == ".keras":
+        _load_network(model, base, path, is_whole=is_whole)
+    elif base:
+        _load_weights(base, path)
     return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def record_file(path: Path) -> Path:
+    """Return the file beside a weights file that `ferops weights import` writes: where the network was trained."""
+    return path.with_name(f"{path.name}.json")
+
+
+def trained_by(path: Path, sha256: str) -> str | None:
+    """Return by whom and on what a weights file was trained, as its record says; None without one.
+
+    Raises:
+        WeightsUnfit: the record is that of another file.
+    """
+    beside = record_file(path)
+    if not beside.is_file():
+        return None
+    try:
+        record: dict[str, Any] = json.loads(beside.read_text(encoding="utf-8"))
+        if record["sha256"] == sha256:
+            return str(record["trained_by"])
+    except (ValueError, KeyError, TypeError):
+        pass
+    raise WeightsUnfit(f"model.weights: {beside} is no record of {path.name}; `ferops weights import` writes it")
 
 
 def digest(model: keras.Model) -> str:
@@ -103,15 +130,38 @@ def _load_weights(base: keras.Model, path: Path) -> None:
     raise WeightsUnfit(f"model.weights: {path} is not VGG16 without top, neither as .h5 nor as .weights.h5")
 
 
-def _load_convolutions(base: keras.Model, path: Path) -> None:
-    """Copy VGG16's convolutions out of a .keras model that is VGG16 or contains it."""
+def _load_network(model: keras.Model, base: keras.Model | None, path: Path, *, is_whole: bool) -> None:
+    """Copy all weights of a .keras model of the same system, or VGG16's convolutions out of one that contains it."""
     try:
         source = keras.models.load_model(path, compile=False, safe_mode=True)
-        if source.name == "vgg16_best":
-            raise WeightsUnfit(f"model.weights: {path} has batch norms; `ferops weights fold` removes them")
-        source = next((layer for layer in source.layers if layer.name == "vgg16"), source)
+    except (ValueError, TypeError, OSError, KeyError) as error:
+        raise WeightsUnfit(f"model.weights: {path} is no .keras model: {str(error).splitlines()[0]}") from None
+    if source.name == model.name:
+        shapes, expected = ([tuple(one.shape) for one in each.weights] for each in (source, model))
+        if shapes != expected:
+            raise WeightsUnfit(f"model.weights: {path} is a {model.name} of other shapes: {_difference(source, model)}")
+        model.set_weights(source.get_weights())
+    elif is_whole or base is None:
+        raise WeightsUnfit(f"model.weights: {path} is {source.name!r}; expected a whole {model.name}")
+    else:
+        _load_convolutions(base, source, path)
+
+
+def _load_convolutions(base: keras.Model, source: keras.Model, path: Path) -> None:
+    if source.name == "vgg16_best":
+        raise WeightsUnfit(f"model.weights: {path} has batch norms; `ferops weights fold` removes them")
+    source = next((layer for layer in source.layers if layer.name == "vgg16"), source)
+    try:
         for layer in base.layers:
             if layer.weights:
                 layer.set_weights(source.get_layer(layer.name).get_weights())
-    except (ValueError, OSError) as error:
+    except ValueError as error:
         raise WeightsUnfit(f"model.weights: {path} holds no VGG16: {str(error).splitlines()[0]}") from None
+
+
+def _difference(found: keras.Model, expected: keras.Model) -> str:
+    """Return the first weight in which two networks of a system differ, for people."""
+    for one, other in zip(found.weights, expected.weights, strict=False):
+        if one.shape != other.shape:
+            return f"{one.path} has {tuple(one.shape)} in place of {tuple(other.shape)}"
+    return f"{len(found.weights)} weights in place of {len(expected.weights)}"

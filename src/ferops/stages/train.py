@@ -22,6 +22,8 @@ from ferops.stages.training_progress import TrainingProgress
 
 MODELS = Path("models")
 REPORTS = Path("reports/train")
+COLUMNS = ["epoch", "time", *(f"{split}/{name}" for split in ("train", "val") for name in plots.CURVES)]
+"""Of history.csv where no epoch was trained: DVC plots them."""
 
 
 def main() -> None:
@@ -30,7 +32,8 @@ def main() -> None:
     precision = runtime.precision(params.train.precision)
     train, validation = load_images()
     device.distribute(min(params.train.batch_size, len(train[1])))
-    core, trainable, base_sha256 = build_networks(params.model, precision, params.train.seed)
+    core, trainable, base_sha256 = build_networks(params, precision)
+    trained_by = weights.trained_by(Path(params.model.weights), base_sha256) if base_sha256 else None
 
     settings = params.model_dump(mode="json", include={"augment": {"warp"}, "model": True, "train": True})
     scratch_key = fitting.scratch_key(settings | {"precision": precision}, [*train, *validation], base_sha256)
@@ -69,7 +72,7 @@ def main() -> None:
         "parameters": systems.counts(core),
         "precision": precision,
         "frozen_prefix": progress.frozen_prefix or None,
-        "base_weights": {"name": params.model.weights, "sha256": base_sha256},
+        "base_weights": {"name": params.model.weights, "sha256": base_sha256, "trained_by": trained_by},
         "scratch_key": scratch_key,
         "milliseconds_an_image": runtime.milliseconds(core, train[0][:1]),
         **runtime.describe(),
@@ -78,7 +81,12 @@ def main() -> None:
     core.save(MODELS / "core.keras")
     (MODELS / "training.json").write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
     REPORTS.mkdir(parents=True, exist_ok=True)
-    pd.DataFrame(progress.history).to_csv(REPORTS / "history.csv", index=False)
+    columns = (
+        None
+        if progress.history
+        else ["epoch", "time", *(f"{split}/{name}" for split in ("train", "val") for name in plots.CURVES)]
+    )
+    pd.DataFrame(progress.history, columns=columns).to_csv(REPORTS / "history.csv", index=False)
     plots.curves(REPORTS / "curves.png", progress.history, progress.best_epoch)
     report.finish(progress, record["weights_digest"], record["ended"])
 
@@ -90,7 +98,7 @@ def load_images() -> tuple[Split, Split]:
     return (np.concatenate([faces, more_faces]), np.concatenate([labels, more_labels])), original.split("validation")
 
 
-def build_networks(model: parameters.Model, precision: str, seed: int) -> tuple[keras.Model, keras.Model, str | None]:
+def build_networks(params: parameters.Params, precision: str) -> tuple[keras.Model, keras.Model, str | None]:
     """Build the network twice: in float32, in which it is saved since that runs everywhere, and in training precision.
 
     Returns:
@@ -98,10 +106,11 @@ def build_networks(model: parameters.Model, precision: str, seed: int) -> tuple[
         are from, if any.
     """
     keras.config.set_dtype_policy("float32")
-    keras.utils.set_random_seed(seed)
-    core = systems.build(model)
-    base_sha256 = weights.initialize(core, model.weights, seed)
+    keras.utils.set_random_seed(params.train.seed)
+    core = systems.build(params.model)
+    is_whole = params.train.epochs == 0
+    base_sha256 = weights.initialize(core, params.model.weights, params.train.seed, is_whole=is_whole)
     keras.config.set_dtype_policy(precision)
-    trainable = systems.build(model)
+    trainable = systems.build(params.model)
     trainable.set_weights(core.get_weights())
     return core, trainable, base_sha256

@@ -80,6 +80,8 @@ def fit(
 ) -> Progress:
     """Train a network with early stopping, within epochs and minutes; it ends with the weights of the best epoch.
 
+    With no epoch it stays as it is.
+
     A checkpoint is saved in `scratch` after each epoch. Called again with the same folder, the training resumes after
     the last finished epoch, with the data order and random numbers of an uninterrupted one.
 
@@ -96,6 +98,8 @@ def fit(
     Raises:
         Diverged: the loss of an epoch is not finite; no checkpoint is saved of it.
     """
+    if not settings.epochs:
+        return Progress()
     steps = batches.count(len(train[1]), settings.batch_size)
     _compile(model, optimizer(settings, steps))
     model.optimizer.build(model.trainable_variables)
