@@ -3,6 +3,7 @@
 import math
 import re
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 import pandas as pd
@@ -199,21 +200,35 @@ def test_many_shuffles_follow_the_chi_square_distribution() -> None:
 
 
 def test_the_papers_table_4_is_no_better_than_chance() -> None:
-    assert round(chi2.sf(paper.TABLE_4_CHI_SQUARE, paper.TABLE_4_DEGREES), 2) == 0.45
-    low, high = chi2.ppf((0.025, 0.975), paper.TABLE_4_DEGREES)
-    assert low < paper.TABLE_4_CHI_SQUARE < high
-    agreement = paper.TABLE_4_TRACE / paper.TABLE_4_TOTAL
-    chance = paper.chance_agreement(agreement, paper.TABLE_4_KAPPA)
-    assert (agreement - chance) / (1 - chance) == pytest.approx(paper.TABLE_4_KAPPA)
-    assert abs(chance * paper.TABLE_4_TOTAL - paper.TABLE_4_TRACE) < 3
+    assert (paper.TABLE_4.trace(), paper.TABLE_4.sum()) == (1172, 6900)
+    test = paper.chi_square(paper.TABLE_4)
+    assert (round(test.statistic, 1), test.dof, round(test.pvalue, 2)) == (36.5, 36, 0.45)
+    assert round(paper.kappa(paper.TABLE_4), 4) == -0.0003
+    assert abs(paper.accuracy_by_chance(paper.TABLE_4) * 6900 - 1172) < 3
+
+
+def test_table_4_is_in_the_order_of_our_codes() -> None:
+    # printed: of 831 surprised faces 206 are named happy, of 1,203 neutral ones 178 sad
+    surprise, happy, neutral, sad = (NAMES.index(name) for name in ("surprise", "happy", "neutral", "sad"))
+    assert (paper.TABLE_4[surprise].sum(), paper.TABLE_4[surprise, happy]) == (831, 206)
+    assert (paper.TABLE_4[neutral].sum(), paper.TABLE_4[neutral, sad]) == (1203, 178)
 
 
 def test_the_rows_of_table_4_point_to_public_and_private_test_together() -> None:
+    rows = dict(zip(NAMES, paper.TABLE_4.sum(axis=1).tolist(), strict=True))
     assert sum(MERGED_COUNTS) == 7178
-    assert MERGED["surprise"] == 415 + 416 == paper.TABLE_4_ROWS["surprise"]
-    for name, images in paper.TABLE_4_ROWS.items():
+    assert MERGED["surprise"] == 415 + 416 == rows["surprise"]
+    for name, images in rows.items():
         assert images <= MERGED[name]
         assert images > max(OFFICIAL_COUNTS[split][NAMES.index(name)] for split in ("validation", "test"))
+
+
+def test_all_seven_systems_that_the_paper_names_have_their_figures() -> None:
+    assert len(paper.TABLE_3) == 7
+    assert set(paper.TABLE_3) <= set(get_args(params.SystemName))
+    assert {round(figure.value, 4) for result in paper.TABLE_3.values() for figure in result.figures} == {
+        0.9, 0.752, 0.617, 0.9813, 0.9205, 0.6597, 0.7445, 0.8931, 0.728,
+    }  # fmt: skip
 
 
 # the page
@@ -222,6 +237,10 @@ def test_the_rows_of_table_4_point_to_public_and_private_test_together() -> None
 def test_the_page_states_what_the_functions_give() -> None:
     stated = [row[:3] for row in page_table("figure | the paper | computed")]
     assert stated == [tuple(check) for check in audit.checks()]
+
+
+def test_the_page_shows_table_4_cell_by_cell() -> None:
+    assert page_table("Table 4 | angry") == audit.table_4()
 
 
 def test_the_page_shows_our_matrix_straight_and_shuffled_as_it_comes_out(ours: paper.Table) -> None:

@@ -35,6 +35,7 @@ _FIGURES: Final = {
 _OURS: Final = "#2a6f97"
 _PAPER: Final = "#c1121f"
 _MEASURED: Final = "measured, 95% interval"
+_PRINTED: Final = "printed in the paper"
 _BRIEF: Final = ("accuracy (95%)", "parameters", "ms an image")
 
 
@@ -49,13 +50,13 @@ def cells(rows: Rows, *, is_brief: bool = False) -> list[list[str]]:
     found = [
         {
             "": title,
-            "the paper prints": "" if is_brief else _printed(title),
+            _PRINTED: "" if is_brief else _printed(title),
             **result.figures(templates),
             "failed": result.reason,
         }
         for title, result in rows.items()
     ]
-    return markdown.filled(found, optional=["the paper prints", "failed"])
+    return markdown.filled(found, optional=[_PRINTED, "failed"])
 
 
 def page(table: Name, request: ComparisonRequest, dataset: str, rows: Rows) -> str:
@@ -115,9 +116,12 @@ def draw(path: Path, rows: Rows, title: str) -> None:
         else:
             axes.annotate("failed", (0.04, height), **label)
         if row in TABLE_3:
-            _, figures, of = TABLE_3[row]
-            axes.plot(figures, [height] * len(figures), "D", color=_PAPER, fillstyle="none", label="the paper prints")
-            axes.annotate(of, (max(figures), height), **{**label, "xytext": (5, -13), "ha": "right", "color": _PAPER})
+            figures = [figure.value for figure in TABLE_3[row].figures]
+            axes.plot(figures, [height] * len(figures), "D", color=_PAPER, fillstyle="none", label=_PRINTED)
+            where = "; ".join(figure.where for figure in TABLE_3[row].figures)
+            axes.annotate(
+                where, (max(figures), height), **{**label, "xytext": (5, -13), "ha": "right", "color": _PAPER}
+            )
     axes.set_yticks(range(len(rows)), list(rows))
     axes.set(xlim=(0, 1), ylim=(len(rows) - 0.5, -0.5), xlabel="accuracy on validation")
     axes.xaxis.set_major_formatter(PercentFormatter(1))
@@ -138,8 +142,7 @@ def draw(path: Path, rows: Rows, title: str) -> None:
 def _printed(title: str) -> str:
     if title not in TABLE_3:
         return "-"
-    _, figures, of = TABLE_3[title]
-    return f"{' and '.join(f'{100 * figure:.4g}%' for figure in figures)} ({of})"
+    return ", ".join(f"{100 * figure.value:.4g}% ({figure.where})" for figure in TABLE_3[title].figures)
 
 
 def _cost(result: TrialResult) -> str:
