@@ -28,15 +28,16 @@ def main() -> None:
     print(rendered(results))
 
 
-def write(begin: str, table: str) -> None:
-    """Write a table into the page, from a mark that begins it to the next `END`."""
-    above, rest = PAGE.read_text(encoding="utf-8").split(begin)
-    PAGE.write_text(f"{above}{begin}{table}{END}{rest.partition(END)[2]}", encoding="utf-8")
+def write(begin: str, table: str, page: Path | None = None) -> None:
+    """Write a table into a page, docs/performance.md by default, from a mark that begins it to the next `END`."""
+    page = page or PAGE
+    above, rest = page.read_text(encoding="utf-8").split(begin)
+    page.write_text(f"{above}{begin}{table}{END}{rest.partition(END)[2]}", encoding="utf-8")
 
 
-def shown(begin: str) -> str:
-    """Return what stands in the page between a mark and the next `END`."""
-    return PAGE.read_text(encoding="utf-8").split(begin)[1].split(END)[0]
+def shown(begin: str, page: Path | None = None) -> str:
+    """Return what stands in a page between a mark and the next `END`."""
+    return (page or PAGE).read_text(encoding="utf-8").split(begin)[1].split(END)[0]
 
 
 def rendered(results: dict[str, Any]) -> str:

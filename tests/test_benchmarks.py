@@ -37,11 +37,11 @@ import importlib, json, sys
 sys.path.insert(0, "benchmarks")
 script, report = importlib.import_module(sys.argv[1]), importlib.import_module("report")
 results = json.loads(script.RESULTS.read_text(encoding="utf-8"))
-assert report.shown(script.BEGIN) == script.rendered(results)
+assert report.shown(script.BEGIN, getattr(script, "PAGE", None)) == script.rendered(results)
 """
 
 
-@pytest.mark.parametrize("script", ["report", "inference", "growth", "accuracy"])
+@pytest.mark.parametrize("script", ["report", "inference", "growth", "accuracy", "robustness"])
 def test_the_page_has_the_figures_of_the_last_run(script: str) -> None:
     done = subprocess.run([sys.executable, "-c", TABLES, script], cwd=report.ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
