@@ -56,7 +56,7 @@ def test_an_imported_network_is_evaluated_and_registered_as_it_is(folder: Path, 
     assert "trained: elsewhere" in card
     assert BY in ferops("results").out
     assert (folder / "reports/train/history.csv").read_text().startswith("epoch,time,train/loss")
-    shell(folder, "dvc", "plots", "show", "--no-html", "--json", "reports/train/history.csv")
+    shell(folder, "dvc", "plots", "show", "--out", "plots")
 
 
 @pytest.mark.parametrize(
