@@ -4,8 +4,8 @@
 
 Three blocks are frozen, every epoch sees the same images, and the training is short: 3,000 images, three epochs. Each
 training is the stage's own functions in a process of its own. Accuracy is that of all of PublicTest, after the epoch
-that is best on its first 500 faces, for the network as it is saved, in float32. PrivateTest is not read. Writes benchmarks/accuracy.json, and a table into
-docs/performance.md.
+that is best on its first 500 faces, for the network as it is saved, in float32. PrivateTest is not read. Writes
+benchmarks/accuracy.json, and a table into docs/performance.md.
 """
 
 import json
