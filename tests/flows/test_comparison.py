@@ -79,7 +79,7 @@ def test_systems_are_trained_once_and_set_side_by_side_and_one_that_failed_is_tr
 @pytest.mark.parametrize(
     ("parameters", "said"),
     [
-        ({"epochs": 0}, "train.epochs: Input should be greater than or equal to 1"),
+        ({"epochs": -1}, "train.epochs: Input should be greater than or equal to 0"),
         ({"subset": "mini"}, "subset mini: FER2013_MINI names no file"),
         ({"weights": "none.h5"}, "weights: there is no file none.h5"),
         ({"notify": "slack-webhook"}, "slack-webhook"),

@@ -148,7 +148,7 @@ def test_a_sweep_of_which_no_trial_succeeds_has_failed(clone: Path, sweep: Calla
     ("parameters", "said"),
     [
         ({"space": {"train.speed": [1]}}, "there is no parameter 'train.speed'"),
-        ({"space": {"train.epochs": [2, 0]}}, "trial train.epochs=0: train.epochs: Input should be greater"),
+        ({"space": {"train.epochs": [2, -1]}}, "trial train.epochs=-1: train.epochs: Input should be greater"),
         ({"space": {"evaluate.test": [True]}}, "evaluate.test cannot be searched or set"),
         ({"space": SPACE, "overrides": {"evaluate.test": True}}, "evaluate.test cannot be searched or set"),
         ({"space": SPACE, "overrides": {"validate.min_image_std": 1.0}}, "in the space and among the overrides"),

@@ -78,9 +78,9 @@ def test_a_search_keeps_its_name_and_key_when_more_trials_are_asked_for() -> Non
         ({"train.epochs": 3}, {}, "train.epochs: expected a list of values, or a range"),
         ({"train.epochs": []}, {}, "train.epochs: expected a list"),
         (
-            {"train.epochs": [2, 0]},
+            {"train.epochs": [2, -1]},
             {},
-            "trial train.epochs=0: train.epochs: Input should be greater than or equal to 1",
+            "trial train.epochs=-1: train.epochs: Input should be greater than or equal to 0",
         ),
         ({"train.epochs": ["two"]}, {}, "train.epochs: Input should be a valid integer (found 'two')"),
         ({"train.epochs": [1], "model.dropout": [1.5]}, {}, "model.dropout: Input should be less than 1 (found 1.5)"),

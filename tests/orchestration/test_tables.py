@@ -106,7 +106,7 @@ def test_files_are_given_to_trials_by_their_whole_path(place: Path, monkeypatch:
 @pytest.mark.parametrize(
     ("given", "said"),
     [
-        ({"epochs": 0}, "train.epochs: Input should be greater than or equal to 1 (found 0)"),
+        ({"epochs": -1}, "train.epochs: Input should be greater than or equal to 0 (found -1)"),
         ({"minutes": -1.0}, "train.minutes: Input should be greater than"),
         ({"subset": "mini"}, "subset mini: FER2013_MINI names no file (found ''); set it to a small copy of FER2013"),
         ({"weights": "none.h5"}, "weights: there is no file none.h5; expected a file of VGG16 weights, or imagenet"),

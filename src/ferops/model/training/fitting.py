@@ -31,12 +31,15 @@ EpochMetrics = dict[str, float]
 MOMENTUM: Final = 0.9
 """Of SGD."""
 
+_GREATEST_LOSS: Final = 1e4
+"""Of an epoch, in nats: the true classes have probabilities of e^-10,000, and bfloat16 never overflows."""
+
 _EVALUATED: Final = 256
 """Validation images in a batch."""
 
 
 class Diverged(FeropsError):
-    """The loss of an epoch is not finite: its weights are useless, and further epochs would not mend them."""
+    """The loss of an epoch is beyond all bounds: its weights are useless, and further epochs would not mend them."""
 
 
 @dataclass
@@ -96,7 +99,7 @@ def fit(
         on_epoch: called after every epoch, once its checkpoint is saved.
 
     Raises:
-        Diverged: the loss of an epoch is not finite; no checkpoint is saved of it.
+        Diverged: the loss of an epoch is beyond all bounds; no checkpoint is saved of it.
     """
     if not settings.epochs:
         return Progress()
@@ -125,10 +128,11 @@ def fit(
             fitted = device.fit_epoch(trainer, data, callbacks)
         with average.applied() if average else nullcontext():
             validated = model.evaluate(**held_out, verbose=0, return_dict=True)
-        if not math.isfinite(fitted["loss"][0] + validated["loss"]):
+        loss = fitted["loss"][0]
+        if not (loss < _GREATEST_LOSS and math.isfinite(validated["loss"])):
             raise Diverged(
-                f"the loss of epoch {epoch} is not a finite number: the training diverged; "
-                "lower train.learning_rate, or set train.clip_norm, as to 1.0"
+                f"the loss of epoch {epoch} is {loss:.3g} on training and {validated['loss']:.3g} on validation: "
+                "the training diverged; lower train.learning_rate, or set train.clip_norm, as to 1.0"
             )
         row = {"epoch": epoch, "time": time.time()}
         row |= {f"train/{name}": float(value) for name, (value,) in fitted.items()}
