@@ -2,8 +2,8 @@
 
     python benchmarks/inference.py [--all] [--systems NAME,...] [--fer2013 PATH]
 
-Every form is the same graph, from raw faces to calibrated probabilities, with the median filter of the system's recipe,
-in a process of its own for each number of threads; the processes take turns. The networks are weights/lean_cnn.keras,
+Every form is the same graph, from raw faces to calibrated probabilities, median filter included (lean_cnn has none), in
+a process of its own for each number of threads; the processes take turns. The networks are weights/lean_cnn.keras,
 models/core.keras of this clone where it is the system, else random weights, of which no accuracy is told. Faces are
 FER2013's PublicTest for lean_cnn where PATH or the variable FER2013_MINI names a copy, else the generated sample's.
 """
@@ -30,8 +30,8 @@ from ferops.model.serving.batches import in_batches
 RESULTS = Path(__file__).with_suffix(".json")
 BEGIN = "<!-- benchmarks/inference.py writes from here -->\n"
 SAMPLE = Path("data/sample/fer2013.csv")
-KERNELS = {"lean_cnn": 1, "vgg16_best": 1}
-"""Median filters of the recipes; the others have 3."""
+KERNELS = {"lean_cnn": 1}
+"""Median filter of the network that was trained without one; the others have 3."""
 FEW = "lean_cnn,vgg16_transfer,vgg16_best"
 FORMS = {
     "Keras, predict": "core.keras",
