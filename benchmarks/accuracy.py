@@ -78,13 +78,10 @@ def rendered(results: dict[str, Any]) -> str:
     """Return the table in Markdown, below a line on the machine."""
     machine = results["machine"]
     lines = [["trained", *(f"seed {seed}" for seed in SEEDS), "mean"]]
-    lines.append(["---"] * len(lines[0]))
     for way, found in results["ways"].items():
         lines.append([way, *(f"{value:.3f}" for value in [*found, float(np.mean(found))])])
-    about = (
-        f"{machine['processor']}, {machine['cores']} cores ({', '.join(machine['flags'])}). Commit {machine['commit']}."
-    )
-    return "\n".join([about, "", *(f"| {' | '.join(line)} |" for line in lines), ""])
+    about = f"{results['images']:,} images. {report.processor(machine)}. Commit {machine['commit']}.\n"
+    return f"{about}\n{report.table(*lines)}\n"
 
 
 def main(copy: Path) -> None:
@@ -100,8 +97,7 @@ def main(copy: Path) -> None:
                 done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
                 found[way].append(json.loads(done.stdout.splitlines()[-1]))
                 print(f"seed {seed}, {way}: {found[way][-1]}", flush=True)
-    measure.save(RESULTS, before, {"images": IMAGES, "ways": found})
-    report.write(BEGIN, rendered(json.loads(RESULTS.read_text(encoding="utf-8"))))
+    report.write(BEGIN, rendered(measure.save(RESULTS, before, {"images": IMAGES, "ways": found})))
 
 
 if __name__ == "__main__":

@@ -169,17 +169,16 @@ def rendered(results: dict[str, Any]) -> str:
     machine, stages, slopes = results["machine"], results["stages"], results["slopes"]
     sizes = [f"{int(size):,}" for size in next(iter(stages.values()))]
     rows = [["stage", *(f"CPU s: {size}" for size in sizes), "slope", *(f"MiB: {size}" for size in sizes)]]
-    rows.append(["---"] * len(rows[0]))
     for name, found in stages.items():
         seconds, memory = (
             [f"{one[key]:,.{digits}f}" for one in found.values()] for key, digits in (("cpu_seconds", 1), (KEPT, 0))
         )
         rows.append([name, *seconds, "" if slopes[name] is None else f"{slopes[name]:.2f}", *memory])
     about = (
-        f"{machine['processor']}, {machine['cores']} cores ({', '.join(machine['flags'])}); load {machine['load']:.1f} "
-        f"before and {machine['load_after']:.1f} after. Commit {machine['commit']}.\n"
+        f"{report.processor(machine)}; load {machine['load']:.1f} before and {machine['load_after']:.1f} after. "
+        f"Commit {machine['commit']}.\n"
     )
-    return "\n".join([about, *(f"| {' | '.join(row)} |" for row in rows), ""])
+    return f"{about}\n{report.table(*rows)}\n"
 
 
 def plot(path: Path, results: Results) -> None:
@@ -219,8 +218,7 @@ def main(
             slopes = {
                 name: slope({size: v["cpu_seconds"] for size, v in sizes.items()}) for name, sizes in results.items()
             }
-            measure.save(RESULTS, before, {"stages": results, "slopes": slopes})
-            report.write(BEGIN, rendered(json.loads(RESULTS.read_text(encoding="utf-8"))))
+            report.write(BEGIN, rendered(measure.save(RESULTS, before, {"stages": results, "slopes": slopes})))
             plot(ROOT / "docs/images/growth.png", results)
     typer.echo("slopes from 10,000 images up: " + ", ".join(f"{n} {s:.2f}" for n, s in slopes.items() if s is not None))
 

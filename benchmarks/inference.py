@@ -222,11 +222,13 @@ def size_of(file: Path) -> int:
 
 def rendered(results: dict[str, Any]) -> str:
     """Return the figures as a table in Markdown, a row a form, below a line on the machine."""
+    import report  # here, since matplotlib in each process would count as its memory
+
     machine, systems = results["machine"], results["systems"]
     cases = [(size, threads) for threads in THREADS for size in CALLS]
     names = [f"{size} face{'s' * (size > 1)}, {threads} thread{'s' * (threads > 1)}" for size, threads in cases]
     heads = ["network", "form", *names, "MiB", "MB of file", "named as by Keras", "accuracy"]
-    lines = [heads, ["---"] * len(heads)]
+    lines = []
     for system, found in systems.items():
         for form, entry in found["forms"].items():
             spreads = [entry["milliseconds"][f"{size} on {threads}"] for size, threads in cases]
@@ -238,13 +240,12 @@ def rendered(results: dict[str, Any]) -> str:
     first, *more = dict.fromkeys(found["commit"] for found in systems.values())
     of = {commit: ", ".join(name for name, found in systems.items() if found["commit"] == commit) for commit in more}
     commits = ", ".join([first, *(f"{commit} ({names})" for commit, names in of.items())])
-    about = f"{machine['processor']}, {machine['cores']} cores ({', '.join(machine['flags'])}). Commit {commits}.\n"
-    return "\n".join([about, *(f"| {' | '.join(line)} |" for line in lines), ""])
+    return f"{report.processor(machine)}. Commit {commits}.\n\n{report.table(heads, *lines)}\n"
 
 
 def main() -> None:
     """Measure, and write `RESULTS` and the table in docs/performance.md after each system."""
-    import report  # here, since matplotlib in each process would count as its memory
+    import report  # here, as in `rendered`
 
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--systems", default=FEW, help="names of systems, separated by commas; the others' rows stay")
@@ -258,8 +259,7 @@ def main() -> None:
         with tempfile.TemporaryDirectory() as folder:
             results[name] = {"commit": before["commit"], **row(name, Path(folder), given.fer2013)}
         print(rendered({"machine": before, "systems": {name: results[name]}}))
-        measure.save(RESULTS, before, {"rounds": ROUNDS, "systems": results})
-        report.write(BEGIN, rendered(json.loads(RESULTS.read_text(encoding="utf-8"))))
+        report.write(BEGIN, rendered(measure.save(RESULTS, before, {"rounds": ROUNDS, "systems": results})))
 
 
 if __name__ == "__main__":

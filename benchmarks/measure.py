@@ -118,7 +118,8 @@ def machine() -> dict[str, Any]:
     }
 
 
-def save(path: Path, before: dict[str, Any], results: dict[str, Any]) -> None:
-    """Write results as JSON, with the machine as it was before they were measured, and its load now."""
+def save(path: Path, before: dict[str, Any], results: dict[str, Any]) -> dict[str, Any]:
+    """Write and return results as JSON, with the machine as it was before they were measured, and its load now."""
     content = {"machine": {**before, "load_after": os.getloadavg()[0]}, **results}
     path.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+    return content

@@ -7,6 +7,7 @@ from typing import Any
 from matplotlib.figure import Figure
 
 from ferops.model.plots import BLUE, ORANGE, OWN_STYLE
+from ferops.orchestration.markdown import table
 
 ROOT = Path(__file__).parent.parent
 RESULTS, PAGE, PLOT = (
@@ -40,19 +41,23 @@ def shown(begin: str, page: Path | None = None) -> str:
     return (page or PAGE).read_text(encoding="utf-8").split(begin)[1].split(END)[0]
 
 
+def processor(machine: dict[str, Any]) -> str:
+    """Return what the figures of a machine depend on most, for people."""
+    return f"{machine['processor']}, {machine['cores']} cores ({', '.join(machine['flags'])})"
+
+
 def rendered(results: dict[str, Any]) -> str:
     """Return the table in Markdown, below a paragraph on the machine."""
     machine, floors = results["machine"], results["floors"]
     versions = ", ".join(f"{name} {version}" for name, version in machine["versions"].items())
     about = (
-        f"{machine['processor']}, {machine['cores']} cores ({', '.join(machine['flags'])}); load {machine['load']:.1f} "
-        f"before and {machine['load_after']:.1f} after; {results['minutes']:.0f} minutes. Images: {results['images']}. "
+        f"{processor(machine)}; load {machine['load']:.1f} before and {machine['load_after']:.1f} after; "
+        f"{results['minutes']:.0f} minutes. Images: {results['images']}. "
         f"Commit {machine['commit']}; Python {machine['python']}, {versions}.\n\nFloors measured in the same run: "
         f"{floors['bytes copied a second'] / 1e9:.1f} GB/s copied in memory, "
         f"{floors['operations a second'] / 1e9:.0f} GFLOP/s in the fastest of VGG16's convolutions.\n"
     )
-    rows = [COLUMNS, ["---"] * len(COLUMNS), *(cells(line, machine["flags"]) for line in results["lines"])]
-    return "\n".join([about, *(f"| {' | '.join(row)} |" for row in rows), ""])
+    return f"{about}\n{table(COLUMNS, *(cells(line, machine['flags']) for line in results['lines']))}\n"
 
 
 def cells(line: dict[str, Any], flags: list[str]) -> list[str]:

@@ -7,7 +7,6 @@ not read. MODEL is what `ferops predict --model` takes, by default the shipped n
 benchmarks/robustness.json and, of the shipped network, the table and the picture of docs/results.md.
 """
 
-import json
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -100,17 +99,16 @@ def rendered(results: dict[str, Any]) -> str:
         f"`{results['network']}` on PublicTest, n = {results['n']:,}; as they are: {results['accuracy']:.3f} "
         f"({low:.3f}-{high:.3f}). Commit {machine['commit']}.\n"
     )
-    rows = [["faces made worse by", *(["strength: accuracy"] * 4)], ["---"] * 5]
+    rows = [["faces made worse by", *(["strength: accuracy"] * 4)]]
     for name, found in results["ways"].items():
         rows.append([name, *(f"{one['strength']:g}: {one['accuracy']:.3f}" for one in found)])
-    sure = [["answers below are uncertain", "share of uncertain answers", "accuracy of the others"], ["---"] * 3]
+    sure = [["answers below are uncertain", "share of uncertain answers", "accuracy of the others"]]
     sure += [
         [f"{one['threshold']:.2f}", f"{one['uncertain']:.1%}", f"{one['accuracy']:.3f}"]
         for one in results["certain"]
         if round(100 * one["threshold"]) % 10 == 0
     ]
-    tables = ["\n".join(f"| {' | '.join(row)} |" for row in table) for table in (rows, sure)]
-    return "\n".join([about, tables[0], "", tables[1], ""])
+    return f"{about}\n{report.table(*rows)}\n\n{report.table(*sure)}\n"
 
 
 @OWN_STYLE
@@ -164,8 +162,7 @@ def main(copy: Path, model: str | None) -> None:
     if model:
         print(rendered({"machine": before, **found}))
         return
-    measure.save(RESULTS, before, found)
-    results = json.loads(RESULTS.read_text(encoding="utf-8"))
+    results = measure.save(RESULTS, before, found)
     report.write(BEGIN, rendered(results), PAGE)
     plot(results)
     print(rendered(results))
