@@ -5,7 +5,6 @@ from pathlib import Path
 from rich.console import Console
 
 from ferops import params
-from ferops.commands.weights_files import load_model
 from ferops.data import prepared
 from ferops.labels import SIDE
 from ferops.machine.files import replacing
@@ -25,7 +24,7 @@ def export(model: Path, out: Path, console: Console, *, int8: bool = False) -> N
         int8: convolutions in 8-bit integers, for NAME.tflite.
 
     Raises:
-        NotAModel: the model cannot be loaded.
+        WeightsUnfit: the model cannot be loaded.
         NotExported: the output cannot have this name, or the exported network differs from the Keras model.
         MissingPackage: its format needs a package that is not installed.
         BadPrepared: data/prepared is missing: `dvc repro preprocess` makes it.
@@ -44,12 +43,11 @@ def export(model: Path, out: Path, console: Console, *, int8: bool = False) -> N
     if len(faces) == 0:
         raise NotExported("data/prepared has no validation split to compare the networks on")
     with quiet_imports():
-        core = load_model(model)
+        from ferops.model import calibration, weights
+        from ferops.model.serving import exported
+    core = weights.load_model(model)
     if tuple(core.input_shape) != (None, SIDE, SIDE):
         raise NotExported(f"{model}: {core.name} does not take faces alone; it cannot be exported")
-    with quiet_imports():
-        from ferops.model import calibration
-        from ferops.model.serving import exported
     status = console.status("exporting, and comparing with the Keras model")
     with status, replacing(out) as scratch, replacing(card_file(out)):  # the latter's name is `card_file(scratch)`
         probabilities = in_batches(core.predict_on_batch, faces)

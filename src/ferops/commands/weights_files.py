@@ -4,7 +4,7 @@ import hashlib
 import json
 import shutil
 from pathlib import Path
-from typing import Any, get_args
+from typing import get_args
 
 from rich.console import Console
 
@@ -26,7 +26,7 @@ class NotMeasured(FeropsError):
 
 
 class NotAModel(FeropsError):
-    """A file is no .keras model."""
+    """A file does not exist, or its network is none of the systems."""
 
 
 def fold(model: Path, out: Path, console: Console) -> None:
@@ -39,13 +39,14 @@ def fold(model: Path, out: Path, console: Console) -> None:
 
     Raises:
         NotWritable: the output file cannot have this name.
-        NotAModel: the model cannot be loaded.
+        NotAModel: there is no such file.
+        WeightsUnfit: it is no .keras model.
         NotFoldable: it is not vgg16_best.
     """
     _check_names(model, out, ".weights.h5")
     with quiet_imports():
-        from ferops.model import conversion
-    base = conversion.fold(load_model(model))
+        from ferops.model import conversion, weights
+    base = conversion.fold(weights.load_model(model))
     with replacing(out) as scratch:
         base.save_weights(scratch, overwrite=True)
     console.out(
@@ -65,15 +66,16 @@ def shrink(model: Path, out: Path, console: Console) -> None:
 
     Raises:
         NotWritable: the output file cannot have this name.
-        NotAModel: the model cannot be loaded.
+        NotAModel: there is no such file.
+        WeightsUnfit: it is no .keras model.
     """
     _check_names(model, out, ".keras")
     with quiet_imports():
         from ferops.model import conversion, weights
-    before = load_model(model)
+    before = weights.load_model(model)
     with replacing(out) as scratch:
         conversion.shrink(model, scratch)
-    after = load_model(out)
+    after = weights.load_model(out)
     change = conversion.greatest_change(before, after)
     console.out(
         f"written   {_described(out)}\n"
@@ -97,7 +99,8 @@ def bring(model: Path, out: Path, trained_by: str, script: Path | None, console:
 
     Raises:
         NotWritable: the output file cannot have this name.
-        NotAModel: the model cannot be loaded, or is none of the systems.
+        NotAModel: there is no such file, or it is none of the systems.
+        WeightsUnfit: it is no .keras model.
         NotMeasured: data/prepared has no validation images.
     """
     _check_names(model, out, ".keras")
@@ -114,7 +117,7 @@ def bring(model: Path, out: Path, trained_by: str, script: Path | None, console:
     with quiet_imports():
         from ferops.model import weights
         from ferops.model.networks import descriptors
-    network = load_model(model)
+    network = weights.load_model(model)
     if network.name not in get_args(SystemName):
         raise NotAModel(f"{model} is {network.name!r}; expected one of {', '.join(get_args(SystemName))}")
     answers = in_batches(lambda part: network.predict_on_batch(descriptors.inputs(network, part)), faces)
@@ -147,20 +150,6 @@ def bring(model: Path, out: Path, trained_by: str, script: Path | None, console:
         f"next      set model.weights: {out} in params.yaml; with train.epochs: 0 it is evaluated as it is",
         highlight=False,
     )
-
-
-def load_model(path: Path) -> Any:
-    """Load the Keras model in a .keras file.
-
-    Raises:
-        NotAModel: it is none.
-    """
-    import keras
-
-    try:
-        return keras.models.load_model(path, compile=False, safe_mode=True)
-    except (ValueError, TypeError, OSError, KeyError) as error:
-        raise NotAModel(f"{path} is no .keras model: {str(error).splitlines()[0]}") from None
 
 
 def _check_names(model: Path, out: Path, suffix: str) -> None:

@@ -61,6 +61,18 @@ def initialize(model: keras.Model, weights: str, seed: int, *, is_whole: bool = 
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
+def load_model(path: Path) -> keras.Model:
+    """Load the model in a .keras file.
+
+    Raises:
+        WeightsUnfit: it is none.
+    """
+    try:
+        return keras.models.load_model(path, compile=False, safe_mode=True)
+    except (ValueError, TypeError, OSError, KeyError) as error:
+        raise WeightsUnfit(f"{path} is no .keras model: {str(error).splitlines()[0]}") from None
+
+
 def record_file(path: Path) -> Path:
     """Return the file beside a weights file that `ferops weights import` writes: where the network was trained."""
     return path.with_name(f"{path.name}.json")
@@ -132,10 +144,7 @@ def _load_weights(base: keras.Model, path: Path) -> None:
 
 def _load_network(model: keras.Model, base: keras.Model | None, path: Path, *, is_whole: bool) -> None:
     """Copy all weights of a .keras model of the same system, or VGG16's convolutions out of one that contains it."""
-    try:
-        source = keras.models.load_model(path, compile=False, safe_mode=True)
-    except (ValueError, TypeError, OSError, KeyError) as error:
-        raise WeightsUnfit(f"model.weights: {path} is no .keras model: {str(error).splitlines()[0]}") from None
+    source = load_model(path)
     if source.name == model.name:
         shapes, expected = ([tuple(one.shape) for one in each.weights] for each in (source, model))
         if shapes != expected:

@@ -23,7 +23,7 @@ from ferops.stages.training_progress import TrainingProgress
 MODELS = Path("models")
 REPORTS = Path("reports/train")
 COLUMNS = ["epoch", "time", *(f"{split}/{name}" for split in ("train", "val") for name in plots.CURVES)]
-"""Of history.csv where no epoch was trained: DVC plots them."""
+"""Of history.csv."""
 
 
 def main() -> None:
@@ -81,12 +81,7 @@ def main() -> None:
     core.save(MODELS / "core.keras")
     (MODELS / "training.json").write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
     REPORTS.mkdir(parents=True, exist_ok=True)
-    columns = (
-        None
-        if progress.history
-        else ["epoch", "time", *(f"{split}/{name}" for split in ("train", "val") for name in plots.CURVES)]
-    )
-    pd.DataFrame(progress.history, columns=columns).to_csv(REPORTS / "history.csv", index=False)
+    pd.DataFrame(progress.history, columns=COLUMNS).to_csv(REPORTS / "history.csv", index=False)
     plots.curves(REPORTS / "curves.png", progress.history, progress.best_epoch)
     report.finish(progress, record["weights_digest"], record["ended"])
 
