@@ -21,11 +21,11 @@ from prefect.states import Completed, Failed, State
 from prefect.task_runners import TaskRunner
 
 from ferops import params
-from ferops.data import scored_table
 from ferops.data.readers.image_files import UnreadableFile
 from ferops.errors import FeropsError, describe_os_error
 from ferops.machine.files import SCRATCH
 from ferops.orchestration import markdown, notifications, side_by_side, terminal
+from ferops.orchestration.monitoring import scored_table
 from ferops.orchestration.monitoring.batch_scoring import Plan, Scorer, ScoringResult, plan, score
 from ferops.orchestration.pipeline import run_folders
 from ferops.predict import networks

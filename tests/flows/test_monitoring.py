@@ -12,10 +12,10 @@ from prefect.client.orchestration import SyncPrefectClient
 from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterTags
 
 from ferops import params
-from ferops.data import scored_table
 from ferops.data.readers.image_files import ImageFile
 from ferops.data.synthetic import portraits
 from ferops.labels import NAMES, OFFICIAL_COUNTS
+from ferops.orchestration.monitoring import scored_table
 from ferops.tracking import store, versions
 
 MODEL = "fer-lean-cnn@challenger"

@@ -7,14 +7,13 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from ferops.data import scored_table
 from ferops.data.filters import median
 from ferops.data.readers import layouts
 from ferops.data.readers.image_files import ImageFile
 from ferops.data.statistics import STATISTICS, measure
 from ferops.data.synthetic import portraits
 from ferops.labels import NAMES, OFFICIAL_COUNTS
-from ferops.orchestration.monitoring import drift, drift_report
+from ferops.orchestration.monitoring import drift, drift_report, scored_table
 
 BOUND = 0.2
 SHARES = np.array(OFFICIAL_COUNTS["train"]) / sum(OFFICIAL_COUNTS["train"])

@@ -128,7 +128,7 @@ def augmented(
 
 
 def scored(table: pd.DataFrame) -> tuple[Suite, ...]:
-    """Return the suite of a table of scored images, a row an image; see `ferops.data.scored_table`."""
+    """Return the suite of a table of `orchestration.monitoring.scored_table`, a row a scored image."""
     images = [
         *_no_nulls(map(str, table)),
         _expect(gxe.ExpectColumnValuesToBeUnique, "unique digest", "no image twice", "digest"),

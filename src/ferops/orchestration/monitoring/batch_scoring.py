@@ -10,9 +10,9 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
-from ferops.data import scored_table
 from ferops.data.readers import image_files
 from ferops.data.readers.image_files import UnreadableFile
+from ferops.orchestration.monitoring import scored_table
 from ferops.predict import networks
 
 

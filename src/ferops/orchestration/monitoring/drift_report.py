@@ -13,12 +13,11 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from ferops import params
-from ferops.data import scored_table
 from ferops.data.statistics import STATISTICS
 from ferops.errors import FeropsError
 from ferops.model.plots import BLUE, ORANGE, OWN_STYLE
 from ferops.orchestration import markdown
-from ferops.orchestration.monitoring import drift, reference
+from ferops.orchestration.monitoring import drift, reference, scored_table
 from ferops.orchestration.monitoring.drift import LABEL, Shift
 from ferops.quality import expectations, validation
 from ferops.quality.validation import CheckResult

@@ -7,11 +7,11 @@ import pandas as pd
 import pytest
 from copies import draw
 
-from ferops.data import scored_table
 from ferops.data.filters import median
 from ferops.data.readers.image_files import ImageFile, UnreadableFile
 from ferops.data.statistics import measure
 from ferops.labels import NAMES
+from ferops.orchestration.monitoring import scored_table
 
 
 def part(run: str, seed: int = 0, count: int = 10, weights: str = "ours") -> pd.DataFrame:
