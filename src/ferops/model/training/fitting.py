@@ -253,6 +253,8 @@ def _resume(model: keras.Model, settings: Train, scratch: Path, done: int, steps
 
 def _reseed(model: keras.Model, seed: int, epoch: int) -> None:
     """Seed noise and dropout by the epoch, so that they do not depend on how often the training was interrupted."""
+    # under torch, dropout draws from the backend's own generator
+    keras.utils.set_random_seed(int(np.random.SeedSequence([seed, epoch]).generate_state(1)[0]))
     states = [variable for variable in model.variables if variable.name == "seed_generator_state"]
     for offset, state in enumerate(states):
         state.assign(np.array([seed + offset, epoch], dtype=state.dtype))
