@@ -114,12 +114,12 @@ def fit(
     progress = load_progress(scratch)
     average = _resume(model, settings, scratch, len(progress.history), steps)
     ticker = keras.callbacks.LambdaCallback(
+        on_epoch_begin=lambda *_: _reseed(model, settings.seed, len(progress.history) + 1),
         on_train_batch_end=lambda batch, logs: on_batch(len(progress.history) + 1, min(batch + 1, steps), steps)
     )
     while not is_over(progress, settings):
         epoch = len(progress.history) + 1
         started = time.time()
-        _reseed(model, settings.seed, epoch)
         data = Batches(model, train, settings, epoch, transform)
         callbacks = [ticker, average] if average else [ticker]
         if trainer is model:
@@ -253,7 +253,7 @@ def _resume(model: keras.Model, settings: Train, scratch: Path, done: int, steps
 
 def _reseed(model: keras.Model, seed: int, epoch: int) -> None:
     """Seed noise and dropout by the epoch, so that they do not depend on how often the training was interrupted."""
-    # under torch, dropout draws from the backend's own generator
+    # under torch, dropout draws from the backend's own generator, as does the first `fit` of a process before its epoch
     keras.utils.set_random_seed(int(np.random.SeedSequence([seed, epoch]).generate_state(1)[0]))
     states = [variable for variable in model.variables if variable.name == "seed_generator_state"]
     for offset, state in enumerate(states):
