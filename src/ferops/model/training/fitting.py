@@ -115,7 +115,7 @@ def fit(
     average = _resume(model, settings, scratch, len(progress.history), steps)
     ticker = keras.callbacks.LambdaCallback(
         on_epoch_begin=lambda *_: _reseed(model, settings.seed, len(progress.history) + 1),
-        on_train_batch_end=lambda batch, logs: on_batch(len(progress.history) + 1, min(batch + 1, steps), steps)
+        on_train_batch_end=lambda batch, logs: on_batch(len(progress.history) + 1, min(batch + 1, steps), steps),
     )
     while not is_over(progress, settings):
         epoch = len(progress.history) + 1
