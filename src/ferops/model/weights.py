@@ -144,7 +144,10 @@ def _load_weights(base: keras.Model, path: Path) -> None:
 
 def _load_network(model: keras.Model, base: keras.Model | None, path: Path, *, is_whole: bool) -> None:
     """Copy all weights of a .keras model of the same system, or VGG16's convolutions out of one that contains it."""
-    source = load_model(path)
+    try:
+        source = load_model(path)
+    except WeightsUnfit as error:
+        raise WeightsUnfit(f"model.weights: {error}") from None
     if source.name == model.name:
         shapes, expected = ([tuple(one.shape) for one in each.weights] for each in (source, model))
         if shapes != expected:
