@@ -99,6 +99,7 @@ def prepare(folder: Path, count: int) -> None:
     (folder / "data").mkdir(parents=True)
     (folder / "models").mkdir()
     shutil.copy(ROOT / "params.yaml", folder)
+    shutil.copy(ROOT / "data/overrides.csv", folder / "data")
     few = {"max_kl_divergence": 1.0}  # of a hundred images the class shares are far from any others
     set_params(folder, data={"source": "data/source.csv", "dataset": "other"}, validate=few)
     shutil.copy(ROOT / "weights/lean_cnn.keras", folder / "models/core.keras")

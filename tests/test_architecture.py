@@ -31,7 +31,7 @@ PACKAGES = {
     "promotion": GROUND | {"model", "tracking"},
     "stages": GROUND | {"data", "model", "quality", "tracking"},
     "predict": GROUND | {"data", "model", "tracking"},
-    "commands": GROUND | {"data", "model", "quality", "tracking", "paper", "promotion", "predict"},
+    "commands": GROUND | {"data", "model", "quality", "tracking", "paper", "promotion", "predict", "stages"},
     "cli": GROUND | {"data", "model", "quality", "tracking", "paper", "promotion", "commands"},
     "orchestration": GROUND | {"data", "model", "quality", "tracking", "paper", "promotion", "predict"},
 }

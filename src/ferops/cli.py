@@ -78,6 +78,16 @@ def data_show() -> None:
     show(Console())
 
 
+@data_app.command("suspects", epilog="Example:  ferops data suspects --folds 3")
+def data_suspects(
+    folds: Annotated[int, typer.Option(min=2, max=10, help="Networks to train, each without one fold.")] = 5,
+) -> None:
+    """List training labels that are probably wrong: networks of params.yaml judge images that they never saw."""
+    from ferops.commands.suspects import find
+
+    find(folds, Console())
+
+
 @weights_app.command("fold", epilog="Example:  ferops weights fold models/core.keras weights/mine.weights.h5")
 def weights_fold(model: _Network, out: _File) -> None:
     """Fold the batch norms of a trained vgg16_best into plain VGG16, from which vgg16_transfer and others can start."""

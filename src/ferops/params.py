@@ -50,6 +50,7 @@ class Data(_Section):
         skip: classes of the source that are left out, comma-separated.
         split: `official` is Kaggle's Usage, `random` 70/30 and stratified, `folders` train and the merged test.
         split_seed: of the cuts that ferops makes.
+        overrides: a CSV of training images that have another label than the source's, or are dropped.
     """
 
     source: str = Field("data/sample/fer2013.csv", min_length=1)
@@ -58,6 +59,7 @@ class Data(_Section):
     skip: str = ""
     split: Literal["official", "random", "folders"] = "official"
     split_seed: Seed = 0
+    overrides: str = Field("data/overrides.csv", min_length=1)
 
 
 class Preprocess(_Section):

@@ -36,10 +36,11 @@ def write_csv() -> WriteCsv:
 
 @pytest.fixture
 def workplace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """An empty folder with the repository's params.yaml, as the current folder."""
+    """An empty folder with the repository's params.yaml and overrides, as the current folder."""
     place = tmp_path / "repository"
-    place.mkdir()
+    (place / "data").mkdir(parents=True)
     shutil.copy(ROOT / "params.yaml", place)
+    shutil.copy(ROOT / "data/overrides.csv", place / "data")
     monkeypatch.chdir(place)
     return place
 

@@ -16,7 +16,7 @@ from ferops import params as parameters
 from ferops.data import prepared
 from ferops.data.readers.faces import BadFile, FaceDataset, digests
 from ferops.data.splits import MissingSplit
-from ferops.labels import SPLITS, USAGES
+from ferops.labels import NAMES, SPLITS, USAGES
 from ferops.stages import preprocess
 
 BLANKS, COPIED, DUPLICATE, NEARED, NEAR = [10, 11], 3, 120, 4, 90
@@ -52,6 +52,26 @@ def _set(**sections: dict[str, object]) -> None:
 
 def _digests(folder: Path) -> dict[str, str]:
     return {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in sorted(folder.iterdir())}
+
+
+def test_overrides_change_the_training_images_that_they_name_and_no_other(source, capsys):
+    preprocess.main()
+    before = prepared.load(Path("data/prepared")).manifest.set_index("hash")
+    first = {split: list(before.index[before["split"] == split][:2]) for split in SPLITS}
+    wanted = {image: NAMES[(before.loc[image, "label"] + 1) % 7] for image in (first["train"][0], *first["validation"])}
+    wanted |= {first["train"][1]: "drop", first["test"][0]: "drop", "0" * 16: "sad"}
+    lines = ["hash,label", *(f"{image},{label}" for image, label in wanted.items())]
+    Path("data/overrides.csv").write_text("\n".join(lines) + "\n")
+    capsys.readouterr()
+    preprocess.main()
+    assert "overrides: 1 relabelled, 1 dropped, 3 refused, 1 unknown" in capsys.readouterr().out
+    data = prepared.load(Path("data/prepared"))
+    after = data.manifest.set_index("hash")
+    assert set(before.index) - set(after.index) == {first["train"][1]}
+    changed = after["label"] != before.loc[after.index, "label"]
+    assert list(after.index[changed]) == [first["train"][0]]
+    assert data.report["overrides"] == {"relabelled": 1, "dropped": 1, "refused": 3, "unknown": 1}
+    assert (data.report["dropped"]["overrides"], data.report["dropped"]["duplicates"]) == (1, 2)
 
 
 def test_the_manifest_tells_of_every_image_kept_by_split_then_id(source):
@@ -105,7 +125,8 @@ def test_the_report_counts_what_was_read_kept_and_dropped(source):
         "duplicates": "drop_in_training",
         "read": {"train": train, "validation": [4] * 7, "test": [4] * 7},
         "kept": {"train": kept, "validation": [4] * 7, "test": [4] * 7},
-        "dropped": {"blank": 2, "duplicates": 2},
+        "overrides": {"relabelled": 0, "dropped": 0, "refused": 0, "unknown": 0},
+        "dropped": {"blank": 2, "overrides": 0, "duplicates": 2},
         "duplicated": 4,
     }
 

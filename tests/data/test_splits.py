@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from ferops.data.splits import MissingSplit, assign
+from ferops.data.splits import MissingSplit, assign, folds
 from ferops.labels import OFFICIAL_COUNTS, SPLITS, USAGES
 
 
@@ -96,3 +96,20 @@ def test_random_needs_no_official_split(official):
     some = usages == "PublicTest"
     splits = assign(usages[some], labels[some], np.full(some.sum(), -1), "random", 0)
     assert set(splits) == set(SPLITS)
+
+
+@pytest.mark.parametrize("count", [2, 5, 10])
+def test_every_fold_has_the_same_share_of_every_class_and_keeps_duplicates_together(official, count: int) -> None:
+    _, labels, groups = official
+    fold = folds(labels, groups, count, seed=0)
+    shares = np.array([np.bincount(labels[fold == number], minlength=7) for number in range(count)])
+    assert shares.sum() == len(labels)
+    assert np.abs(shares - np.bincount(labels) / count).max() < 50
+    assert np.ptp(shares.sum(axis=1)) < 0.02 * len(labels) / count
+    assert all(len(set(fold[groups == group])) == 1 for group in np.unique(groups[groups >= 0]))
+    np.testing.assert_array_equal(fold, folds(labels, groups, count, seed=0))
+    assert (fold != folds(labels, groups, count, seed=1)).mean() > 0.4
+
+
+def test_a_class_of_fewer_images_than_folds_leaves_no_fold_empty() -> None:
+    assert set(folds(np.arange(14) // 2, np.full(14, -1), 10, seed=0)) == set(range(10))

@@ -220,7 +220,7 @@ def test_outside_a_dvc_repository_everything_is_as_it_was(workplace, download):
     subprocess.run(["git", "init", "-q"], check=True)
     message = _refused(NotStored, download)
     assert "dvc add" in message
-    assert not Path("data").exists()
+    assert not Path("data/raw").exists()
 
 
 def test_in_a_source_archive_without_git_the_way_out_is_named(repository, download):

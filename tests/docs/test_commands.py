@@ -202,6 +202,9 @@ INSTEAD = {
         "the network here is the demo's: it says so",
     ),
     "make ablations": Instead(f"{NO_SETUP} --dry-run ablations", COMPARES),
+    "ferops data suspects --folds 3": Instead(
+        "ferops data suspects --help", "trains three networks; tests/pipeline/test_suspects.py trains two"
+    ),
     "ferops data extra ~/Downloads/CK+48 --skip contempt": Instead(
         "ferops data extra --help", "CK+ is not here; tests/pipeline/test_extra.py runs it with synthetic faces"
     ),

@@ -1,5 +1,6 @@
 """Pictures for people to look at, as PNG: contact sheets of images, and the distribution of the classes."""
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Final
 
@@ -23,7 +24,10 @@ _MARGIN: Final = 8
 _NAME_WIDTH: Final = 88
 _PAPER, _INK, _FAINT = 255, 30, 120  # gray levels of the sheet, the names and the counts
 
-_MISTAKES, _A_ROW = 35, 7  # faces on the sheet of mistakes
+SUSPECTS: Final = 70
+"""Faces on the sheet of labels in doubt, at most."""
+
+_MISTAKES, _A_ROW = 35, 7  # faces on the sheet of mistakes, and in a row of it
 _EXAMPLES: Final = 4  # faces of a class on the sheet of explanations
 _TITLE, _SHEET, _CAPTIONED = 32, 916, _CELL + 44
 _OPACITY: Final = 0.6  # of a map where it is 1
@@ -76,12 +80,34 @@ def mistakes_sheet(images: Image, labels: NDArray[np.int64], probabilities: NDAr
     title = (
         f"The {len(chosen)} most confident of {len(wrong):,} mistakes: true expression, predicted one and probability"
     )
-    sheet = titled(title, -(-len(chosen) // _A_ROW) * _CAPTIONED)
-    for place, face in enumerate(chosen):
+    names = [f"{NAMES[predicted[face]]} {certainty[face]:.2f}" for face in chosen]
+    return _captioned(title, images[chosen], np.take(NAMES, labels[chosen]), names)
+
+
+def suspects_sheet(images: Image, given: Iterable[str], suggested: Iterable[str], count: int) -> Image:
+    """Return a sheet of labels in doubt: below each face its label, and the suggested one.
+
+    Args:
+        images: uint8 (N, 48, 48), gray levels, the most doubtful first; at most `SUSPECTS`.
+        given: N names of expressions.
+        suggested: N names of expressions.
+        count: of all images in doubt.
+
+    Returns:
+        uint8 (height, width, 3).
+    """
+    title = f"The {len(images)} most doubtful of {count:,} labels in doubt: the label, and the suggested one"
+    return _captioned(title, images, given, suggested)
+
+
+def _captioned(title: str, images: Image, names: Iterable[str], below: Iterable[str]) -> Image:
+    """Return a sheet of faces (N, 48, 48), with two lines of text under each."""
+    sheet = titled(title, -(-len(images) // _A_ROW) * _CAPTIONED)
+    for place, (face, name, faint) in enumerate(zip(images, names, below, strict=True)):
         top, left = _TITLE + place // _A_ROW * _CAPTIONED, place % _A_ROW * (_SHEET // _A_ROW)
-        sheet[top : top + _CELL, left : left + _CELL] = _enlarged(images[face])
-        _write(sheet, NAMES[labels[face]], left, top + _CELL + 16, _INK)
-        _write(sheet, f"{NAMES[predicted[face]]} {certainty[face]:.2f}", left, top + _CELL + 34, _FAINT)
+        sheet[top : top + _CELL, left : left + _CELL] = _enlarged(face)
+        _write(sheet, name, left, top + _CELL + 16, _INK)
+        _write(sheet, faint, left, top + _CELL + 34, _FAINT)
     return sheet
 
 

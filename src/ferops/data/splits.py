@@ -1,4 +1,4 @@
-"""Splits of FER2013: official (Kaggle's Usage), random (70/30) and folders (train / merged test)."""
+"""Splits of FER2013: official (Kaggle's Usage), random (70/30) and folders (train / merged test); folds of one."""
 
 from typing import Final
 
@@ -64,6 +64,26 @@ def assign(
     return splits
 
 
+def folds(labels: NDArray[np.int64], groups: NDArray[np.int64], count: int, seed: int) -> NDArray[np.int64]:
+    """Assign a fold to every image: the same share of every class in each, duplicates together.
+
+    Args:
+        labels: int64 (N,), codes 0-6; a group of duplicates counts as its first image's class.
+        groups: int64 (N,), as in `assign`.
+        count: of folds.
+        seed: of the order in which each class is dealt out.
+
+    Returns:
+        int64 (N,), 0 to count - 1.
+    """
+    first, unit = _units(groups)
+    rng = np.random.default_rng(seed)
+    by_class = [rng.permutation(np.flatnonzero(labels[first] == label)) for label in range(len(NAMES))]
+    fold = np.empty(len(first), np.int64)
+    fold[np.concatenate(by_class)] = np.arange(len(first)) % count  # one deal: no fold gets the remainder of each class
+    return fold[unit]
+
+
 def class_counts(labels: NDArray[np.int64], splits: NDArray[np.str_]) -> dict[str, list[int]]:
     """Count the images of each class, in code order, for each split."""
     return {name: np.bincount(labels[splits == name], minlength=len(NAMES)).tolist() for name in SPLITS}
@@ -83,10 +103,17 @@ def _cut(
 
     Each class is drawn from on its own until the share is reached; a group counts as its first image's class.
     """
-    owner = np.where(groups < 0, groups.max(initial=0) + 1 + np.arange(len(groups)), groups)
-    _, first, unit, sizes = np.unique(owner, return_index=True, return_inverse=True, return_counts=True)
+    first, unit = _units(groups)
+    sizes = np.bincount(unit)
     chosen = np.zeros(len(first), np.bool_)
     for label in np.unique(labels):
         units = generator.permutation(np.flatnonzero(labels[first] == label))
         chosen[units[np.cumsum(sizes[units]) <= round(share * int(sizes[units].sum()))]] = True
     return chosen[unit]
+
+
+def _units(groups: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Return the first image of each unit, (M,), and the unit of each image, (N,): a group of duplicates is one."""
+    owner = np.where(groups < 0, groups.max(initial=0) + 1 + np.arange(len(groups)), groups)
+    _, first, unit = np.unique(owner, return_index=True, return_inverse=True)
+    return first, unit

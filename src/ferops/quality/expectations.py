@@ -72,7 +72,7 @@ def prepared(manifest: pd.DataFrame, report: PreparedReport, bounds: Validate) -
         *(_contrast(bounds.pixel_std, split) for split in SPLITS),
     ]
     greater, total = gxe.ExpectColumnPairValuesAToBeGreaterThanB, gxe.ExpectColumnSumToBeBetween
-    columns, gone = {"column_A": "read", "column_B": "kept"}, report.dropped.blank + report.dropped.duplicates
+    columns, gone = {"column_A": "read", "column_B": "kept"}, sum(report.dropped.model_dump().values())
     added_up = f"read - kept = {gone:,} dropped"
     reported = [
         _expect(greater, "no more images kept than read", "read >= kept in every split", **columns, or_equal=True),

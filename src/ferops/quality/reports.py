@@ -39,6 +39,7 @@ class Dropped(BaseModel, extra="forbid", frozen=True):
     """Numbers of images that the cleaning removed, by reason."""
 
     blank: Count
+    overrides: Count = 0
     duplicates: Count
 
 

@@ -8,12 +8,12 @@ import pandas as pd
 from rich.console import Console
 
 from ferops import params as parameters
-from ferops.data import duplicates, filters, prepared, splits, statistics
+from ferops.data import duplicates, filters, label_errors, prepared, splits, statistics
 from ferops.data.on_disk import chunks, joined
 from ferops.data.readers import layouts
 from ferops.data.readers.classes import Classes
 from ferops.data.readers.faces import digests
-from ferops.labels import SPLITS
+from ferops.labels import MERGED, SPLITS
 from ferops.machine.progress import byte_progress
 
 
@@ -28,7 +28,10 @@ def main() -> None:
     blank = std < params.preprocess.blank_std
     groups = duplicates.group(faces.images, params.preprocess.duplicate_rms, ignore=blank)
     split = splits.assign(faces.usages, faces.labels, groups, params.data.split, params.data.split_seed)
-    keep = duplicates.apply_policy(groups, split, params.preprocess.duplicates) & ~blank
+    hashes, overrides = digests(faces.images), label_errors.read_overrides(Path(params.data.overrides))
+    changeable = (split == "train") & ~np.isin(faces.usages, ("PublicTest", "PrivateTest", MERGED))
+    labels, dropped, overridden = label_errors.override(faces.labels, hashes, overrides, changeable)
+    keep = duplicates.apply_policy(groups, split, params.preprocess.duplicates) & ~blank & ~dropped
 
     report: dict[str, Any] = {
         "dataset": params.data.dataset,
@@ -40,8 +43,13 @@ def main() -> None:
         "median_kernel": params.preprocess.median_kernel,
         "duplicates": params.preprocess.duplicates,
         "read": splits.class_counts(faces.labels, split),
-        "kept": splits.class_counts(faces.labels[keep], split[keep]),
-        "dropped": {"blank": int(blank.sum()), "duplicates": int((~keep & ~blank).sum())},
+        "overrides": overridden,
+        "kept": splits.class_counts(labels[keep], split[keep]),
+        "dropped": {
+            "blank": int(blank.sum()),
+            "overrides": int((dropped & ~blank).sum()),
+            "duplicates": int((~keep & ~blank & ~dropped).sum()),
+        },
         "duplicated": int((groups >= 0).sum()),
     }
     rows = np.concatenate([np.flatnonzero(keep & (split == name)) for name in SPLITS])
@@ -49,10 +57,10 @@ def main() -> None:
         {
             "id": rows.astype(np.int64),
             "split": split[rows],
-            "label": faces.labels[rows],
+            "label": labels[rows],
             "mean": mean[rows],
             "std": std[rows],
-            "hash": digests(faces.images)[rows],
+            "hash": hashes[rows],
             # a fact of the source: it is kept where the policy dropped the other members of the group
             "duplicate_of": pd.arrays.IntegerArray(groups[rows], mask=groups[rows] < 0),
         }
@@ -73,3 +81,5 @@ def _print_summary(report: dict[str, Any]) -> None:
         f"dropped {dropped['blank']:,} blank and {dropped['duplicates']:,} duplicates "
         f"({report['duplicated']:,} images have a duplicate; policy {report['duplicates']})"
     )
+    if any(report["overrides"].values()):
+        print(f"overrides: {', '.join(f'{number:,} {what}' for what, number in report['overrides'].items())}")

@@ -35,30 +35,9 @@ def main() -> None:
     core, trainable, base_sha256 = build_networks(params, precision)
     trained_by = weights.trained_by(Path(params.model.weights), base_sha256) if base_sha256 else None
 
-    settings = params.model_dump(mode="json", include={"augment": {"warp"}, "model": True, "train": True})
-    scratch_key = fitting.scratch_key(settings | {"precision": precision}, [*train, *validation], base_sha256)
-    scratch = SCRATCH / scratch_key
-    with TrainingProgress(params, scratch_key) as report:
-        network, inputs = systems.training_graph(trainable), (train[0], validation[0])
-        if frozen_prefix.is_worth_computing(params.model, params.train) and not device.is_used(trainable):
-            network, inputs = frozen_prefix.prepare(
-                trainable, inputs, params.model, params.train, scratch, say=report.say, on_batch=report.on_features
-            )
-        elif params.train.resize_epochs:
-            network = systems.any_size(trainable)
-        with frozen_prefix.deleted_after(scratch):
-            progress = fitting.fit(
-                network,
-                (inputs[0], train[1]),
-                (inputs[1], validation[1]),
-                params.train,
-                scratch,
-                transform=Transform(
-                    partial(augmentation.draw, params.augment.warp), augmentation.apply, augmentation.apply_on_device
-                ),
-                on_batch=report.on_batch,
-                on_epoch=report.on_epoch,
-            )
+    scratch = SCRATCH / scratch_key(params, precision, train, validation, base_sha256)
+    with TrainingProgress(params, scratch) as report:
+        progress = fit(trainable, params, train, validation, scratch, report)
     core.set_weights(trainable.get_weights())
     record: dict[str, Any] = {
         "system": core.name,
@@ -73,7 +52,7 @@ def main() -> None:
         "precision": precision,
         "frozen_prefix": progress.frozen_prefix or None,
         "base_weights": {"name": params.model.weights, "sha256": base_sha256, "trained_by": trained_by},
-        "scratch_key": scratch_key,
+        "scratch_key": scratch.name,
         "milliseconds_an_image": runtime.milliseconds(core, train[0][:1]),
         **runtime.describe(),
     }
@@ -109,3 +88,46 @@ def build_networks(params: parameters.Params, precision: str) -> tuple[keras.Mod
     trainable = systems.build(params.model)
     trainable.set_weights(core.get_weights())
     return core, trainable, base_sha256
+
+
+def scratch_key(
+    params: parameters.Params, precision: str, train: Split, validation: Split, base_sha256: str | None
+) -> str:
+    """Return the name of a training's scratch folder, by its parameters, images and initial weights."""
+    settings = params.model_dump(mode="json", include={"augment": {"warp"}, "model": True, "train": True})
+    return fitting.scratch_key(settings | {"precision": precision}, [*train, *validation], base_sha256)
+
+
+def fit(
+    network: keras.Model,
+    params: parameters.Params,
+    train: Split,
+    validation: Split,
+    scratch: Path,
+    report: TrainingProgress,
+) -> fitting.Progress:
+    """Fit a network of `build_networks` in place, in the way that its parameters ask for.
+
+    Raises:
+        Diverged: the loss of an epoch is not finite.
+    """
+    graph, inputs = systems.training_graph(network), (train[0], validation[0])
+    if frozen_prefix.is_worth_computing(params.model, params.train) and not device.is_used(network):
+        graph, inputs = frozen_prefix.prepare(
+            network, inputs, params.model, params.train, scratch, say=report.say, on_batch=report.on_features
+        )
+    elif params.train.resize_epochs:
+        graph = systems.any_size(network)
+    with frozen_prefix.deleted_after(scratch):
+        return fitting.fit(
+            graph,
+            (inputs[0], train[1]),
+            (inputs[1], validation[1]),
+            params.train,
+            scratch,
+            transform=Transform(
+                partial(augmentation.draw, params.augment.warp), augmentation.apply, augmentation.apply_on_device
+            ),
+            on_batch=report.on_batch,
+            on_epoch=report.on_epoch,
+        )

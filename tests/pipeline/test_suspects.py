@@ -1,0 +1,97 @@
+"""`ferops data suspects` in the pipeline."""
+
+import shutil
+import subprocess
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from support import Ferops, refused, shell
+
+from ferops import params
+from ferops.data import prepared, splits
+from ferops.labels import NAMES
+
+LISTED = Path("reports/suspects.csv")
+
+
+@pytest.fixture
+def folder(committed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    folder = Path(shutil.copytree(committed, tmp_path / "pipeline", symlinks=True))
+    monkeypatch.chdir(folder)
+    return folder
+
+
+def test_the_doubted_labels_are_listed_and_their_faces_stay_out_of_git(folder: Path, ferops: Ferops) -> None:
+    done = ferops("data", "suspects", "--folds", "2")
+    assert done.code == 0, done.err
+    listed = pd.read_csv(LISTED, dtype={"hash": str})
+    assert list(listed.columns) == ["id", "hash", "label", "probability", "suggested"]
+    manifest = prepared.load(Path("data/prepared")).manifest.set_index("id")
+    training = manifest[manifest["split"] == "train"]
+    assert 0 < len(listed) < len(training)
+    assert f"{len(listed):,} of {len(training):,} training labels" in done.out
+    of = training.loc[listed["id"]]
+    assert listed["hash"].tolist() == of["hash"].tolist()
+    assert listed["label"].tolist() == np.take(NAMES, of["label"]).tolist()
+    assert (listed["suggested"] != listed["label"]).all()
+    assert Path("reports/data/suspects.png").stat().st_size > 1000
+    status = shell(folder, "git", "status", "--porcelain", "--untracked-files=all").stdout
+    assert "reports/suspects.csv" in status
+    assert "suspects.png" not in status
+    assert not list(Path(".scratch").glob("*/progress.json")), "the checkpoints are gone"
+
+    decided = listed.assign(label=listed["suggested"]).head(3)
+    decided.to_csv("data/overrides.csv", index=False)
+    shell(folder, "dvc", "repro", "--single-item", "preprocess")
+    after = prepared.load(Path("data/prepared")).manifest.set_index("id")["label"]
+    assert np.take(NAMES, after[decided["id"]]).tolist() == decided["label"].tolist()
+    assert (after != manifest["label"]).sum() == 3
+
+
+def test_no_network_depends_on_the_images_that_it_judges(folder: Path, ferops: Ferops) -> None:
+    """With other pixels and labels in one fold, the answers to that fold's other images stay as they are."""
+    data = prepared.load(Path("data/prepared"))
+    rows = data.rows("train")
+    manifest = data.manifest[rows]
+    groups = manifest["duplicate_of"].fillna(-1).to_numpy(np.int64)
+    fold = splits.folds(manifest["label"].to_numpy(np.int64), groups, 2, params.load().train.seed)
+    first = np.flatnonzero(fold == 0)
+    code = f"""
+import numpy as np
+from pathlib import Path
+from rich.console import Console
+from ferops import params
+from ferops.commands.suspects import held_out
+from ferops.data import prepared
+data, fold = prepared.load(Path("data/prepared")), np.array({fold.tolist()})
+answers = [held_out(params.load(), data, fold, Console())]
+images = np.array(data.images)
+images[{rows.start} + np.array({first[::2].tolist()})] = 0
+answers += [held_out(params.load(), prepared.Prepared(images, data.manifest, data.report), fold, Console())]
+np.save("answers.npy", answers)
+"""
+    shell(folder, "python", "-c", code)
+    before, after = np.load("answers.npy")
+    np.testing.assert_array_equal(before[first[1::2]], after[first[1::2]])
+    assert (before[fold == 1] != after[fold == 1]).any(), "the other network saw the change"
+
+
+def test_a_killed_command_goes_on_after_the_last_epoch(folder: Path, ferops: Ferops) -> None:
+    with subprocess.Popen(
+        ["ferops", "data", "suspects", "--folds", "2"], cwd=folder, stdout=subprocess.PIPE, text=True
+    ) as killed:
+        said = iter(killed.stdout.readline, "")
+        assert any(line.startswith("network 2 of 2") for line in said)
+        killed.kill()
+    assert not LISTED.exists()
+    done = ferops("data", "suspects", "--folds", "2")
+    assert done.code == 0, done.err
+    assert done.out.index("going on after epoch") < done.out.index("network 2 of 2")
+    assert LISTED.exists()
+
+
+def test_a_network_that_is_taken_as_it_is_judges_nothing(folder: Path, ferops: Ferops) -> None:
+    params.merge({"model": {"weights": "models/core.keras"}, "train": {"epochs": 0}}, folder / "params.yaml")
+    assert "train.epochs is 0" in refused(ferops, "data", "suspects")
