@@ -23,15 +23,14 @@ def folder(committed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     return folder
 
 
-def test_the_doubted_labels_are_listed_and_their_faces_stay_out_of_git(folder: Path, ferops: Ferops) -> None:
-    done = ferops("data", "suspects", "--folds", "2")
-    assert done.code == 0, done.err
+def test_the_doubted_labels_are_listed_and_their_faces_stay_out_of_git(folder: Path) -> None:
+    done = shell(folder, "ferops", "data", "suspects", "--folds", "2")
     listed = pd.read_csv(LISTED, dtype={"hash": str})
     assert list(listed.columns) == ["id", "hash", "label", "probability", "suggested"]
     manifest = prepared.load(Path("data/prepared")).manifest.set_index("id")
     training = manifest[manifest["split"] == "train"]
     assert 0 < len(listed) < len(training)
-    assert f"{len(listed):,} of {len(training):,} training labels" in done.out
+    assert f"{len(listed):,} of {len(training):,} training labels" in done.stdout
     of = training.loc[listed["id"]]
     assert listed["hash"].tolist() == of["hash"].tolist()
     assert listed["label"].tolist() == np.take(NAMES, of["label"]).tolist()
@@ -50,7 +49,7 @@ def test_the_doubted_labels_are_listed_and_their_faces_stay_out_of_git(folder: P
     assert (after != manifest["label"]).sum() == 3
 
 
-def test_no_network_depends_on_the_images_that_it_judges(folder: Path, ferops: Ferops) -> None:
+def test_no_network_depends_on_the_images_that_it_judges(folder: Path) -> None:
     """With other pixels and labels in one fold, the answers to that fold's other images stay as they are."""
     data = prepared.load(Path("data/prepared"))
     rows = data.rows("train")
@@ -78,7 +77,7 @@ np.save("answers.npy", answers)
     assert (before[fold == 1] != after[fold == 1]).any(), "the other network saw the change"
 
 
-def test_a_killed_command_goes_on_after_the_last_epoch(folder: Path, ferops: Ferops) -> None:
+def test_a_killed_command_goes_on_after_the_last_epoch(folder: Path) -> None:
     with subprocess.Popen(
         ["ferops", "data", "suspects", "--folds", "2"], cwd=folder, stdout=subprocess.PIPE, text=True
     ) as killed:
@@ -86,9 +85,8 @@ def test_a_killed_command_goes_on_after_the_last_epoch(folder: Path, ferops: Fer
         assert any(line.startswith("network 2 of 2") for line in said)
         killed.kill()
     assert not LISTED.exists()
-    done = ferops("data", "suspects", "--folds", "2")
-    assert done.code == 0, done.err
-    assert done.out.index("going on after epoch") < done.out.index("network 2 of 2")
+    done = shell(folder, "ferops", "data", "suspects", "--folds", "2")
+    assert done.stdout.index("going on after epoch") < done.stdout.index("network 2 of 2")
     assert LISTED.exists()
 
 
