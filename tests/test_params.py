@@ -213,6 +213,12 @@ def test_a_system_that_starts_from_nothing_takes_neither_weights_nor_noise(file:
         params.merge({**own, "model": {**own["model"], key: value}}, file)
 
 
+def test_only_lean_cnn_takes_a_width(file: Path) -> None:
+    with pytest.raises(params.BadParams, match="width 1.5: cnn has the channels of its source; only lean_cnn takes"):
+        own = params.load_recipe("cnn", ROOT / "recipes")
+        params.merge({**own, "model": {**own["model"], "width": 1.5}}, file)
+
+
 def test_an_unknown_recipe_tells_which_there_are() -> None:
     with pytest.raises(params.BadParams, match="demo, gan_augmented"):
         params.load_recipe("papper", ROOT / "recipes")

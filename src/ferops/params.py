@@ -145,6 +145,7 @@ class Model(_Section):
         scaling: `caffe` as ImageNet's VGG16, or `unit`.
         noise: standard deviation of the Gaussian noise layer.
         dropout: rate of the dropout layers.
+        width: multiplies the channels of lean_cnn.
     """
 
     name: SystemName = "vgg16_transfer"
@@ -153,6 +154,7 @@ class Model(_Section):
     scaling: Literal["caffe", "unit"] = "caffe"
     noise: float = Field(0.1, ge=0, le=1)
     dropout: float = Field(0.3, ge=0, lt=1)
+    width: float = Field(1.0, ge=0.25, le=4)
 
     @property
     def is_whole(self) -> bool:
@@ -166,6 +168,10 @@ class Model(_Section):
         if self.name not in TRANSFERS and (self.noise or not (self.weights == "none" or self.is_whole)):
             start = "starts from random weights or a whole network of its own and adds no noise"
             raise ValueError(f"{self.name} {start}: weights none or FILE.keras, noise 0")
+        if self.width != 1 and self.name != "lean_cnn":
+            raise ValueError(
+                f"width {self.width}: {self.name} has the channels of its source; only lean_cnn takes a width"
+            )
         return self
 
 

@@ -55,6 +55,14 @@ def test_every_system_has_the_parameters_that_its_table_counts(name: str, total:
     assert systems.counts(untrained(name))["total"] == total
 
 
+def test_width_multiplies_the_channels_of_every_layer() -> None:
+    settings = {"name": "lean_cnn", "weights": "none", "frozen_blocks": 0, "scaling": "unit", "noise": 0.0}
+    widths = [1.0, 1.5]
+    one, wide = (systems.build(Model.model_validate(settings | {"width": width})) for width in widths)
+    channels = [[layer.filters for layer in each.layers if hasattr(layer, "filters")] for each in (one, wide)]
+    assert channels[1] == [1.5 * filters for filters in channels[0]]
+
+
 @every_system
 def test_outputs_are_seven_probabilities_in_float32(name: str, faces: np.ndarray) -> None:
     probabilities = answers(untrained(name), faces)

@@ -138,10 +138,11 @@ def alexnet(settings: Model) -> keras.Model:
 
 
 def lean(settings: Model) -> keras.Model:
-    """Build ours, on uint8 (N, 48, 48): the most accurate network that twenty minutes on two CPU cores can train.
+    """Build ours, on uint8 (N, 48, 48): at width 1 the most accurate that twenty minutes on two CPU cores can train.
 
     The stride of the first layer leaves a quarter of the pixels to the others, and plain 3 x 3 convolutions are the
-    fastest on a CPU: 35 million multiplications a face. Two that keep the shape have a residual connection.
+    fastest on a CPU: 35 million multiplications a face, 78 at width 1.5. Two that keep the shape have a residual
+    connection.
 
     | layer                             | output        | parameters |
     | --------------------------------- | ------------- | ---------- |
@@ -156,11 +157,12 @@ def lean(settings: Model) -> keras.Model:
     | dense 7                           | (7,)          |      1,799 |
     """
     faces, x = building_blocks.faces_input()
-    x = _convolution(x, 32, 3, strides=2)
-    x = _convolution(x, 32, 3)
-    for filters in (64, 128):
+    first, second, third, last = (round(settings.width * filters) for filters in (32, 64, 128, 256))
+    x = _convolution(x, first, 3, strides=2)
+    x = _convolution(x, first, 3)
+    for filters in (second, third):
         x = _residual(_convolution(x, filters, 3, strides=2))
-    x = _convolution(x, 256, 3, strides=2)
+    x = _convolution(x, last, 3, strides=2)
     x = layers.Dropout(settings.dropout)(layers.GlobalAveragePooling2D()(x))
     return keras.Model(faces, building_blocks.probabilities(x), name=settings.name)
 
