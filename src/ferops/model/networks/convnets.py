@@ -142,7 +142,7 @@ def lean(settings: Model) -> keras.Model:
 
     The stride of the first layer leaves a quarter of the pixels to the others, and plain 3 x 3 convolutions are the
     fastest on a CPU: 35 million multiplications a face, 78 at width 1.5. Two that keep the shape have a residual
-    connection.
+    connection. At width 1:
 
     | layer                             | output        | parameters |
     | --------------------------------- | ------------- | ---------- |
