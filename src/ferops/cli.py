@@ -82,7 +82,7 @@ def data_show() -> None:
 def data_suspects(
     folds: Annotated[int, typer.Option(min=2, max=10, help="Networks to train, each without one fold.")] = 5,
 ) -> None:
-    """List training labels that are probably wrong: networks of params.yaml judge images that they never saw."""
+    """List training labels in doubt: networks of params.yaml judge images that they never saw."""
     from ferops.commands.suspects import find
 
     find(folds, Console())

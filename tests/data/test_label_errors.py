@@ -81,17 +81,23 @@ def test_no_override_changes_nothing(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "says"),
     [
-        ("id,label\n1,happy\n", r"has the columns id, label; expected hash,label"),
-        ("hash,label\n{0},happy\n1.23E+15,sad\n", r"line 3: hash '1.23E\+15'; expected 16 hexadecimal digits, once"),
-        ("hash,label\n{0},happy\n{0},sad\n", r"line 3: hash 'a+'; expected 16 hexadecimal digits, once"),
+        ("id,label\n1,happy\n", r"has the columns 'id,label'; expected hash,label"),
+        ("hash,label\n{0},happy\n\n1.23E+15,sad\n", r"line 4: hash '1.23e\+15'; expected 16 hexadecimal digits"),
+        ("hash,label\n{0},happy\n{0},sad\n", r"line 3: hash a+ is sad; expected its label of a line above"),
         ("hash,label\n{0},glad\n", r"line 2: label 'glad'; expected angry, .* or drop"),
-        ("", r"cannot be read"),
+        ("hash,label\n7,{0},happy,0.1,sad\n", r"line 2: fields 5; expected 2, as in the header"),
+        ("", r"has the columns ''; expected hash,label"),
     ],
 )
 def test_a_wrong_line_is_named(tmp_path: Path, text: str, says: str) -> None:
     with pytest.raises(BadOverrides, match=rf"data.overrides: .*overrides.csv.*{says}") as error:
         label_errors.read_overrides(written(tmp_path, text.format("a" * 16)))
     assert "\n" not in str(error.value)
+
+
+def test_overrides_are_read_as_spreadsheets_write_them(tmp_path: Path) -> None:
+    text = "\ufeffid;Hash;label\r\n7;ABCDEF0123456789;Happy\r\n\r\n7;abcdef0123456789;happy \r\n"
+    assert label_errors.read_overrides(written(tmp_path, text)) == {"abcdef0123456789": NAMES.index("happy")}
 
 
 def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:

@@ -39,7 +39,7 @@ def test_the_doubted_labels_are_listed_and_their_faces_stay_out_of_git(folder: P
     status = shell(folder, "git", "status", "--porcelain", "--untracked-files=all").stdout
     assert "reports/suspects.csv" in status
     assert "suspects.png" not in status
-    assert not list(Path(".scratch").glob("*/progress.json")), "the checkpoints are gone"
+    assert not list(Path(".scratch").glob("suspects/*")), "the checkpoints are gone"
 
     decided = listed.assign(label=listed["suggested"]).head(3)
     decided.to_csv("data/overrides.csv", index=False)
@@ -90,6 +90,25 @@ def test_a_killed_command_goes_on_after_the_last_epoch(folder: Path) -> None:
     assert LISTED.exists()
 
 
-def test_a_network_that_is_taken_as_it_is_judges_nothing(folder: Path, ferops: Ferops) -> None:
+def test_what_cannot_be_judged_is_one_line(folder: Path, ferops: Ferops) -> None:
+    params.merge({"data": {"overrides": str(LISTED)}}, folder / "params.yaml")
+    assert "suspects.csv is data.overrides and would be replaced" in refused(ferops, "data", "suspects")
+    params.merge({"data": {"overrides": "data/overrides.csv"}}, folder / "params.yaml")
+    data = prepared.load(Path("data/prepared"))
+    few = np.r_[0:3, data.rows("validation")]
+    prepared.save(Path("data/prepared"), np.array(data.images[few]), data.manifest.iloc[few], data.report)
+    assert "3 training images; expected one or more for each fold" in refused(ferops, "data", "suspects")
     params.merge({"model": {"weights": "models/core.keras"}, "train": {"epochs": 0}}, folder / "params.yaml")
     assert "train.epochs is 0" in refused(ferops, "data", "suspects")
+
+
+def test_a_sheet_that_cannot_be_written_costs_no_training_again(folder: Path) -> None:
+    in_the_way = Path("reports/data")
+    in_the_way.touch()
+    failed = shell(folder, "ferops", "data", "suspects", "--folds", "2", check=False)
+    assert failed.returncode == 1
+    assert len(failed.stderr.splitlines()) == 1
+    in_the_way.unlink()
+    said = shell(folder, "ferops", "data", "suspects", "--folds", "2")
+    assert said.stdout.count("going on after epoch 2 of 2") == 2
+    assert said.stderr == ""

@@ -19,40 +19,49 @@ from ferops.machine.tensorflow import quiet_imports
 LIST: Final = Path("reports/suspects.csv")
 SHEET: Final = Path("reports/data/suspects.png")  # git-ignored: it shows faces of the data set
 
+_CHECKPOINTS: Final = SCRATCH / "suspects"  # of all networks, until the list is written
 
-class NothingToTrain(FeropsError):
-    """params.yaml takes a network as it is: none would be trained without the images that it judges."""
+
+class NotJudged(FeropsError):
+    """No network can be trained without the images that it would judge, or the list would replace decisions."""
 
 
 def find(count: int, console: Console) -> None:
     """Train the network of params.yaml without each fold of the training images, and list the labels that it doubts.
 
-    Networks that are finished, and epochs of the one that is not, are kept until the list is written: a command that
-    was killed goes on there. Augmented copies are not used.
+    Checkpoints of all networks are kept until the list is written: a command that was killed goes on after the last
+    epoch. Augmented copies are not used. A list that is there is replaced.
 
     Args:
         count: of folds, at least 2.
         console: where progress and result are shown.
 
     Raises:
-        NothingToTrain: `train.epochs` is 0.
-        BadPrepared: data/prepared is missing: `dvc repro preprocess` makes it.
+        NotJudged: `train.epochs` is 0, there are fewer training images than folds, or the list is `data.overrides`.
+        BadPrepared: data/prepared is missing or damaged.
         BadParams, WeightsMissing, WeightsUnfit, Diverged: as in the stage `train`.
     """
     params, data = parameters.load(), prepared.load(Path("data/prepared"))
     if not params.train.epochs:
-        raise NothingToTrain("train.epochs is 0 in params.yaml; a network has to be trained without each fold")
-    if params.model.weights not in ("none", "imagenet"):
-        console.print(f"note: {params.model.weights} must not have seen these images", highlight=False)
+        raise NotJudged("train.epochs is 0 in params.yaml; a network has to be trained without each fold")
+    if Path(params.data.overrides).resolve() == LIST.resolve():
+        raise NotJudged(f"{LIST} is data.overrides and would be replaced; copy your decisions into another file")
     manifest = data.manifest[data.rows("train")]
     groups = manifest["duplicate_of"].fillna(-1).to_numpy(np.int64)
     fold = splits.folds(manifest["label"].to_numpy(np.int64), groups, count, params.train.seed)
+    if len(np.unique(fold)) < count:
+        raise NotJudged(f"data/prepared has {len(manifest):,} training images; expected one or more for each fold")
+    if params.model.weights not in ("none", "imagenet"):
+        console.print(f"note: {params.model.weights} must not have seen these images", highlight=False)
     doubtful = label_errors.suspects(manifest, held_out(params, data, fold, console))
     with replacing(LIST) as scratch:
         doubtful.to_csv(scratch, index=False)
     shown = doubtful[: pictures.SUSPECTS]
-    sheet = pictures.suspects_sheet(data.images[shown.index], shown["label"], shown["suggested"], len(doubtful))
-    pictures.save_png(SHEET, sheet)
+    names = shown["id"].astype(str) + " " + shown["label"]
+    pictures.save_png(
+        SHEET, pictures.suspects_sheet(data.images[shown.index], names, shown["suggested"], len(doubtful))
+    )
+    shutil.rmtree(_CHECKPOINTS, ignore_errors=True)
     console.out(
         f"in doubt   {len(doubtful):,} of {len(manifest):,} training labels: {LIST}\n"
         f"faces      the first {len(shown)}: {SHEET}\n"
@@ -73,6 +82,8 @@ def held_out(
         console: where it is shown which network is trained.
     """
     with quiet_imports():
+        import keras
+
         from ferops.model.networks import descriptors
         from ferops.model.serving.batches import in_batches
         from ferops.model.training import device, runtime
@@ -80,20 +91,20 @@ def held_out(
         from ferops.stages.training_progress import TrainingProgress
     precision, (faces, labels) = runtime.precision(params.train.precision), data.split("train")
     device.distribute(min(params.train.batch_size, len(labels)))
-    probabilities, scratches, count = np.empty((len(labels), len(NAMES)), np.float32), [], 1 + int(fold.max())
+    probabilities, count = np.empty((len(labels), len(NAMES)), np.float32), 1 + int(fold.max())
     for number in range(count):
         seen = fold != number
         train, validation = (faces[seen], labels[seen]), data.split("validation")
         core, trainable, base_sha256 = stage.build_networks(params, precision)
-        scratches.append(SCRATCH / stage.scratch_key(params, precision, train, validation, base_sha256))
+        scratch = _CHECKPOINTS / stage.scratch_key(params, precision, train, validation, base_sha256)
         console.print(f"network {number + 1} of {count}", highlight=False)
-        with TrainingProgress(params, scratches[-1], is_run=False) as report:
-            stage.fit(trainable, params, train, validation, scratches[-1], report)
+        with TrainingProgress(params, scratch, is_run=False) as report:
+            stage.fit(trainable, params, train, validation, scratch, report)
         core.set_weights(trainable.get_weights())
-        probabilities[~seen] = in_batches(
-            lambda batch, core=core: core.predict_on_batch(descriptors.inputs(core, batch)),  # type: ignore[misc]
-            faces[~seen],
-        )
-    for scratch in scratches:
-        shutil.rmtree(scratch)
+
+        def answer(batch: NDArray[np.uint8], core: keras.Model = core) -> NDArray[np.float32]:
+            # no `predict`: TensorFlow warns of graphs of several networks
+            return np.asarray(keras.ops.convert_to_numpy(core(descriptors.inputs(core, batch), training=False)))
+
+        probabilities[~seen] = in_batches(answer, faces[~seen])
     return probabilities

@@ -8,6 +8,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from ferops.data.readers import csv_tables
+from ferops.data.readers.faces import shown
 from ferops.errors import FeropsError
 from ferops.labels import NAMES
 
@@ -18,15 +20,15 @@ _DROPPED: Final = -1
 
 
 class BadOverrides(FeropsError):
-    """The file of overrides has another header, a damaged hash, an unknown label, or an image twice."""
+    """The file of overrides cannot be read, or has a damaged hash, an unknown label, or two labels for an image."""
 
 
 def suggest(labels: NDArray[np.int64], probabilities: NDArray[np.float32]) -> NDArray[np.int64]:
     """Suggest a label for each image: its own, unless the network is confident of another.
 
     It is confident of a class where the probability reaches the mean probability of that class among the images that
-    are labelled so; of several such classes the most probable counts. (Its threshold and its confident joint: the
-    images beside the diagonal are the label errors.)
+    are labelled so; of several such classes the most probable counts. In the paper's terms these are the images beside
+    the diagonal of the confident joint.
 
     Args:
         labels: int64 (N,), codes 0-6, as given.
@@ -36,10 +38,10 @@ def suggest(labels: NDArray[np.int64], probabilities: NDArray[np.float32]) -> ND
         int64 (N,), codes 0-6.
     """
     counts = np.bincount(labels, minlength=len(NAMES))
-    sums = np.array([probabilities[labels == code, code].sum() for code in range(len(NAMES))])
+    sums = np.bincount(labels, probabilities[np.arange(len(labels)), labels], minlength=len(NAMES))
     thresholds = np.divide(sums, counts, out=np.full(len(NAMES), np.inf), where=counts > 0)
     confident = np.where(probabilities >= thresholds, probabilities, -1)
-    return np.where(confident.max(axis=1, initial=-1) < 0, labels, confident.argmax(axis=1))
+    return np.where(confident.max(axis=1) < 0, labels, confident.argmax(axis=1))
 
 
 def suspects(manifest: pd.DataFrame, probabilities: NDArray[np.float32]) -> pd.DataFrame:
@@ -67,7 +69,7 @@ def suspects(manifest: pd.DataFrame, probabilities: NDArray[np.float32]) -> pd.D
 
 
 def read_overrides(path: Path) -> dict[str, int]:
-    """Read a file of overrides: a CSV with the columns `hash` and `label`, and any others.
+    """Read a file of overrides: a CSV, also as spreadsheets write it, with the columns `hash` and `label`, and others.
 
     Images are named by their hash: an id is another image's where images are added to the source.
 
@@ -78,21 +80,29 @@ def read_overrides(path: Path) -> dict[str, int]:
         BadOverrides: naming file, line and value.
     """
     try:
-        table = pd.read_csv(path, dtype=str, keep_default_na=False)
-    except (OSError, ValueError) as error:
-        raise BadOverrides(f"data.overrides: {path} cannot be read: {' '.join(str(error).split())}") from None
-    if not {"hash", "label"} <= set(table.columns):
-        raise BadOverrides(f"data.overrides: {path} has the columns {', '.join(table.columns)}; expected hash,label")
+        with path.open("rb") as stream:
+            table = csv_tables.open_table(stream)
+            rows = [csv_tables.fields(line, table.separator, len(table.names)) for line in table.rows]
+    except OSError as error:
+        raise BadOverrides(f"data.overrides: {path} cannot be read: {error.strerror}") from None
+    if not {"hash", "label"} <= set(table.names):
+        found_columns = shown(table.separator.join(table.names))
+        raise BadOverrides(f"data.overrides: {path} has the columns {found_columns}; expected hash,label")
     codes = {**{name: code for code, name in enumerate(NAMES)}, DROP: _DROPPED}
     found: dict[str, int] = {}
-    for line, (image, label) in enumerate(zip(table["hash"], table["label"], strict=True), start=2):
-        if not re.fullmatch("[0-9a-f]{16}", image) or image in found:  # a spreadsheet makes numbers of some
-            expected = "16 hexadecimal digits, once"
-            raise BadOverrides(f"data.overrides: {path}, line {line}: hash {image!r}; expected {expected}")
+    for line, row in enumerate(rows, start=2):
+        if not any(row):
+            continue
+        where = f"data.overrides: {path}, line {line}"
+        if len(row) != len(table.names):
+            raise BadOverrides(f"{where}: fields {len(row)}; expected {len(table.names)}, as in the header")
+        image, label = (row[table.names.index(name)].lower() for name in ("hash", "label"))
+        if not re.fullmatch("[0-9a-f]{16}", image):  # a spreadsheet makes numbers of some
+            raise BadOverrides(f"{where}: hash {shown(image)}; expected 16 hexadecimal digits")
         if label not in codes:
-            expected = f"{', '.join(NAMES)} or {DROP}"
-            raise BadOverrides(f"data.overrides: {path}, line {line}: label {label!r}; expected {expected}")
-        found[image] = codes[label]
+            raise BadOverrides(f"{where}: label {shown(label)}; expected {', '.join(NAMES)} or {DROP}")
+        if found.setdefault(image, codes[label]) != codes[label]:
+            raise BadOverrides(f"{where}: hash {image} is {label}; expected its label of a line above")
     return found
 
 

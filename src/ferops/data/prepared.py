@@ -81,7 +81,7 @@ def load(folder: Path) -> Prepared:
         report = json.loads((folder / REPORT).read_text(encoding="utf-8"))
     except FileNotFoundError as error:
         raise BadPrepared(f"{error.filename} is missing; `dvc repro` writes it") from None
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, EOFError) as error:
         raise BadPrepared(f"{folder}: not what ferops writes: {' '.join(str(error).split())}") from None
     _check_match(folder, images, manifest)
     return Prepared(images, manifest, report)

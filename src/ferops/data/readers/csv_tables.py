@@ -90,22 +90,22 @@ def read(table: Table, where: str, classes: Classes) -> FaceDataset:
     first: dict[str, str] = {}
     with scratch_file() as file, only_python_stderr():  # OpenCV tells there of a number beyond 31 bits
         for row, line in enumerate(table.rows, start=2):
-            fields = _fields(line, table.separator, len(table.names))
-            if not any(fields):
+            found = fields(line, table.separator, len(table.names))
+            if not any(found):
                 continue
-            if len(fields) != len(table.names):
-                raise BadRow(where, row, _count(len(fields), "field"), str(len(table.names)))
-            split = UNSPLIT if table.usage < 0 else usage(fields[table.usage])
+            if len(found) != len(table.names):
+                raise BadRow(where, row, _count(len(found), "field"), str(len(table.names)))
+            split = UNSPLIT if table.usage < 0 else usage(found[table.usage])
             if split is None:
                 known = f"{', '.join(USAGES)}, or train, validation, test"
-                raise BadRow(where, row, f"Usage {shown(fields[table.usage])}", known)
-            if len(table.pixels) > 1 and not all(fields[place] for place in table.pixels):
+                raise BadRow(where, row, f"Usage {shown(found[table.usage])}", known)
+            if len(table.pixels) > 1 and not all(found[place] for place in table.pixels):
                 raise BadRow(where, row, "an empty pixel", "whole numbers 0-255")
-            file.write(_gray_levels(where, row, " ".join(fields[place] for place in table.pixels)))
-            words.append(sys.intern(fields[table.label]))
+            file.write(_gray_levels(where, row, " ".join(found[place] for place in table.pixels)))
+            words.append(sys.intern(found[table.label]))
             usages.append(split)
-            if fields[table.label] not in first:
-                first[fields[table.label]] = f"{where}: row {row} (the header is row 1)"
+            if found[table.label] not in first:
+                first[found[table.label]] = f"{where}: row {row} (the header is row 1)"
         images = mapped(file)
     if not words:
         raise BadFile(f"{where} has a header and no rows; expected a row for each face")
@@ -125,13 +125,14 @@ def _lines(stream: Stream) -> tuple[Iterator[str], str]:
     return (line.decode("utf-8", "replace") for line in raw), ""
 
 
-def _fields(line: str, separator: str, number: int) -> list[str]:
+def fields(line: str, separator: str, number: int) -> list[str]:
+    """Return the fields of a line without quotes and spaces; there should be `number`."""
     line = line.rstrip("\r\n")
-    fields = line.split(separator)
-    if len(fields) > number and '"' in line:  # a separator in quotes, as in "[70, 80]"
+    found = line.split(separator)
+    if len(found) > number and '"' in line:  # a separator in quotes, as in "[70, 80]"
         with suppress(csv.Error):
-            fields = next(csv.reader([line], delimiter=separator, skipinitialspace=True), [])
-    return [field.strip(' "') for field in fields]
+            found = next(csv.reader([line], delimiter=separator, skipinitialspace=True), [])
+    return [field.strip(' "') for field in found]
 
 
 def _gray_levels(where: str, row: int, field: str) -> bytes:
