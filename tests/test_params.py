@@ -88,6 +88,28 @@ def test_the_last_epoch_is_on_whole_images(file: Path) -> None:
         params.merge({"train": {"resize_epochs": 3}}, file)
 
 
+@pytest.mark.parametrize("teacher", ["", "weights/mine.keras", "models:/fer-vgg16/3"])
+def test_a_teacher_is_a_file_or_a_version(file: Path, teacher: str) -> None:
+    params.merge({"train": {"teacher": teacher}}, file)
+    assert params.load(file).train.teacher == teacher
+
+
+@pytest.mark.parametrize(
+    ("values", "says"),
+    [
+        ({"teacher": "models:/fer-vgg16@champion"}, r"train: .*FILE.keras, models:/NAME/NUMBER .*@champion'"),
+        ({"teacher": "mine.h5"}, r"expected FILE.keras, .*found 'mine.h5'"),
+        ({"teacher": "weights/mine.keras", "epochs": 0}, r"epochs 0 learns from no teacher"),
+        ({"teacher_share": 1.5}, r"train.teacher_share"),
+        ({"teacher_temperature": 0.0}, r"train.teacher_temperature"),
+    ],
+)
+def test_a_teacher_that_cannot_teach_is_one_line(file: Path, values: dict[str, Any], says: str) -> None:
+    with pytest.raises(params.BadParams, match=says) as error:
+        params.merge({"train": values}, file)
+    assert "\n" not in str(error.value)
+
+
 def test_a_merge_keeps_comments_and_changes_only_what_it_names(file: Path) -> None:
     before = file.read_text().splitlines()
     params.merge({"train": {"epochs": 5}, "augment": {"warp": {"zoom": 0.2}}}, file)

@@ -1,5 +1,6 @@
 """params.yaml as a strict, frozen model: the only source of parameters and of their defaults."""
 
+import re
 from collections.abc import Mapping, MutableMapping
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal, Self
@@ -193,6 +194,10 @@ class Train(_Section):
         patience: epochs without a better validation accuracy before it stops.
         precision: `auto` is mixed_bfloat16 where the accelerator, or else the processor, computes in it.
         online_augmentation: whether every training image is warped anew each epoch.
+        teacher: whose probabilities are part of the targets: a .keras file of a whole network, or a version, as
+            `models:/NAME/NUMBER`; empty is none.
+        teacher_share: of the targets.
+        teacher_temperature: by which its logits are divided.
     """
 
     seed: Seed = 0
@@ -215,6 +220,18 @@ class Train(_Section):
     patience: int = Field(8, ge=1, le=10_000)
     precision: Literal["auto", "float32", "mixed_bfloat16"] = "auto"
     online_augmentation: bool = False
+    teacher: str = ""
+    teacher_share: Fraction = 0.5
+    teacher_temperature: float = Field(1.0, gt=0, le=100)
+
+    @model_validator(mode="after")
+    def _check_teacher(self) -> Self:
+        if not re.fullmatch(r"|.+\.keras|models:/[\w-]+/[0-9]+", self.teacher):
+            expected = "FILE.keras, models:/NAME/NUMBER (an alias would move), or ''"
+            raise ValueError(f"teacher: expected {expected}; found {self.teacher!r}")
+        if self.teacher and not self.epochs:
+            raise ValueError("epochs 0 learns from no teacher: set teacher to ''")
+        return self
 
 
 class Evaluate(_Section):

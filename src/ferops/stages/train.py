@@ -4,6 +4,7 @@ import json
 import time
 from functools import partial
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import keras
@@ -16,9 +17,11 @@ from ferops.data.prepared import Split
 from ferops.machine.files import SCRATCH
 from ferops.model import plots, weights
 from ferops.model.networks import descriptors, systems
-from ferops.model.training import device, fitting, frozen_prefix, runtime
-from ferops.model.training.batches import Transform
+from ferops.model.training import device, distillation, fitting, frozen_prefix, runtime
+from ferops.model.training.batches import Ask, Transform
+from ferops.model.training.distillation import Teacher
 from ferops.stages.training_progress import TrainingProgress
+from ferops.tracking import store, versions
 
 MODELS = Path("models")
 REPORTS = Path("reports/train")
@@ -35,9 +38,11 @@ def main() -> None:
     core, trainable, base_sha256 = build_networks(params, precision)
     trained_by = weights.trained_by(Path(params.model.weights), base_sha256) if base_sha256 else None
 
-    scratch = SCRATCH / scratch_key(params, precision, train, validation, base_sha256)
+    teacher = load_teacher(params.train)
+    digest = teacher.digest if teacher else None
+    scratch = SCRATCH / scratch_key(params, precision, train, validation, base_sha256, digest)
     with TrainingProgress(params, scratch) as report:
-        progress = fit(trainable, params, train, validation, scratch, report)
+        progress = fit(trainable, params, train, validation, scratch, report, teacher)
     core.set_weights(trainable.get_weights())
     record: dict[str, Any] = {
         "system": core.name,
@@ -52,10 +57,16 @@ def main() -> None:
         "precision": precision,
         "frozen_prefix": progress.frozen_prefix or None,
         "base_weights": {"name": params.model.weights, "sha256": base_sha256, "trained_by": trained_by},
+        "teacher": {
+            "name": params.train.teacher,
+            "weights_digest": digest,
+            "share": params.train.teacher_share,
+            "temperature": params.train.teacher_temperature,
+        } if teacher else None,
         "scratch_key": scratch.name,
         "milliseconds_an_image": runtime.milliseconds(core, train[0][:1]),
         **runtime.describe(),
-    }
+    }  # fmt: skip
     MODELS.mkdir(exist_ok=True)
     core.save(MODELS / "core.keras")
     (MODELS / "training.json").write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
@@ -90,12 +101,35 @@ def build_networks(params: parameters.Params, precision: str) -> tuple[keras.Mod
     return core, trainable, base_sha256
 
 
+def load_teacher(settings: parameters.Train) -> Teacher | None:
+    """Load the teacher that `train.teacher` names, if any.
+
+    Raises:
+        BadTeacher, WeightsUnfit: a file is missing, or not what it should be.
+        NoStore, TrackingUnreachable, MissingArtifact: of a registered model.
+    """
+    if not (name := settings.teacher):
+        return None
+    if name.startswith("models:/"):
+        with store.session(create=False), TemporaryDirectory() as scratch:
+            network = distillation.load(versions.download(f"{name}/data", Path(scratch)) / "model.keras")
+    else:
+        network = distillation.load(Path(name))
+    return Teacher(network, settings.teacher_temperature)
+
+
 def scratch_key(
-    params: parameters.Params, precision: str, train: Split, validation: Split, base_sha256: str | None
+    params: parameters.Params,
+    precision: str,
+    train: Split,
+    validation: Split,
+    base_sha256: str | None,
+    teacher_digest: str | None = None,
 ) -> str:
-    """Return the name of a training's scratch folder, by its parameters, images and initial weights."""
+    """Return the name of a training's scratch folder, by its parameters, images, initial weights and teacher."""
     settings = params.model_dump(mode="json", include={"augment": {"warp"}, "model": True, "train": True})
-    return fitting.scratch_key(settings | {"precision": precision}, [*train, *validation], base_sha256)
+    settings |= {"precision": precision, "teacher_digest": teacher_digest}
+    return fitting.scratch_key(settings, [*train, *validation], base_sha256)
 
 
 def fit(
@@ -105,6 +139,7 @@ def fit(
     validation: Split,
     scratch: Path,
     report: TrainingProgress,
+    teacher: Ask | None = None,
 ) -> fitting.Progress:
     """Fit a network of `build_networks` in place, in the way that its parameters ask for.
 
@@ -128,6 +163,7 @@ def fit(
             transform=Transform(
                 partial(augmentation.draw, params.augment.warp), augmentation.apply, augmentation.apply_on_device
             ),
+            teacher=teacher,
             on_batch=report.on_batch,
             on_epoch=report.on_epoch,
         )

@@ -218,6 +218,7 @@ class Outputs:
             "hardware": training.get("hardware"),
             "precision": training.get("precision"),
             "base_weights": base.get("sha256") or base.get("name"),
+            "teacher": training.get("teacher"),
             "metrics": self.headline,
         }
 

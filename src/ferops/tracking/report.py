@@ -106,7 +106,7 @@ def _render(template: str, outputs: "Outputs", **facts: Any) -> str:
     environment = Environment(
         loader=PackageLoader(__package__, ""), autoescape=select_autoescape(["html.jinja"]), trim_blocks=True
     )
-    environment.filters |= {"figure": _figure, "share": _share}
+    environment.filters |= {"figure": _figure, "share": _share, "teacher": teacher}
     return environment.get_template(template).render(
         outputs=outputs,
         params=outputs.params,
@@ -114,6 +114,11 @@ def _render(template: str, outputs: "Outputs", **facts: Any) -> str:
         scores={name: outputs.scores[split] for split, name in SPLITS.items() if outputs.scores[split]},
         **facts,
     )
+
+
+def teacher(record: Mapping[str, Any]) -> str:
+    """Return who taught a network, by `teacher` in models/training.json."""
+    return f"{record['name']} ({record['weights_digest'][:12]}): {record['share']:.0%} of the targets"
 
 
 def _figure(value: Any) -> str:

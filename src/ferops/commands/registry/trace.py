@@ -84,6 +84,7 @@ def _text(traced: Trace, root: Path) -> str:
         "commit": _commit(traced, root),
         "trained at": _trained_at(traced),
         "environment": _environment(traced, root),
+        "teacher": textwrap.wrap(report.teacher(facts["teacher"]), 67) if facts.get("teacher") else [],
         "data": [record.dataset_description(facts["dataset"]), f"md5 {facts.get('data_md5')}"] if facts else [],
         "metrics": _metrics(facts.get("metrics", {})),
         "history": _history(traced.events),
@@ -202,7 +203,7 @@ def _as_json(traced: Trace, root: Path) -> dict[str, Any]:
         "source": origin if source else None,
         "trained_at": {"commit": start, "uncommitted": bool(traced.start.get("changes"))} if start else None,
         "requirements": traced.start.get("requirements"),
-        **{key: facts.get(key) for key in ("keras", "backend", "hardware", "precision", "metrics")},
+        **{key: facts.get(key) for key in ("keras", "backend", "hardware", "precision", "teacher", "metrics")},
         "dataset": {"name": facts.get("dataset"), "md5": facts.get("data_md5")},
         "stages": [
             {**stage._asdict(), "deps": dict(stage.deps), "outs": dict(stage.outs)}

@@ -28,6 +28,10 @@ _SMALL: Final = 32
 """Side of the images of the first `resize_epochs` (progressive resizing), in pixels."""
 
 
+Ask = Callable[[Faces], Targets]
+"""A teacher's answers, float32 (n, 7), to faces, uint8 (n, 48, 48), as the student sees them."""
+
+
 @dataclass(frozen=True)
 class Transform:
     """How the faces of a batch are changed while training; by default not at all.
@@ -48,7 +52,13 @@ class Batches(keras.utils.PyDataset):  # type: ignore[misc]
     """Mini-batches of one epoch."""
 
     def __init__(
-        self, model: keras.Model, data: tuple[Faces, Labels], settings: Train, epoch: int, transform: Transform
+        self,
+        model: keras.Model,
+        data: tuple[Faces, Labels],
+        settings: Train,
+        epoch: int,
+        transform: Transform,
+        teacher: Ask | None = None,
     ) -> None:
         """Shuffle the images of an epoch; in one of the last `clean_epochs` they are not mixed, brightened or erased.
 
@@ -58,12 +68,13 @@ class Batches(keras.utils.PyDataset):  # type: ignore[misc]
             settings: the `train` section of params.yaml.
             epoch: from 1.
             transform: changes the faces of every batch, before they are mixed.
+            teacher: its answers to the changed faces are `settings.teacher_share` of their targets.
         """
         # TensorFlow uses the other half of the cores
         super().__init__(workers=max(1, (os.cpu_count() or 1) // 2))
         if epoch > settings.epochs - settings.clean_epochs:
             settings = settings.model_copy(update={"mixup": 0.0, "brightness": 0.0, "erasing": 0.0})
-        self._model, self._data, self._transform = model, data, transform
+        self._model, self._data, self._transform, self._teacher = model, data, transform, teacher
         self._settings, self._epoch = settings, epoch
         self._order = np.random.default_rng([settings.seed, epoch]).permutation(len(data[1]))
 
@@ -75,6 +86,10 @@ class Batches(keras.utils.PyDataset):  # type: ignore[misc]
         """Return batch `index`: the network's inputs for n faces, and their targets, float32 (n, 7)."""
         draws, targets = self.drawn(index)
         faces = self._transform.apply(np.asarray(self._data[0][draws["row"]]), draws)
+        if self._teacher:  # asked about whole faces: its answers are mixed as they are
+            answers = self._teacher(faces)
+            answers = mix(answers, answers[draws["partner"]], draws["share"][:, None])
+            targets = mix(answers, targets, self._settings.teacher_share)
         if (draws["share"] < 1).any():
             faces = np.rint(mix(faces, faces[draws["partner"]], draws["share"][:, None, None])).astype(np.uint8)
         if self._epoch <= self._settings.resize_epochs:

@@ -22,7 +22,7 @@ from ferops.machine.files import replacing
 from ferops.model.networks import descriptors
 from ferops.model.training import batches, device
 from ferops.model.training.averaging import EVERY, MovingAverage
-from ferops.model.training.batches import Batches, Faces, Labels, Transform, one_hot
+from ferops.model.training.batches import Ask, Batches, Faces, Labels, Transform, one_hot
 from ferops.params import Train
 
 EpochMetrics = dict[str, float]
@@ -78,6 +78,7 @@ def fit(
     scratch: Path,
     *,
     transform: Transform = Transform(),  # noqa: B008  # frozen
+    teacher: Ask | None = None,
     on_batch: Callable[[int, int, int], None] = lambda _epoch, _batch, _batches: None,
     on_epoch: Callable[[EpochMetrics], None] = lambda _row: None,
 ) -> Progress:
@@ -95,6 +96,7 @@ def fit(
         settings: the `train` section of params.yaml.
         scratch: folder of this training alone (see `scratch_key`), made where missing.
         transform: changes the faces of every training batch.
+        teacher: see `Batches`.
         on_batch: called after every batch with epoch and batch, from 1, and the number of batches.
         on_epoch: called after every epoch, once its checkpoint is saved.
 
@@ -107,7 +109,7 @@ def fit(
     _compile(model, optimizer(settings, steps))
     model.optimizer.build(model.trainable_variables)
     trainer = model
-    if device.is_used(model) and not settings.resize_epochs:  # shapes on the device are fixed
+    if device.is_used(model) and not settings.resize_epochs and not teacher:  # shapes and targets there are fixed
         trainer = device.training_graph(model, train[0], transform, Batches(model, train, settings, 1, transform))
         _compile(trainer, model.optimizer, steps_an_execution=EVERY if keras.config.backend() == "jax" else 1)
     held_out = _held_out(model, validation)
@@ -120,7 +122,7 @@ def fit(
     while not is_over(progress, settings):
         epoch = len(progress.history) + 1
         started = time.time()
-        data = Batches(model, train, settings, epoch, transform)
+        data = Batches(model, train, settings, epoch, transform, teacher)
         callbacks = [ticker, average] if average else [ticker]
         if trainer is model:
             fitted = model.fit(data, epochs=1, verbose=0, shuffle=False, callbacks=callbacks).history

@@ -38,8 +38,10 @@ class Parts(NamedTuple):
 
 
 def is_worth_computing(model: Model, settings: Train) -> bool:
-    """Tell whether frozen blocks would see the same images in more than one epoch."""
-    varies = settings.online_augmentation or settings.brightness or settings.erasing or settings.mixup
+    """Tell whether frozen blocks would see the same images in more than one epoch; a teacher needs to see them too."""
+    varies = (
+        settings.online_augmentation or settings.brightness or settings.erasing or settings.mixup or settings.teacher
+    )
     return model.frozen_blocks > 0 and settings.epochs > 1 and not varies
 
 

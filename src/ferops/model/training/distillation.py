@@ -1,0 +1,66 @@
+"""Distillation (Hinton et al. 2015): the probabilities of a teacher become a part of the targets of a training."""
+
+from pathlib import Path
+from threading import Lock
+from typing import get_args
+
+import keras
+import numpy as np
+
+from ferops.errors import FeropsError
+from ferops.model import weights
+from ferops.model.networks import descriptors
+from ferops.model.training.batches import Faces, Targets
+from ferops.params import SystemName
+
+
+class BadTeacher(FeropsError):
+    """A file is missing, or none of the systems."""
+
+
+class Teacher:
+    """A network that answers for the faces of a batch; thread-safe."""
+
+    def __init__(self, network: keras.Model, temperature: float) -> None:
+        """Take a network for a teacher.
+
+        Args:
+            network: of `load`.
+            temperature: by which its logits are divided; over 1 the answers are softer, below 1 sharper.
+        """
+        self.digest = weights.digest(network)
+        self._network, self._temperature = network, temperature
+        self._lock = Lock()  # Keras makes batches in several threads
+
+    def __call__(self, faces: Faces) -> Targets:
+        """Return the probabilities, float32 (n, 7), of faces, uint8 (n, 48, 48)."""
+        n = len(faces)
+        if keras.config.backend() != "tensorflow":  # programs are compiled for a shape: few shapes
+            faces = np.resize(faces, (1 << (n - 1).bit_length(), *faces.shape[1:]))
+        with self._lock:
+            answers = self._network.predict_on_batch(descriptors.inputs(self._network, faces))
+        return soften(np.asarray(answers[:n], np.float32), self._temperature)
+
+
+def soften(probabilities: Targets, temperature: float) -> Targets:
+    """Divide the logits behind probabilities (n, 7) by a temperature."""
+    roots = probabilities ** (1 / temperature)
+    return np.asarray(roots / roots.sum(axis=1, keepdims=True), np.float32)
+
+
+def load(path: Path) -> keras.Model:
+    """Load a network that teaches: a core as `train` writes it, or the core of a registered model.
+
+    Raises:
+        BadTeacher: there is no such file, or it is none of the systems.
+        WeightsUnfit: it is no .keras model.
+    """
+    if not path.is_file():
+        raise BadTeacher(f"train.teacher: {path} does not exist; expected a .keras file of a whole network")
+    network = weights.load_model(path)
+    if [tensor.name for tensor in network.inputs] == ["raw_faces"]:
+        network = next(layer for layer in network.layers if isinstance(layer, keras.Model))
+    if network.name not in (names := get_args(SystemName)):
+        raise BadTeacher(f"train.teacher: {path} is {network.name!r}; expected one of {', '.join(names)}")
+    network.jit_compile = keras.config.backend() == "jax"  # XLA would compile for every number of faces
+    return network
