@@ -38,11 +38,9 @@ class Parts(NamedTuple):
 
 
 def is_worth_computing(model: Model, settings: Train) -> bool:
-    """Tell whether frozen blocks would see the same images in more than one epoch; a teacher needs to see them too."""
-    varies = (
-        settings.online_augmentation or settings.brightness or settings.erasing or settings.mixup or settings.teacher
-    )
-    return model.frozen_blocks > 0 and settings.epochs > 1 and not varies
+    """Tell whether frozen blocks would see the same images in more than one epoch, and nobody else needs to see them."""
+    varies = settings.online_augmentation or settings.brightness or settings.erasing or settings.mixup
+    return model.frozen_blocks > 0 and settings.epochs > 1 and not varies and not settings.teacher
 
 
 def prepare(
