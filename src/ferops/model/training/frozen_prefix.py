@@ -38,7 +38,7 @@ class Parts(NamedTuple):
 
 
 def is_worth_computing(model: Model, settings: Train) -> bool:
-    """Tell whether frozen blocks would see the same images in more than one epoch, and nobody else needs to see them."""
+    """Tell whether frozen blocks, and they alone, would see the same images in more than one epoch."""
     varies = settings.online_augmentation or settings.brightness or settings.erasing or settings.mixup
     return model.frozen_blocks > 0 and settings.epochs > 1 and not varies and not settings.teacher
 
