@@ -38,7 +38,7 @@ def main() -> None:
     core, trainable, base_sha256 = build_networks(params, precision)
     trained_by = weights.trained_by(Path(params.model.weights), base_sha256) if base_sha256 else None
 
-    teacher = load_teacher(params.train)
+    teacher = load_teacher(params.train, precision)
     digest = teacher.digest if teacher else None
     scratch = SCRATCH / scratch_key(params, precision, train, validation, base_sha256, digest)
     with TrainingProgress(params, scratch) as report:
@@ -101,7 +101,7 @@ def build_networks(params: parameters.Params, precision: str) -> tuple[keras.Mod
     return core, trainable, base_sha256
 
 
-def load_teacher(settings: parameters.Train) -> Teacher | None:
+def load_teacher(settings: parameters.Train, precision: str) -> Teacher | None:
     """Load the teacher that `train.teacher` names, if any.
 
     Raises:
@@ -112,9 +112,9 @@ def load_teacher(settings: parameters.Train) -> Teacher | None:
         return None
     if name.startswith("models:/"):
         with store.session(create=False), TemporaryDirectory() as scratch:
-            network = distillation.load(versions.download(f"{name}/data", Path(scratch)) / "model.keras")
+            network = distillation.load(versions.download(f"{name}/data", Path(scratch)) / "model.keras", precision)
     else:
-        network = distillation.load(Path(name))
+        network = distillation.load(Path(name), precision)
     return Teacher(network, settings.teacher_temperature)
 
 

@@ -125,7 +125,7 @@ def test_a_teacher_answers_the_same_alone_and_as_it_is_registered(tmp_path: Path
     core = systems.build(params.Model(name="lean_cnn", weights="none", frozen_blocks=0, noise=0.0))
     core.save(tmp_path / "core.keras")
     raw_model(core, median_kernel=3, temperature=2.0).save(tmp_path / "model.keras")
-    alone, registered = (distillation.load(tmp_path / name) for name in ("core.keras", "model.keras"))
+    alone, registered = (distillation.load(tmp_path / name, "float32") for name in ("core.keras", "model.keras"))
     assert weights.digest(alone) == weights.digest(registered) == weights.digest(core)
     expected = core.predict_on_batch(FACES[:4])
     np.testing.assert_allclose(Teacher(registered, temperature=1.0)(FACES[:4]), expected, atol=1e-5)
@@ -133,11 +133,11 @@ def test_a_teacher_answers_the_same_alone_and_as_it_is_registered(tmp_path: Path
 
 def test_a_file_that_cannot_teach_is_one_line(tmp_path: Path) -> None:
     with pytest.raises(BadTeacher, match=r"train.teacher: .*none.keras does not exist"):
-        distillation.load(tmp_path / "none.keras")
+        distillation.load(tmp_path / "none.keras", "float32")
     (tmp_path / "junk.keras").write_bytes(b"junk")
     keras.Sequential([keras.Input((3,)), keras.layers.Dense(len(NAMES))], name="other").save(tmp_path / "other.keras")
     with pytest.raises(weights.WeightsUnfit, match=r"junk.keras is no .keras model: .*") as error:
-        distillation.load(tmp_path / "junk.keras")
+        distillation.load(tmp_path / "junk.keras", "float32")
     assert "\n" not in str(error.value)
     with pytest.raises(BadTeacher, match=r"other.keras is 'other'; expected one of vgg16_transfer, "):
-        distillation.load(tmp_path / "other.keras")
+        distillation.load(tmp_path / "other.keras", "float32")

@@ -48,8 +48,12 @@ def soften(probabilities: Targets, temperature: float) -> Targets:
     return np.asarray(roots / roots.sum(axis=1, keepdims=True), np.float32)
 
 
-def load(path: Path) -> keras.Model:
+def load(path: Path, precision: str) -> keras.Model:
     """Load a network that teaches: a core as `train` writes it, or the core of a registered model.
+
+    Args:
+        path: a .keras file.
+        precision: Keras' dtype policy in which it answers, the training's: a VGG16 in bfloat16 takes half the time.
 
     Raises:
         BadTeacher: there is no such file, or it is none of the systems.
@@ -62,5 +66,15 @@ def load(path: Path) -> keras.Model:
         network = next(layer for layer in network.layers if isinstance(layer, keras.Model))
     if network.name not in (names := get_args(SystemName)):
         raise BadTeacher(f"train.teacher: {path} is {network.name!r}; expected one of {', '.join(names)}")
+    _compute_in(precision, network)
     network.jit_compile = keras.config.backend() == "jax"  # XLA would compile for every number of faces
     return network
+
+
+def _compute_in(precision: str, network: keras.Model) -> None:
+    """Have all layers but the softmax compute in a precision; the weights stay in float32."""
+    for layer in network.layers:
+        if isinstance(layer, keras.Model):
+            _compute_in(precision, layer)
+        elif layer.name != "probabilities":
+            layer.dtype_policy = precision
