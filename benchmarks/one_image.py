@@ -13,7 +13,7 @@ from ferops import params
 FLOATING_POINT_OPERATIONS = 1.41e9
 """Of VGG16's convolutions at 48 x 48 pixels, a multiplication and an addition counted as two."""
 TIMES = 20
-WEIGHTS = "weights/vgg16_fer_base.weights.h5"
+WEIGHTS = "weights/vgg16_best.keras"
 
 
 def lines(faces: np.ndarray, scratch: Path, convolution_rate: float) -> list[Line]:

@@ -88,14 +88,6 @@ def data_suspects(
     find(folds, Console())
 
 
-@weights_app.command("fold", epilog="Example:  ferops weights fold models/core.keras weights/mine.weights.h5")
-def weights_fold(model: _Network, out: _File) -> None:
-    """Fold the batch norms of a trained vgg16_best into plain VGG16, from which vgg16_transfer and others can start."""
-    from ferops.commands.weights_files import fold
-
-    fold(model, out, Console())
-
-
 @weights_app.command("shrink", epilog="Example:  ferops weights shrink models/core.keras weights/mine.keras")
 def weights_shrink(model: _Network, out: _File) -> None:
     """Write a trained network into a file of half the size, kernels in half precision, to hand it on."""

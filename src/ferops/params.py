@@ -150,7 +150,7 @@ class Model(_Section):
     """
 
     name: SystemName = "vgg16_transfer"
-    weights: str = Field("weights/vgg16_fer_base.weights.h5", min_length=1)
+    weights: str = Field("weights/vgg16_best.keras", min_length=1)
     frozen_blocks: int = Field(3, ge=0, le=5)
     scaling: Literal["caffe", "unit"] = "caffe"
     noise: float = Field(0.1, ge=0, le=1)

@@ -197,10 +197,6 @@ INSTEAD = {
     "JAX_CPU_ENABLE_ASYNC_DISPATCH=false python -m ferops.stages train": Instead(
         None, "nor jax: tests/services/test_accelerators.py trains so"
     ),
-    "ferops weights fold models/core.keras weights/mine.weights.h5": Instead(
-        "ferops weights fold models/core.keras weights/mine.weights.h5 2>&1 | grep 'only vgg16_best'",
-        "the network here is the demo's: it says so",
-    ),
     "make ablations": Instead(f"{NO_SETUP} --dry-run ablations", COMPARES),
     "ferops data suspects --folds 3": Instead(
         "ferops data suspects --help", "trains three networks; tests/pipeline/test_suspects.py trains two"

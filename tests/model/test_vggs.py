@@ -11,7 +11,7 @@ from ferops.model import weights
 from ferops.model.networks import systems, vggs
 from ferops.params import Model
 
-BASE = ROOT / "weights/vgg16_fer_base.weights.h5"
+BASE = ROOT / "weights/vgg16_best.keras"
 SYSTEMS = {
     "vgg16_features_mlp": vggs.features_mlp,
     "vgg_spinal": vggs.spinal,

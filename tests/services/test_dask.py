@@ -24,7 +24,7 @@ pytest.importorskip("prefect_dask", reason="the extra `team` is not installed")
 
 COMMAND = (sys.executable, "flows/sweep.py", "--name", "side", "--set", "train.epochs=1")
 RATES = ("--over", "train.learning_rate=0.0001,0.0003")
-WEIGHTS, MISSING = "weights/vgg16_fer_base.weights.h5", "weights/none.weights.h5"
+WEIGHTS, MISSING = "weights/vgg16_best.keras", "weights/none.keras"
 SMALL = tuple(
     part
     for value in (

@@ -1,4 +1,4 @@
-"""`ferops weights fold`, `shrink` and `import`: write a trained network as a file that another training starts from."""
+"""`ferops weights shrink` and `import`: write a trained network as a file that another training starts from."""
 
 import hashlib
 import json
@@ -27,33 +27,6 @@ class NotMeasured(FeropsError):
 
 class NotAModel(FeropsError):
     """A file does not exist, or its network is none of the systems."""
-
-
-def fold(model: Path, out: Path, console: Console) -> None:
-    """Fold the batch norms of a trained vgg16_best into its convolutions, and save them as initial weights.
-
-    Args:
-        model: a .keras file, as `train` writes it.
-        out: the .weights.h5 file to write, which must not exist: a params.yaml may name it.
-        console: where digest, size and next step are shown.
-
-    Raises:
-        NotWritable: the output file cannot have this name.
-        NotAModel: there is no such file.
-        WeightsUnfit: it is no .keras model.
-        NotFoldable: it is not vgg16_best.
-    """
-    _check_names(model, out, ".weights.h5")
-    with quiet_imports():
-        from ferops.model import conversion, weights
-    base = conversion.fold(weights.load_model(model))
-    with replacing(out) as scratch:
-        base.save_weights(scratch, overwrite=True)
-    console.out(
-        f"written   {_described(out)}\n"
-        f"next      set model.weights: {out} in params.yaml, and the model.scaling that the network was trained with",
-        highlight=False,
-    )
 
 
 def shrink(model: Path, out: Path, console: Console) -> None:

@@ -11,42 +11,10 @@ import keras
 import numpy as np
 from numpy.typing import NDArray
 
-from ferops.errors import FeropsError, MissingPackage
-from ferops.labels import SIDE
+from ferops.errors import MissingPackage
 from ferops.machine.environment import muted_stderr
 from ferops.model.serving import litert
 from ferops.model.serving.batches import Answer
-
-
-class NotFoldable(FeropsError):
-    """A network is not vgg16_best: it has no convolutions with batch norms to fold."""
-
-
-def fold(core: keras.Model) -> keras.Model:
-    """Fold the batch norms of a trained vgg16_best into its convolutions: plain VGG16 with the same features.
-
-    Args:
-        core: from `vggs.best`, or loaded from its .keras file; not changed.
-
-    Returns:
-        Keras Applications' VGG16 without top, named `vgg16`: float32 (N, 48, 48, 3), scaled as `core` scales its faces,
-        to (N, 1, 1, 512), equal to the core's features up to rounding.
-
-    Raises:
-        NotFoldable: `core` is another network.
-    """
-    plain = keras.applications.VGG16(include_top=False, weights=None, input_shape=(SIDE, SIDE, 3), name="vgg16")
-    try:
-        for layer in plain.layers:
-            if layer.weights:
-                (kernel,) = core.get_layer(layer.name).get_weights()
-                norm = core.get_layer(f"{layer.name}_norm")
-                gamma, beta, mean, variance = norm.get_weights()
-                gain = gamma / np.sqrt(variance + norm.epsilon)
-                layer.set_weights([kernel * gain, beta - mean * gain])
-    except ValueError:  # no such layer, or of another shape
-        raise NotFoldable(f"the network is {core.name}; only vgg16_best has batch norms to fold") from None
-    return plain
 
 
 def shrink(model: Path, out: Path) -> None:

@@ -14,6 +14,7 @@ import numpy as np
 
 from ferops.errors import FeropsError
 from ferops.labels import SIDE
+from ferops.model.networks import vggs
 
 IMAGENET_FILE = "vgg16_weights_tf_dim_ordering_tf_kernels_notop.h5"
 IMAGENET_MD5 = "6d6bbae143d832006294945121d1f1fc"  # as Keras Applications publishes it
@@ -34,7 +35,8 @@ def initialize(model: keras.Model, weights: str, seed: int, *, is_whole: bool = 
         model: a network of `systems.build`, changed in place.
         weights: `none`, random weights: of a VGG16 base He's normal initialization, else those that it has; `imagenet`;
             or a file: a .keras model of the same system, all of whose weights are taken, or one of VGG16 without top,
-            which is the base: the .h5 of Keras Applications, .weights.h5, or a .keras model that contains it.
+            which is the base: the .h5 of Keras Applications, .weights.h5, or a .keras model that contains it or is
+            vgg16_best, whose batch norms are folded into the convolutions.
         seed: of the random weights.
         is_whole: whether only a model of the same system will do.
 
@@ -161,7 +163,7 @@ def _load_network(model: keras.Model, base: keras.Model | None, path: Path, *, i
 
 def _load_convolutions(base: keras.Model, source: keras.Model, path: Path) -> None:
     if source.name == "vgg16_best":
-        raise WeightsUnfit(f"model.weights: {path} has batch norms; `ferops weights fold` removes them")
+        source = vggs.fold(source)
     source = next((layer for layer in source.layers if layer.name == "vgg16"), source)
     try:
         for layer in base.layers:

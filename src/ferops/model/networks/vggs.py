@@ -3,8 +3,10 @@
 from typing import Any
 
 import keras
+import numpy as np
 from keras import layers, ops
 
+from ferops.labels import SIDE
 from ferops.model.networks.building_blocks import BN_MOMENTUM, faces_input, probabilities, vgg16
 from ferops.params import Model
 
@@ -106,8 +108,7 @@ def best(settings: Model) -> keras.Model:
     | global average pooling, dropout           | (512,)        |          0 |
     | dense 7                                   | (7,)          |      3,591 |
 
-    14,730,951 parameters, 14,722,503 trainable. `conversion.fold` turns it into plain VGG16, for the others to start
-    from.
+    14,730,951 parameters, 14,722,503 trainable. `fold` makes plain VGG16 of it, for the others to start from.
 
     Args:
         settings: `scaling`, and the rate of `dropout`.
@@ -126,6 +127,27 @@ def best(settings: Model) -> keras.Model:
         x = layers.MaxPooling2D(name=f"block{block}_pool")(x)
     x = layers.Dropout(settings.dropout)(layers.GlobalAveragePooling2D()(x))
     return keras.Model(faces, probabilities(x), name=settings.name)
+
+
+def fold(core: keras.Model) -> keras.Model:
+    """Fold the batch norms of a trained vgg16_best into its convolutions: plain VGG16 with the same features.
+
+    Args:
+        core: from `best`, or loaded from its .keras file; not changed.
+
+    Returns:
+        Keras Applications' VGG16 without top, named `vgg16`: float32 (N, 48, 48, 3), scaled as `core` scales its faces,
+        to (N, 1, 1, 512), equal to the core's features up to rounding.
+    """
+    plain = keras.applications.VGG16(include_top=False, weights=None, input_shape=(SIDE, SIDE, 3), name="vgg16")
+    for layer in plain.layers:
+        if layer.weights:
+            (kernel,) = core.get_layer(layer.name).get_weights()
+            norm = core.get_layer(f"{layer.name}_norm")
+            gamma, beta, mean, variance = norm.get_weights()
+            gain = gamma / np.sqrt(variance + norm.epsilon)
+            layer.set_weights([kernel * gain, beta - mean * gain])
+    return plain
 
 
 def _features(settings: Model) -> tuple[Any, Any]:

@@ -15,7 +15,7 @@ from ferops.params import TRANSFERS, SystemName
 Name = Literal["table3", "ablations"]
 Subset = Literal["mini", "sample"]
 
-BASE: Final = "weights/vgg16_fer_base.weights.h5"
+BASE: Final = "weights/vgg16_best.keras"
 """Default weights of VGG16, which are in the repository: those of ImageNet have to be fetched."""
 
 MINI: Final = "FER2013_MINI"
