@@ -34,7 +34,7 @@ def file(tmp_path: Path) -> Path:
     ("found", "wrong", "names"),
     [
         ("  epochs: 3", "  epochs: eight", "train.epochs"),
-        ("  epochs: 3", "  epochs: 0", "train.epochs"),
+        ("  epochs: 3", "  epochs: -1", "train.epochs"),
         ("  epochs: 3", "  epochs: 8.5", "train.epochs"),
         ("  epochs: 3", "  epoch: 3", "train.epoch"),
         ("    min: 90", "", "validate.pixel_mean.min"),
@@ -66,7 +66,7 @@ def test_random_weights_cannot_be_frozen(file: Path) -> None:
 
 def test_no_epoch_is_trained_only_where_a_whole_network_is_given(file: Path) -> None:
     with pytest.raises(params.BadParams, match=r"train.epochs: 0 trains nothing; set model.weights to a .keras file"):
-        params.merge({"train": {"epochs": 0}}, file)
+        params.merge({"model": {"weights": "imagenet"}, "train": {"epochs": 0}}, file)
     lean = params.load_recipe("lean_cnn", ROOT / "recipes")
     whole = {**lean, "model": {**lean["model"], "weights": "weights/mine.keras"}, "train": {"epochs": 0}}
     assert params.merge(whole, file)

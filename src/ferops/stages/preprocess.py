@@ -21,6 +21,7 @@ def main() -> None:
     """Read the copy that `data.source` names, write data/prepared."""
     params = parameters.load()
     source, classes = Path(params.data.source), Classes.parse(params.data.labels, params.data.skip)
+    overrides = label_errors.read_overrides(Path(params.data.overrides))
     with byte_progress(f"reading {source.name}", Console()) as progress:
         faces = layouts.read(source, classes, progress=progress)
 
@@ -28,7 +29,7 @@ def main() -> None:
     blank = std < params.preprocess.blank_std
     groups = duplicates.group(faces.images, params.preprocess.duplicate_rms, ignore=blank)
     split = splits.assign(faces.usages, faces.labels, groups, params.data.split, params.data.split_seed)
-    hashes, overrides = digests(faces.images), label_errors.read_overrides(Path(params.data.overrides))
+    hashes = digests(faces.images)
     changeable = (split == "train") & ~np.isin(faces.usages, ("PublicTest", "PrivateTest", MERGED))
     labels, dropped, overridden = label_errors.override(faces.labels, hashes, overrides, changeable)
     keep = duplicates.apply_policy(groups, split, params.preprocess.duplicates) & ~blank & ~dropped
