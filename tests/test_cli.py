@@ -20,7 +20,7 @@ def test_the_summary_shows_the_papers_three_counts(ferops: Ferops, monkeypatch: 
         ["data", "use"],
         ["data", "show"],
         ["data", "extra"],
-        ["weights", "fold"],
+        ["weights", "shrink"],
         ["results"],
         ["summary"],
         ["card"],
