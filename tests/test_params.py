@@ -97,9 +97,10 @@ def test_a_teacher_is_a_file_or_a_version(file: Path, teacher: str) -> None:
 @pytest.mark.parametrize(
     ("values", "says"),
     [
-        ({"teacher": "models:/fer-vgg16@champion"}, r"train: .*FILE.keras, models:/NAME/NUMBER .*@champion'"),
-        ({"teacher": "mine.h5"}, r"expected FILE.keras, .*found 'mine.h5'"),
-        ({"teacher": "weights/mine.keras", "epochs": 0}, r"epochs 0 learns from no teacher"),
+        ({"teacher": "models:/fer-vgg16@champion"}, r"train.teacher: .*FILE.keras, models:/NAME/NUMBER .*@champion'"),
+        ({"teacher": "models:/fer-vgg16@a.keras"}, r"train.teacher: "),
+        ({"teacher": "mine.h5"}, r"train.teacher: .*expected FILE.keras, .*found 'mine.h5'"),
+        ({"teacher": "weights/mine.keras", "epochs": 0}, r"train.teacher: with train.epochs 0 nothing learns from it"),
         ({"teacher_share": 1.5}, r"train.teacher_share"),
         ({"teacher_temperature": 0.0}, r"train.teacher_temperature"),
     ],

@@ -5,7 +5,7 @@ from collections.abc import Mapping, MutableMapping
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
@@ -224,14 +224,12 @@ class Train(_Section):
     teacher_share: Fraction = 0.5
     teacher_temperature: float = Field(1.0, gt=0, le=100)
 
-    @model_validator(mode="after")
-    def _check_teacher(self) -> Self:
-        if not re.fullmatch(r"|.+\.keras|models:/[\w-]+/[0-9]+", self.teacher):
-            expected = "FILE.keras, models:/NAME/NUMBER (an alias would move), or ''"
-            raise ValueError(f"teacher: expected {expected}; found {self.teacher!r}")
-        if self.teacher and not self.epochs:
-            raise ValueError("epochs 0 learns from no teacher: set teacher to ''")
-        return self
+    @field_validator("teacher")
+    @classmethod
+    def _check_teacher(cls, teacher: str) -> str:
+        if not re.fullmatch(r"|(?!models:/).+\.keras|models:/[\w-]+/[0-9]+", teacher):
+            raise ValueError("expected FILE.keras, models:/NAME/NUMBER (an alias would move), or ''")
+        return teacher
 
 
 class Evaluate(_Section):
@@ -315,6 +313,8 @@ class Params(_Section):
                 "train.epochs: 0 trains nothing; set model.weights to a .keras file of a whole "
                 f"{self.model.name}, or 1 epoch or more"
             )
+        if self.train.teacher and not self.train.epochs:
+            raise ValueError("train.teacher: with train.epochs 0 nothing learns from it; set it to ''")
         return self
 
 

@@ -61,6 +61,12 @@ def test_a_file_that_is_not_vgg16_is_refused_by_name(tmp_path: Path) -> None:
             weights.initialize(build(), str(path), 0)
 
 
+def test_a_vgg16_best_without_its_layers_is_refused_by_name(tmp_path: Path) -> None:
+    keras.Sequential([keras.Input((3,)), keras.layers.Dense(2)], name="vgg16_best").save(tmp_path / "odd.keras")
+    with pytest.raises(weights.WeightsUnfit, match=r"odd.keras holds no VGG16"):
+        weights.initialize(build(), str(tmp_path / "odd.keras"), 0)
+
+
 def lean(**changes: object) -> keras.Model:
     return systems.build(params.Model(name="lean_cnn", weights="none", frozen_blocks=0, noise=0.0, **changes))
 

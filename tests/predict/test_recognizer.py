@@ -234,6 +234,15 @@ def test_the_shipped_network_answers_as_the_keras_model_beside_it_does() -> None
     np.testing.assert_allclose(network.probabilities(faces), expected, atol=1e-5)
 
 
+def test_a_keras_file_answers_behind_the_median_filter_of_its_record() -> None:
+    import keras
+
+    path = ROOT / "weights/vgg16_best.keras"  # trained without one; params.yaml has 3
+    faces = np.random.default_rng(1).integers(0, 256, (4, 48, 48), dtype=np.uint8)
+    expected = np.asarray(keras.models.load_model(path, compile=False, safe_mode=True)(faces))
+    np.testing.assert_allclose(networks.load(path).probabilities(faces), expected, atol=1e-4)
+
+
 def _with_card(path: Path, content: bytes, **changed: object) -> Path:
     card = json.loads((ROOT / "weights/lean_cnn.json").read_text())
     path.write_bytes(content)

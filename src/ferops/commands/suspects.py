@@ -37,13 +37,16 @@ def find(count: int, console: Console) -> None:
         console: where progress and result are shown.
 
     Raises:
-        NotJudged: `train.epochs` is 0, there are fewer training images than folds, or the list is `data.overrides`.
+        NotJudged: `train.epochs` is 0, there is a teacher, there are fewer training images than folds, or the list is
+            `data.overrides`.
         BadPrepared: data/prepared is missing or damaged.
         BadParams, WeightsMissing, WeightsUnfit, Diverged: as in the stage `train`.
     """
     params, data = parameters.load(), prepared.load(Path("data/prepared"))
     if not params.train.epochs:
         raise NotJudged("train.epochs is 0 in params.yaml; a network has to be trained without each fold")
+    if params.train.teacher:
+        raise NotJudged("train.teacher in params.yaml has seen these images; set it to ''")
     if Path(params.data.overrides).resolve() == LIST.resolve():
         raise NotJudged(f"{LIST} is data.overrides and would be replaced; copy your decisions into another file")
     manifest = data.manifest[data.rows("train")]

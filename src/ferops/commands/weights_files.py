@@ -42,7 +42,7 @@ def shrink(model: Path, out: Path, console: Console) -> None:
         NotAModel: there is no such file.
         WeightsUnfit: it is no .keras model.
     """
-    _check_names(model, out, ".keras")
+    _check_names(model, out)
     with quiet_imports():
         from ferops.model import conversion, weights
     before = weights.load_model(model)
@@ -76,7 +76,7 @@ def bring(model: Path, out: Path, trained_by: str, script: Path | None, console:
         WeightsUnfit: it is no .keras model.
         NotMeasured: data/prepared has no validation images.
     """
-    _check_names(model, out, ".keras")
+    _check_names(model, out)
     if script and not script.is_file():
         raise NotAModel(f"{script} does not exist; --script names what trained the network")
     folder = Path("data/prepared")
@@ -125,10 +125,10 @@ def bring(model: Path, out: Path, trained_by: str, script: Path | None, console:
     )
 
 
-def _check_names(model: Path, out: Path, suffix: str) -> None:
+def _check_names(model: Path, out: Path) -> None:
     """Check that the input exists and that the output can be written, before anything is loaded."""
-    if not out.name.endswith(suffix):
-        raise NotWritable(f"{out}: Keras expects a name that ends in {suffix}")
+    if out.suffix != ".keras":
+        raise NotWritable(f"{out}: Keras expects a name that ends in .keras")
     if out.exists():
         raise NotWritable(f"{out} exists and is kept; remove it, or give another name")
     if not out.parent.is_dir():

@@ -80,22 +80,23 @@ def record_file(path: Path) -> Path:
     return path.with_name(f"{path.name}.json")
 
 
-def trained_by(path: Path, sha256: str) -> str | None:
-    """Return by whom and on what a weights file was trained, as its record says; None without one.
+def record(path: Path) -> dict[str, Any] | None:
+    """Read the record of a weights file: `trained_by`, for people, and what was `measured`; None without one.
 
     Raises:
-        WeightsUnfit: the record is that of another file.
+        WeightsUnfit: it is that of another file.
     """
     beside = record_file(path)
     if not beside.is_file():
         return None
     try:
-        record: dict[str, Any] = json.loads(beside.read_text(encoding="utf-8"))
-        if record["sha256"] == sha256:
-            return str(record["trained_by"])
+        found: dict[str, Any] = json.loads(beside.read_text(encoding="utf-8"))
+        is_of_it = found["sha256"] == hashlib.sha256(path.read_bytes()).hexdigest()
+        if is_of_it and "trained_by" in found and "median_kernel" in found["measured"]:
+            return found
     except (ValueError, KeyError, TypeError):
         pass
-    raise WeightsUnfit(f"model.weights: {beside} is no record of {path.name}; `ferops weights import` writes it")
+    raise WeightsUnfit(f"{beside} is no record of {path.name}; `ferops weights import` writes it")
 
 
 def digest(model: keras.Model) -> str:
@@ -156,16 +157,17 @@ def _load_network(model: keras.Model, base: keras.Model | None, path: Path, *, i
             raise WeightsUnfit(f"model.weights: {path} is a {model.name} of other shapes: {_difference(source, model)}")
         model.set_weights(source.get_weights())
     elif is_whole or base is None:
-        raise WeightsUnfit(f"model.weights: {path} is {source.name!r}; expected a whole {model.name}")
+        epochs = "; with train.epochs over 0 VGG16's convolutions would do" if is_whole and base else ""
+        raise WeightsUnfit(f"model.weights: {path} is {source.name!r}; expected a whole {model.name}{epochs}")
     else:
         _load_convolutions(base, source, path)
 
 
 def _load_convolutions(base: keras.Model, source: keras.Model, path: Path) -> None:
-    if source.name == "vgg16_best":
-        source = vggs.fold(source)
-    source = next((layer for layer in source.layers if layer.name == "vgg16"), source)
     try:
+        if source.name == "vgg16_best":
+            source = vggs.fold(source)
+        source = next((layer for layer in source.layers if layer.name == "vgg16"), source)
         for layer in base.layers:
             if layer.weights:
                 layer.set_weights(source.get_layer(layer.name).get_weights())

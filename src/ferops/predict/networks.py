@@ -21,7 +21,7 @@ from ferops.model.serving.exported import Card, card_file
 from ferops.params import Evaluate
 
 SHIPPED: Final = Path(__file__).with_name("weights") / "lean_cnn.tflite"
-"""The network of weights/ that is most accurate on PublicTest; in the wheel it lies in the package."""
+"""The small, quick network of weights/; in the wheel it lies in the package."""
 
 _FILES: Final = {"exported": "network.tflite", "data": "model.keras"}
 """Folders of a registered model, and the file in them that answers; the first that is there is taken."""
@@ -87,8 +87,8 @@ def load(model: str | os.PathLike[str] | None = None, threads: int | None = None
 
     Args:
         model: a .tflite file that `ferops export` or `dvc repro` wrote, with its card beside it; a .keras file, whose
-            median filter is that of params.yaml; a registered model, as `fer-vgg16@champion`; or the URI of an MLflow
-            model, as `models:/fer-vgg16/1`. By default the network that is shipped.
+            median filter is that of its record, or else of params.yaml; a registered model, as `fer-vgg16@champion`; or
+            the URI of an MLflow model, as `models:/fer-vgg16/1`. By default the network that is shipped.
         threads: on which LiteRT runs; by default one a core.
 
     Raises:
@@ -178,9 +178,10 @@ def _keras_file(path: Path) -> ExpressionNetwork:
     is_core = [tensor.name for tensor in model.inputs] == ["faces"]
     core = model if is_core else next((layer for layer in model.layers if isinstance(layer, keras.Model)), model)
     if is_core:
-        here = Path("params.yaml")
+        here, record = Path("params.yaml"), weights.record(path)
         settings = params.load(here) if here.is_file() else params.defaults()
-        model = raw_model(core, settings.preprocess.median_kernel)
+        kernel = record["measured"]["median_kernel"] if record else settings.preprocess.median_kernel
+        model = raw_model(core, kernel)
     lock = Lock()
 
     def answer(faces: NDArray[np.uint8]) -> Any:

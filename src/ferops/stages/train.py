@@ -36,7 +36,7 @@ def main() -> None:
     train, validation = load_images()
     device.distribute(min(params.train.batch_size, len(train[1])))
     core, trainable, base_sha256 = build_networks(params, precision)
-    trained_by = weights.trained_by(Path(params.model.weights), base_sha256) if base_sha256 else None
+    origin = weights.record(Path(params.model.weights)) or {}
 
     teacher = load_teacher(params.train, precision)
     digest = teacher.digest if teacher else None
@@ -56,7 +56,7 @@ def main() -> None:
         "parameters": systems.counts(core),
         "precision": precision,
         "frozen_prefix": progress.frozen_prefix or None,
-        "base_weights": {"name": params.model.weights, "sha256": base_sha256, "trained_by": trained_by},
+        "base_weights": {"name": params.model.weights, "sha256": base_sha256, "trained_by": origin.get("trained_by")},
         "teacher": {
             "name": params.train.teacher,
             "weights_digest": digest,

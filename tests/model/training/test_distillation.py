@@ -119,6 +119,7 @@ def test_a_temperature_divides_logits() -> None:
     logits = np.log(np.array([[0.7, 0.2, 0.05, 0.02, 0.01, 0.01, 0.01]], np.float32))
     warm = np.exp(logits / 3)
     np.testing.assert_allclose(distillation.soften(np.exp(logits), 3.0), warm / warm.sum(), rtol=1e-5)
+    np.testing.assert_array_equal(distillation.soften(np.exp(logits), 0.001), [[1, 0, 0, 0, 0, 0, 0]])
 
 
 def test_a_teacher_answers_the_same_alone_and_as_it_is_registered(tmp_path: Path) -> None:
@@ -139,5 +140,11 @@ def test_a_file_that_cannot_teach_is_one_line(tmp_path: Path) -> None:
     with pytest.raises(weights.WeightsUnfit, match=r"junk.keras is no .keras model: .*") as error:
         distillation.load(tmp_path / "junk.keras", "float32")
     assert "\n" not in str(error.value)
-    with pytest.raises(BadTeacher, match=r"other.keras is 'other'; expected one of vgg16_transfer, "):
+    short = keras.Sequential([keras.Input((48, 48)), keras.layers.Flatten(), keras.layers.Dense(4)], name="lean_cnn")
+    short.save(tmp_path / "short.keras")
+    with pytest.raises(BadTeacher, match=r"short.keras is 'lean_cnn' with the output \(None, 4\)"):
+        distillation.load(tmp_path / "short.keras", "float32")
+    with pytest.raises(
+        BadTeacher, match=r"other.keras is 'other' .*; expected seven probabilities of vgg16_transfer, "
+    ):
         distillation.load(tmp_path / "other.keras", "float32")

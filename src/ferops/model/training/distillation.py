@@ -8,6 +8,7 @@ import keras
 import numpy as np
 
 from ferops.errors import FeropsError
+from ferops.labels import NAMES
 from ferops.model import weights
 from ferops.model.networks import descriptors
 from ferops.model.training.batches import Faces, Targets
@@ -15,7 +16,7 @@ from ferops.params import SystemName
 
 
 class BadTeacher(FeropsError):
-    """A file is missing, or none of the systems."""
+    """A file is missing, or no network of one of the systems."""
 
 
 class Teacher:
@@ -34,17 +35,14 @@ class Teacher:
 
     def __call__(self, faces: Faces) -> Targets:
         """Return the probabilities, float32 (n, 7), of faces, uint8 (n, 48, 48)."""
-        n = len(faces)
-        if keras.config.backend() != "tensorflow":  # programs are compiled for a shape: few shapes
-            faces = np.resize(faces, (1 << (n - 1).bit_length(), *faces.shape[1:]))
         with self._lock:
             answers = self._network.predict_on_batch(descriptors.inputs(self._network, faces))
-        return soften(np.asarray(answers[:n], np.float32), self._temperature)
+        return soften(np.asarray(answers, np.float32), self._temperature)
 
 
 def soften(probabilities: Targets, temperature: float) -> Targets:
     """Divide the logits behind probabilities (n, 7) by a temperature."""
-    roots = probabilities ** (1 / temperature)
+    roots = (probabilities / probabilities.max(axis=1, keepdims=True)) ** (1 / temperature)  # 1 does not underflow
     return np.asarray(roots / roots.sum(axis=1, keepdims=True), np.float32)
 
 
@@ -56,7 +54,7 @@ def load(path: Path, precision: str) -> keras.Model:
         precision: Keras' dtype policy in which it answers, the training's: a VGG16 in bfloat16 takes half the time.
 
     Raises:
-        BadTeacher: there is no such file, or it is none of the systems.
+        BadTeacher: there is no such file, or it is no network of one of the systems.
         WeightsUnfit: it is no .keras model.
     """
     if not path.is_file():
@@ -64,8 +62,9 @@ def load(path: Path, precision: str) -> keras.Model:
     network = weights.load_model(path)
     if [tensor.name for tensor in network.inputs] == ["raw_faces"]:
         network = next(layer for layer in network.layers if isinstance(layer, keras.Model))
-    if network.name not in (names := get_args(SystemName)):
-        raise BadTeacher(f"train.teacher: {path} is {network.name!r}; expected one of {', '.join(names)}")
+    if network.name not in (names := get_args(SystemName)) or network.output_shape != (None, len(NAMES)):
+        what = f"{network.name!r} with the output {network.output_shape}"
+        raise BadTeacher(f"train.teacher: {path} is {what}; expected seven probabilities of {', '.join(names)}")
     _compute_in(precision, network)
     network.jit_compile = keras.config.backend() == "jax"  # XLA would compile for every number of faces
     return network
