@@ -5,11 +5,6 @@ import numpy as np
 import pytest
 
 from ferops.model.serving import exported, litert
-from ferops.params import Model
-
-
-def settings(name: str) -> Model:
-    return Model(name=name, weights="none", frozen_blocks=0, scaling="caffe", noise=0, dropout=0.5)
 
 
 @pytest.mark.parametrize("is_easy", [True, False])

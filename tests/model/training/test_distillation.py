@@ -7,7 +7,7 @@ from support import ROOT
 
 from ferops import params
 from ferops.labels import NAMES
-from ferops.model import weights
+from ferops.model import calibration, weights
 from ferops.model.networks import systems
 from ferops.model.serving.graph import raw_model
 from ferops.model.training import batches, distillation, fitting
@@ -118,8 +118,8 @@ def test_answers_are_mixed_as_the_faces_are() -> None:
 def test_a_temperature_divides_logits() -> None:
     logits = np.log(np.array([[0.7, 0.2, 0.05, 0.02, 0.01, 0.01, 0.01]], np.float32))
     warm = np.exp(logits / 3)
-    np.testing.assert_allclose(distillation.soften(np.exp(logits), 3.0), warm / warm.sum(), rtol=1e-5)
-    np.testing.assert_array_equal(distillation.soften(np.exp(logits), 0.001), [[1, 0, 0, 0, 0, 0, 0]])
+    np.testing.assert_allclose(calibration.calibrate(np.exp(logits), 3.0), warm / warm.sum(), rtol=1e-5)
+    np.testing.assert_array_equal(calibration.calibrate(np.exp(logits), 0.001), [[1, 0, 0, 0, 0, 0, 0]])
 
 
 def test_a_teacher_answers_the_same_alone_and_as_it_is_registered(tmp_path: Path) -> None:

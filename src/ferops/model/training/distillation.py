@@ -10,6 +10,7 @@ import numpy as np
 from ferops.errors import FeropsError
 from ferops.labels import NAMES
 from ferops.model import weights
+from ferops.model.calibration import calibrate
 from ferops.model.networks import descriptors
 from ferops.model.training.batches import Faces, Targets
 from ferops.params import SystemName
@@ -37,13 +38,7 @@ class Teacher:
         """Return the probabilities, float32 (n, 7), of faces, uint8 (n, 48, 48)."""
         with self._lock:
             answers = self._network.predict_on_batch(descriptors.inputs(self._network, faces))
-        return soften(np.asarray(answers, np.float32), self._temperature)
-
-
-def soften(probabilities: Targets, temperature: float) -> Targets:
-    """Divide the logits behind probabilities (n, 7) by a temperature."""
-    roots = (probabilities / probabilities.max(axis=1, keepdims=True)) ** (1 / temperature)  # 1 does not underflow
-    return np.asarray(roots / roots.sum(axis=1, keepdims=True), np.float32)
+        return calibrate(np.asarray(answers, np.float32), self._temperature)
 
 
 def load(path: Path, precision: str) -> keras.Model:
