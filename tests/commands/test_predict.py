@@ -23,6 +23,8 @@ from support import Ferops, refused
 
 from ferops.labels import NAMES
 
+WEIGHTS = Path(__file__).parents[2] / "weights"
+
 
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
@@ -45,6 +47,12 @@ def test_a_photograph_gives_a_table_and_says_which_network_answered(folder: Path
     assert any(name in row for name in NAMES)
     assert "lean_cnn/f0257f5823c8: accuracy 0.682 on FER2013's PublicTest" in done.out
     assert done.err == ""
+
+
+def test_a_network_trained_elsewhere_says_what_its_record_measured(folder: Path, ferops: Ferops) -> None:
+    done = ferops("predict", "photos/hopper.jpg", "--model", str(WEIGHTS / "vgg16_best.keras"))
+    assert done.code == 0
+    assert "vgg16_best/4903a79e0d41: accuracy 0.703 on 3,588 validation images of fer2013" in done.out
 
 
 def test_no_face_is_said_and_is_no_error(folder: Path, ferops: Ferops) -> None:

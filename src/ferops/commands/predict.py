@@ -354,6 +354,10 @@ def _csv_rows(answer: Prediction) -> Iterator[tuple[Any, ...]]:
 def _described(network: ExpressionNetwork) -> str:
     """Return which network answered, and how good it is."""
     name = " ".join(filter(None, (network.version, network.name)))
+    if network.record:
+        measured = network.record["measured"]
+        on = f"{measured['n']:,} validation images of {measured['dataset']}"
+        return f"{name}: accuracy {measured['accuracy']:.3f} on {on}, by its record"
     if not (card := network.card):
         return f"{name}: its accuracy is not known here"
     return (

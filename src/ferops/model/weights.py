@@ -92,9 +92,10 @@ def record(path: Path) -> dict[str, Any] | None:
     try:
         found: dict[str, Any] = json.loads(beside.read_text(encoding="utf-8"))
         is_of_it = found["sha256"] == hashlib.sha256(path.read_bytes()).hexdigest()
-        if is_of_it and "trained_by" in found and "median_kernel" in found["measured"]:
+        is_measured = {"dataset", "n", "accuracy", "median_kernel"} <= found["measured"].keys()
+        if is_of_it and is_measured and "trained_by" in found:
             return found
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, AttributeError):
         pass
     raise WeightsUnfit(f"{beside} is no record of {path.name}; `ferops weights import` writes it")
 

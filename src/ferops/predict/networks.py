@@ -48,6 +48,7 @@ class ExpressionNetwork:
         card: its figures; None where nothing but its Keras model is known.
         answer: from a batch of faces to their probabilities.
         explain: from a batch of faces to their Grad-CAM maps, (N, height, width) in 0-1; None where it has none.
+        record: of a .keras file that has one: see `weights.record`.
     """
 
     name: str
@@ -55,6 +56,7 @@ class ExpressionNetwork:
     card: Card | None
     answer: Answer
     explain: Answer | None = None
+    record: dict[str, Any] | None = None
 
     @property
     def uncertain_below(self) -> float:
@@ -175,10 +177,11 @@ def _keras_file(path: Path) -> ExpressionNetwork:
         fits = False
     if not fits:
         raise BadNetwork(f"{path} is damaged, or no network from faces to the seven expressions")
+    record = weights.record(path)
     is_core = [tensor.name for tensor in model.inputs] == ["faces"]
     core = model if is_core else next((layer for layer in model.layers if isinstance(layer, keras.Model)), model)
     if is_core:
-        here, record = Path("params.yaml"), weights.record(path)
+        here = Path("params.yaml")
         settings = params.load(here) if here.is_file() else params.defaults()
         kernel = record["measured"]["median_kernel"] if record else settings.preprocess.median_kernel
         model = raw_model(core, kernel)
@@ -188,7 +191,7 @@ def _keras_file(path: Path) -> ExpressionNetwork:
         with lock:
             return model.predict_on_batch(faces)
 
-    return ExpressionNetwork(_name(core.name, weights.digest(core)), None, None, answer)
+    return ExpressionNetwork(_name(core.name, weights.digest(core)), None, None, answer, record=record)
 
 
 def fetch(uri: str, folder: Path) -> Path:
