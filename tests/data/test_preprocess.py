@@ -74,6 +74,21 @@ def test_overrides_change_the_training_images_that_they_name_and_no_other(source
     assert (data.report["dropped"]["overrides"], data.report["dropped"]["duplicates"]) == (1, 2)
 
 
+def test_an_image_that_is_dropped_drops_no_duplicate_of_it(source, write_csv):
+    first, second = np.flatnonzero((source.usages == "Training") & ~np.isin(range(140), [*BLANKS, COPIED, NEARED]))[:2]
+    source.images[second] = source.images[first] + 1
+    write_csv(Path("data/source.csv"), source)
+    both = {hashlib.sha256(source.images[row].tobytes()).hexdigest()[:16] for row in (first, second)}
+
+    def kept() -> set[str]:
+        preprocess.main()
+        return both & set(prepared.load(Path("data/prepared")).manifest["hash"])
+
+    (one,) = kept()
+    Path("data/overrides.csv").write_text(f"hash,label\n{one},drop\n")
+    assert kept() == both - {one}
+
+
 def test_the_manifest_tells_of_every_image_kept_by_split_then_id(source):
     preprocess.main()
     table = prepared.load(Path("data/prepared")).manifest

@@ -32,7 +32,8 @@ def main() -> None:
     hashes = digests(faces.images)
     changeable = (split == "train") & ~np.isin(faces.usages, ("PublicTest", "PrivateTest", MERGED))
     labels, dropped, overridden = label_errors.override(faces.labels, hashes, overrides, changeable)
-    keep = duplicates.apply_policy(groups, split, params.preprocess.duplicates) & ~blank & ~dropped
+    others = np.where(dropped, -1, groups)  # what is dropped anyway drops no duplicate of it
+    keep = duplicates.apply_policy(others, split, params.preprocess.duplicates) & ~blank & ~dropped
 
     report: dict[str, Any] = {
         "dataset": params.data.dataset,
