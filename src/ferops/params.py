@@ -352,8 +352,9 @@ def check(values: Any, origin: str) -> Params:
         key = ".".join(str(part) for part in first["loc"]) or "the file"
         if first["type"] == "missing":
             raise BadParams(f"{origin}: {key} is missing; expected a value, or {{}} for a whole section") from None
-        found = f" (found {first['input']!r})" if first["loc"] else ""
-        raise BadParams(f"{origin}: {key}: {first['msg']}{found}") from None
+        # what several keys of a section say together names what it found itself
+        found = "" if isinstance(first["input"], Mapping) else f" (found {first['input']!r})"
+        raise BadParams(f"{origin}: {key}: {first['msg'].removeprefix('Value error, ')}{found}") from None
 
 
 def merge(values: Mapping[str, Any], path: Path = Path("params.yaml")) -> Params:

@@ -155,7 +155,10 @@ def _load_network(model: keras.Model, base: keras.Model | None, path: Path, *, i
     if source.name == model.name:
         shapes, expected = ([tuple(one.shape) for one in each.weights] for each in (source, model))
         if shapes != expected:
-            raise WeightsUnfit(f"model.weights: {path} is a {model.name} of other shapes: {_difference(source, model)}")
+            width = "; see model.width" if model.name == "lean_cnn" else ""
+            raise WeightsUnfit(
+                f"model.weights: {path} is a {model.name} of other shapes: {_difference(source, model)}{width}"
+            )
         model.set_weights(source.get_weights())
     elif is_whole or base is None:
         epochs = "; with train.epochs over 0 VGG16's convolutions would do" if is_whole and base else ""
