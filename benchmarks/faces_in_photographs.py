@@ -15,7 +15,7 @@ import numpy as np
 import sklearn
 from rich.progress import track
 
-from ferops.predict import detection
+from ferops.predict import detectors
 from ferops.predict.detection import Detection
 from ferops.predict.recognizer import read_picture
 
@@ -59,7 +59,7 @@ def main(folder: Path) -> None:
         raise SystemExit(f"not in {folder}: {', '.join(sorted(missing))}")
     print(f"{len(files)} photographs, {sum(map(len, FACES.values()))} faces")
     for name in ("blazeface", "mtcnn", "haar"):
-        detector, right, wrong, times = detection.load(name), 0, [], []
+        detector, right, wrong, times = detectors.load(name), 0, [], []
         for file in track(files, name, transient=True):
             picture, faces = read_picture(file), FACES.get(file.name, [])
             start = time.perf_counter()

@@ -15,7 +15,7 @@ from rich.progress import track
 from sklearn.datasets import load_sample_image
 
 from ferops.data import prepared
-from ferops.predict import detection, networks
+from ferops.predict import detection, detectors, networks
 from ferops.predict.detection import Detection, Picture
 
 WIDTHS = (120, 80, 50, 30)
@@ -29,13 +29,13 @@ SIZE = (1200, 900)
 
 def main(faces: int, detector_name: str) -> None:
     """Paste heads and FER2013's faces into a photograph, and print what is found."""
-    detector, random = detection.load(detector_name), np.random.default_rng(2013)
+    detector, random = detectors.load(detector_name), np.random.default_rng(2013)
     background = np.asarray(cv2.resize(load_sample_image("china.jpg"), SIZE), np.uint8)
     print(f"in the photograph itself: {len(detector.find(background))} faces")
 
     with cbook.get_sample_data("grace_hopper.jpg") as stream:
         portrait = cv2.imdecode(np.frombuffer(stream.read(), np.uint8), cv2.IMREAD_COLOR_RGB)
-    (face,) = detection.load("blazeface").find(portrait)
+    (face,) = detectors.load("blazeface").find(portrait)
     left, top, right, bottom = face.box.astype(int)
     margin = (right - left) // 4
     head = portrait[top - margin : bottom + margin, left - margin : right + margin]

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import tomllib
 from collections.abc import Iterator
+from graphlib import TopologicalSorter
 from pathlib import Path
 from typing import Any
 
@@ -91,6 +92,11 @@ def test_a_package_imports_only_those_below_it(dotted: str) -> None:
     own = package(dotted)
     known = {package(name) for name in imports(FILES[dotted]) if name.startswith("ferops.") and name in FILES}
     assert known - {own} <= PACKAGES[own], f"{dotted} imports {known - {own} - PACKAGES[own]}"
+
+
+def test_no_module_imports_one_that_imports_it() -> None:
+    files = {name: path for name, path in FILES.items() if path.name != "__init__.py"}
+    TopologicalSorter({name: imports(path) & files.keys() for name, path in files.items()}).prepare()
 
 
 @pytest.mark.parametrize("library", ONLY_IN)

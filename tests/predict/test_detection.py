@@ -11,13 +11,14 @@ from hypothesis import strategies as st
 from predict.pictures import portrait, temple, with_face
 
 from ferops.errors import MissingPackage
-from ferops.predict import blazeface, detection
-from ferops.predict.detection import Detector, UnknownDetector, cut
+from ferops.predict import blazeface, detectors
+from ferops.predict.detection import cut
+from ferops.predict.detectors import Detector, UnknownDetector
 
 
 @pytest.fixture(scope="module")
 def detector() -> Detector:
-    return detection.load("blazeface")
+    return detectors.load("blazeface")
 
 
 def _centre(box: np.ndarray) -> np.ndarray:
@@ -95,7 +96,7 @@ def test_a_part_of_a_face_is_left_out_and_a_face_beside_it_stays() -> None:
 
 def test_a_crop_of_the_whole_of_a_face_is_the_face() -> None:
     face = np.random.default_rng(0).integers(0, 256, (48, 48), dtype=np.uint8)
-    (whole,) = detection.load("none").find(np.stack([face] * 3, axis=-1))
+    (whole,) = detectors.load("none").find(np.stack([face] * 3, axis=-1))
     assert np.array_equal(cut(np.stack([face] * 3, axis=-1), whole.corners), face)
 
 
@@ -120,13 +121,13 @@ def test_a_turned_crop_is_upright() -> None:
 
 
 def test_opencvs_cascade_finds_the_portrait_too() -> None:
-    found = detection.load("haar").find(portrait())
+    found = detectors.load("haar").find(portrait())
     assert np.abs(_centre(found[0].box) - [265, 235]).max() < 40
 
 
 @pytest.fixture(scope="module")
 def mtcnn() -> Detector:
-    return detection.load("mtcnn")
+    return detectors.load("mtcnn")
 
 
 @pytest.mark.parametrize("angle", [-15, 0, 15])
@@ -147,9 +148,9 @@ def test_mtcnn_searches_a_picture_of_any_shape(shape: tuple[int, int], mtcnn: De
 def test_without_mtcnn_the_way_out_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "mtcnn.stages", None)
     with pytest.raises(MissingPackage, match=r"^mtcnn is not installed: `pip install 'ferops\[mtcnn\]'`$"):
-        detection.load("mtcnn")
+        detectors.load("mtcnn")
 
 
 def test_an_unknown_detector_is_refused_with_the_known_ones() -> None:
     with pytest.raises(UnknownDetector, match="expected blazeface, mtcnn, haar, none"):
-        detection.load("yunet")
+        detectors.load("yunet")

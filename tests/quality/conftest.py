@@ -13,8 +13,8 @@ import pytest
 from ferops import params
 from ferops.labels import OFFICIAL_COUNTS, SPLITS
 from ferops.quality import expectations, validation
+from ferops.quality.expectations import CheckResult
 from ferops.quality.reports import AugmentedReport, PreparedReport
-from ferops.quality.validation import CheckResult
 from ferops.stages.validate import GATES, validate
 
 ROOT = Path(__file__).parents[2]

@@ -13,7 +13,7 @@ from tracking.conftest import Pipeline, inside
 from ferops import params
 from ferops.promotion import gate
 from ferops.stages.publish import main as publish
-from ferops.tracking import record, report, runs, store
+from ferops.tracking import record, report, runs, saved_view, store
 
 sync_api = pytest.importorskip("playwright.sync_api")
 CHROMIUM = Path("/usr/bin/chromium")
@@ -110,7 +110,7 @@ class Browser:
 
     def view(self, width: int = 1500) -> "sync_api.Page":
         """Open the link, and wait for the rows."""
-        query = f"workflowType=machine_learning&viewStateShareKey={report.VIEW}"  # as `make ui` prints it
+        query = f"workflowType=machine_learning&viewStateShareKey={saved_view.VIEW}"  # as `make ui` prints it
         page = self.open(f"/experiments/{self.ids['experiment']}/runs?{query}", width)
         page.locator(cell("params.`model.name`")).nth(2).wait_for()
         return page

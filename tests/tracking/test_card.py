@@ -11,7 +11,7 @@ from ferops import params
 from ferops.model.metrics import wilson
 from ferops.predict.networks import SHIPPED, load
 from ferops.tracking import report
-from ferops.tracking.record import read_outputs
+from ferops.tracking.outputs import read_outputs
 
 
 @pytest.fixture

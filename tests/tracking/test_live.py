@@ -13,7 +13,8 @@ from tracking.conftest import flushed
 
 from ferops.tracking import store
 from ferops.tracking.live import LiveRun
-from ferops.tracking.record import PROCESS, Epoch
+from ferops.tracking.outputs import Epoch
+from ferops.tracking.record import PROCESS
 from ferops.tracking.runs import same_attempt
 
 pytestmark = pytest.mark.usefixtures("pipeline")

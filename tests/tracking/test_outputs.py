@@ -2,7 +2,7 @@ import json
 from pathlib import Path
 
 from ferops import params
-from ferops.tracking.record import read_outputs
+from ferops.tracking.outputs import read_outputs
 
 
 def test_the_bounds_of_monitoring_belong_to_no_run(pipeline) -> None:

@@ -19,7 +19,8 @@ from ferops.promotion import gate
 from ferops.tracking import store, versions
 from ferops.tracking.lineage import NotTrained
 from ferops.tracking.live import LiveRun
-from ferops.tracking.record import REBUILT, Epoch, MissingOutput
+from ferops.tracking.outputs import Epoch, MissingOutput
+from ferops.tracking.record import REBUILT
 from ferops.tracking.store import ARTIFACTS
 
 SERIES = ("loss", "accuracy", "binary_accuracy", "precision", "recall", "f1")

@@ -129,7 +129,7 @@ def predict(
         save: a folder for annotated copies, or of one picture or video the copy itself, named as one.
         every: recognise every so many frames of a video; by default about five a second.
         model: as `networks.load` takes it; by default the shipped one.
-        detector: a name of `detection.DETECTORS`.
+        detector: a name of `detectors.DETECTORS`.
         tta: average over each face and its mirror image.
         explain: draw Grad-CAM maps into the annotated copies, and add them to the lines of JSON.
 

@@ -56,7 +56,7 @@ def serve(
         host: an address of this machine, or a name of one.
         port: 0 for any that is free.
         model: as `networks.load` takes it. Where it is a registered model, its new versions are loaded as they come.
-        detector: a name of `detection.DETECTORS`.
+        detector: a name of `detectors.DETECTORS`.
         limits: other limits than the usual ones.
 
     Raises:

@@ -14,7 +14,7 @@ from ferops.machine.files import replacing
 from ferops.machine.tensorflow import quiet_imports
 from ferops.model.serving.batches import in_batches
 from ferops.params import SystemName
-from ferops.tracking.record import dataset_description
+from ferops.tracking.outputs import dataset_description
 
 
 class NotWritable(FeropsError):

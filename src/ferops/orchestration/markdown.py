@@ -12,8 +12,7 @@ from ferops.orchestration.pipeline.dvc_stages import StageResult
 from ferops.promotion import gate as promotion_gate
 from ferops.tracking import ledger, store
 from ferops.tracking.ledger import Event
-from ferops.tracking.record import dataset_description, read_json
-from ferops.tracking.report import SPLITS
+from ferops.tracking.outputs import SPLITS, dataset_description, read_json
 from ferops.tracking.versions import CHAMPION
 
 CONFUSION: Final = "figures/evaluate/confusion_normalised.png"

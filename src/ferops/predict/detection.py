@@ -1,14 +1,12 @@
-"""Faces in pictures: what a detector finds, the detectors by name, and crops as FER2013's images are."""
+"""Faces in pictures: what a detector finds, and crops as FER2013's images are."""
 
-from typing import Final, NamedTuple, Protocol
+from typing import Final, NamedTuple
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from ferops.data import crops
 from ferops.data.readers.decoding import resize
-from ferops.errors import FeropsError
 from ferops.labels import SIDE
 
 Picture = NDArray[np.uint8]
@@ -16,15 +14,9 @@ Picture = NDArray[np.uint8]
 
 Floats = NDArray[np.float32]
 
-DETECTORS: Final = ("blazeface", "mtcnn", "haar", "none")
-
 _LEVELLED: Final = 0.5
 """Share of the eyes' angle by which the crop turns with the face: the angle is known to some 10 degrees, and FER2013's
 own faces are not level."""
-
-
-class UnknownDetector(FeropsError):
-    """There is no detector of this name."""
 
 
 class Detection(NamedTuple):
@@ -39,33 +31,6 @@ class Detection(NamedTuple):
     box: Floats
     corners: Floats
     score: float
-
-
-class Detector(Protocol):
-    """Finds faces; thread-safe."""
-
-    def find(self, picture: Picture) -> list[Detection]:
-        """Find the faces in a picture, in any order."""
-
-
-def load(name: str) -> Detector:
-    """Load a detector: `blazeface`, `mtcnn`, `haar` (OpenCV's cascade), or `none` for pictures that are faces.
-
-    Raises:
-        UnknownDetector: it is none of them.
-        MissingPackage: the package that holds it is not installed.
-    """
-    if name == "blazeface":
-        from ferops.predict.blazeface import BlazeFace
-
-        return BlazeFace()
-    if name == "mtcnn":
-        from ferops.predict.mtcnn import Mtcnn
-
-        return Mtcnn()
-    if name not in DETECTORS:
-        raise UnknownDetector(f"there is no detector {name!r}; expected {', '.join(DETECTORS)}")
-    return _Cascade() if name == "haar" else _Whole()
 
 
 def framed(box: Floats, eyes: Floats, side: float, up: float) -> Floats:
@@ -110,25 +75,3 @@ def affine(corners: Floats, target: Floats) -> NDArray[np.float64]:
     Pixels are squares, and OpenCV's places are their centres.
     """
     return np.asarray(cv2.getAffineTransform(corners - np.float32(0.5), target - np.float32(0.5)))
-
-
-class _Cascade:
-    """OpenCV's cascade for frontal faces, by whose boxes FER2013 was cut out (Goodfellow et al., 2013)."""
-
-    def find(self, picture: Picture) -> list[Detection]:
-        found = crops.detector().detectMultiScale(cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY), 1.1, 5)
-        return [_upright(*map(float, box)) for box in np.asarray(found).tolist()]
-
-
-class _Whole:
-    """A picture that is a face."""
-
-    def find(self, picture: Picture) -> list[Detection]:
-        height, width = picture.shape[:2]
-        return [_upright(0, 0, width, height)]
-
-
-def _upright(left: float, top: float, width: float, height: float) -> Detection:
-    right, bottom = left + width, top + height
-    corners = np.array([[left, top], [right, top], [left, bottom]], np.float32)
-    return Detection(np.array([left, top, right, bottom], np.float32), corners, 1.0)

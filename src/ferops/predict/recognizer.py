@@ -19,7 +19,7 @@ from PIL import Image
 from ferops.data.readers.decoding import LARGEST_PHOTOGRAPH_FILE, decode_photograph, from_pillow
 from ferops.data.readers.faces import BadImage
 from ferops.labels import NAMES, SIDE
-from ferops.predict import detection, networks
+from ferops.predict import detection, detectors, networks
 from ferops.predict.detection import Picture
 
 SCHEMA: Final = "ferops.prediction/1"
@@ -155,10 +155,10 @@ class ExpressionRecognizer:
 
         Raises:
             BadNetwork, UnknownVersion, TrackingUnreachable: of `networks.load`.
-            UnknownDetector, MissingPackage: of `detection.load`.
+            UnknownDetector, MissingPackage: of `detectors.load`.
             NoMaps: explanations are asked of a network that has no Grad-CAM maps.
         """
-        self._detector = detection.load(detector)
+        self._detector = detectors.load(detector)
         self._tta, self._explain = tta, explain
         self.network = networks.load(model)
         self._searching, self._answering = ThreadPoolExecutor(os.cpu_count()), ThreadPoolExecutor(1)

@@ -10,16 +10,13 @@ import shutil
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pandas as pd
 from great_expectations.data_context.data_context.ephemeral_data_context import EphemeralDataContext
 from jinja2 import Environment, PackageLoader
 
 from ferops.machine.files import replacing
-
-if TYPE_CHECKING:
-    from ferops.quality.validation import CheckResult
+from ferops.quality.expectations import CheckResult
 
 _FETCHED = re.compile(
     r"<script\b.*?</script>|<link\b[^>]*>|<img\b[^>]*\bsrc=[\"']https?:[^>]*>|<style>.*?</style>"
@@ -29,7 +26,7 @@ _FETCHED = re.compile(
 
 
 def write(
-    context: EphemeralDataContext, gate: str, results: "Sequence[CheckResult]", shares: Sequence[pd.DataFrame],
+    context: EphemeralDataContext, gate: str, results: Sequence[CheckResult], shares: Sequence[pd.DataFrame],
     folder: Path,
 ) -> None:  # fmt: skip
     """Build the pages of what was validated, make them self-contained, and write their index.

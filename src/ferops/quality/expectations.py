@@ -5,6 +5,7 @@ A gate is a few suites, each of expectations on one table: the manifest as it wa
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from math import ceil, floor
 from typing import Any, NamedTuple
 
@@ -37,6 +38,23 @@ class Suite(NamedTuple):
     table: pd.DataFrame
     expectations: tuple[Expectation, ...]
     shares: Sequence[pd.DataFrame] = ()
+
+
+@dataclass(frozen=True)
+class CheckResult:
+    """The result of one check: on which column and split, what was expected, what was observed."""
+
+    name: str
+    subject: str
+    split: str | None
+    passed: bool
+    expected: str
+    observed: str
+
+    def __str__(self) -> str:
+        """Return the result in one line."""
+        where = f" ({self.split})" if self.split else ""
+        return f"{self.name}{where}: expected {self.expected}; observed {self.observed}"
 
 
 def prepared(manifest: pd.DataFrame, report: PreparedReport, bounds: Validate) -> tuple[Suite, ...]:

@@ -2,7 +2,6 @@
 
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from numbers import Real
 from pathlib import Path
 from typing import Any
@@ -14,7 +13,7 @@ from great_expectations.data_context.types.base import ProgressBarsConfig
 
 from ferops.errors import FeropsError
 from ferops.quality import data_docs
-from ferops.quality.expectations import Suite
+from ferops.quality.expectations import CheckResult, Suite
 
 VERSION: str = gx.__version__
 """The release of Great Expectations that judges."""
@@ -22,23 +21,6 @@ VERSION: str = gx.__version__
 
 class GateFailed(FeropsError):
     """The data do not meet the expectations; the message counts the failed checks."""
-
-
-@dataclass(frozen=True)
-class CheckResult:
-    """The result of one check: on which column and split, what was expected, what was observed."""
-
-    name: str
-    subject: str
-    split: str | None
-    passed: bool
-    expected: str
-    observed: str
-
-    def __str__(self) -> str:
-        """Return the result in one line."""
-        where = f" ({self.split})" if self.split else ""
-        return f"{self.name}{where}: expected {self.expected}; observed {self.observed}"
 
 
 def run(

@@ -11,8 +11,8 @@ from ferops import params
 from ferops.machine.files import SCRATCH
 from ferops.machine.tensorflow import quiet_imports
 from ferops.tracking import store
+from ferops.tracking.outputs import MissingOutput
 from ferops.tracking.publishing import Publication, publish
-from ferops.tracking.record import MissingOutput
 from ferops.tracking.store import TrackingUnreachable
 
 if TYPE_CHECKING:

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 from ferops.machine import processes
 from ferops.tracking import record, runs, store
-from ferops.tracking.record import PROCESS, WEIGHTS, Epoch, Record
+from ferops.tracking.outputs import Epoch
+from ferops.tracking.record import PROCESS, WEIGHTS, Record
 from ferops.tracking.store import Store
 
 if TYPE_CHECKING:

@@ -16,7 +16,8 @@ import numpy as np
 
 from ferops.labels import NAMES, SIDE
 from ferops.tracking import ledger, mutex, record, report, runs, store, versions
-from ferops.tracking.record import EXPERIMENTS, FACTS, FILES, REBUILT, TRAINING, WEIGHTS, Outputs
+from ferops.tracking.outputs import Outputs, read_outputs
+from ferops.tracking.record import EXPERIMENTS, FACTS, FILES, REBUILT, TRAINING, WEIGHTS
 from ferops.tracking.runs import Synced
 from ferops.tracking.store import Store, no_retries
 from ferops.tracking.versions import CHALLENGER, EXPORTED
@@ -75,7 +76,7 @@ def publish(
         TrackingFailed: the store refused a request.
         Busy: another process has been publishing the same training for two minutes.
     """
-    outputs = record.read_outputs(params, root)
+    outputs = read_outputs(params, root)
     experiment, path = record.experiment(), path or root / ledger.REGISTRY
     is_registered = experiment is None if is_registered is None else is_registered
     version, model_id, is_new = None, None, False

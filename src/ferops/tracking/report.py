@@ -1,20 +1,17 @@
-"""What people read of a training: its model card, and in MLflow's UI its page, its description, the table of runs."""
+"""What people read of a training: its model card, and in MLflow's UI its page and its description."""
 
 import base64
-import json
 import math
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from statistics import NormalDist
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 from jinja2 import Environment, PackageLoader, select_autoescape
 from markdown_it import MarkdownIt
 
 from ferops.labels import NAMES
-
-if TYPE_CHECKING:
-    from ferops.tracking.record import Outputs
+from ferops.tracking.outputs import SPLITS, Outputs
 
 REPORT: Final = "evaluation/report.html"
 """Path among a run's artifacts."""
@@ -22,33 +19,14 @@ REPORT: Final = "evaluation/report.html"
 _RUN: Final = "#/experiments/EXPERIMENT/runs/RUN"
 """Address of the run in a description, until the run's ids are known."""
 
-VIEW: Final = "comparison"
-"""Key of the saved view of the table of runs in a link: `...&viewStateShareKey=comparison`."""
-
-_SORTED_BY: Final = "metrics.`acc_val`"
-_COLUMNS: Final = {
-    "attributes.`Run Name`": 200,
-    "runDateAndNestInfo": 130,  # named Created
-    "params.`model.name`": 150,
-    "tags.`data`": 115,
-    _SORTED_BY: 94,
-    "metrics.`acc_test`": 78,
-    "metrics.`acc_dedup`": 90,
-    "metrics.`f1_test`": 72,
-    "metrics.`parameters`": 90,
-    "metrics.`seconds`": 74,
-}
-"""Column -> width in pixels: its longest name or value, the padding of 24, and 24 for the mark of the sort."""
-
 _FIGURES: Final = {
     "figures/train/curves.png": "Curves",
     "figures/evaluate/confusion_normalised.png": "Confusion matrix, shares of the true class",
     "figures/evaluate/reliability.png": "Confidence against accuracy",
 }
-SPLITS: Final = {"val": "validation", "test": "test"}
 
 
-def card(outputs: "Outputs") -> str:
+def card(outputs: Outputs) -> str:
     """Render the model card: Markdown behind the YAML of Hugging Face; a split that was not scored is left out."""
     trained = f"{datetime.fromtimestamp(float(outputs.training['started']), UTC):%Y-%m-%d}"
     return _render("card.md.jinja", outputs, names=NAMES, trained=trained)
@@ -59,7 +37,7 @@ def text(model_card: str) -> str:
     return model_card.partition("\n---\n")[2].lstrip()
 
 
-def page(outputs: "Outputs") -> str:
+def page(outputs: Outputs) -> str:
     """Render the model card and the figures as one self-contained HTML page."""
     html = MarkdownIt("js-default").render(text(card(outputs)))
     files = outputs.files
@@ -69,7 +47,7 @@ def page(outputs: "Outputs") -> str:
     return _render("report.html.jinja", outputs, card=html, figures=figures)
 
 
-def note(outputs: "Outputs") -> str:
+def note(outputs: Outputs) -> str:
     """Return the description of a run or version in Markdown: model, data, headline figures, link to the page."""
     kept = outputs.report.get("kept", {})
     counts = [sum(kept[split]) for split in ("train", "validation", "test") if split in kept]
@@ -84,25 +62,7 @@ def linked(text: str, experiment_id: str, run_id: str) -> str:
     return text.replace(_RUN, f"#/experiments/{experiment_id}/runs/{run_id}")
 
 
-def saved_view() -> dict[str, str]:
-    """Return the experiment's tag that makes the saved view: columns, their order and widths, and the sort.
-
-    It is written as the UI itself does, but uncompressed, and listed under `Views` as `Comparison`. The state is a
-    string within the JSON: only so the view has a name.
-    """
-    columns = list(_COLUMNS)
-    state = {
-        "selectedColumns": columns,
-        "columnOrder": columns,
-        "columnWidths": _COLUMNS,  # is applied to the columns of columnOrder alone
-        "orderByKey": _SORTED_BY,
-        "orderByAsc": False,
-    }
-    view = {"name": "Comparison", "createdAt": 0, "state": json.dumps(state)}
-    return {f"mlflow.sharedViewState.{VIEW}": json.dumps(view)}
-
-
-def _render(template: str, outputs: "Outputs", **facts: Any) -> str:
+def _render(template: str, outputs: Outputs, **facts: Any) -> str:
     environment = Environment(
         loader=PackageLoader(__package__, ""), autoescape=select_autoescape(["html.jinja"]), trim_blocks=True
     )

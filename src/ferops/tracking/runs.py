@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple
 
 from ferops.tracking import mutex, record, report, store
 from ferops.tracking.lineage import PREPARED, current_commit
-from ferops.tracking.record import DIFF, EXPERIMENTS, FACTS, FILES, NOTE, TRAINING, WEIGHTS, DataSet, Epoch, Record
+from ferops.tracking.outputs import DataSet, Epoch
+from ferops.tracking.record import DIFF, EXPERIMENTS, FACTS, FILES, NOTE, TRAINING, WEIGHTS, Record
 from ferops.tracking.store import Store
 
 if TYPE_CHECKING:

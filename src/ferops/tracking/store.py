@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple, TypeVar
 from urllib.parse import unquote, urlsplit
 
 from ferops.errors import FeropsError
-from ferops.tracking import report
+from ferops.tracking.saved_view import saved_view
 
 if TYPE_CHECKING:  # MLflow loads this module while it is being imported itself
     from mlflow import MlflowClient
@@ -345,7 +345,7 @@ def _experiment(client: "MlflowClient", uri: str) -> str:
 
     found = client.get_experiment_by_name(EXPERIMENT)
     if found is None:
-        tags = dict([_LAYOUT]) | report.saved_view()
+        tags = dict([_LAYOUT]) | saved_view()
         try:
             return str(client.create_experiment(EXPERIMENT, _artifact_location(uri), tags))
         except MlflowException:  # created by another process in the meantime

@@ -16,9 +16,10 @@ from ferops.machine.git import RepositoryError
 from ferops.machine.tensorflow import quiet_imports
 from ferops.machine.worktrees import fetch, worktree
 from ferops.params import BadParams
-from ferops.tracking import ledger, lineage, record, store, versions
+from ferops.tracking import ledger, lineage, store, versions
 from ferops.tracking.ledger import Event
 from ferops.tracking.lineage import DVC_LOCK, DvcLockHistory, Source
+from ferops.tracking.outputs import EXPORTED
 from ferops.tracking.publishing import publish
 from ferops.tracking.record import FILES
 from ferops.tracking.store import Store, TrackingUnreachable
@@ -176,7 +177,7 @@ def _fetch_files(folder: Path, source: Source) -> None:
     # `publish` needs the first, and logs the others where they exist
     outs = {out.path: out.md5 for stage in lineage.chain(source.dvc_lock) for out in stage.outs}
     # dvc fetches nothing where one of the paths is no out: an earlier ferops exported no network
-    wanted = [*_NEEDED, *(path for path in outs if path.startswith((record.EXPORTED, "reports/validate/")))]
+    wanted = [*_NEEDED, *(path for path in outs if path.startswith((EXPORTED, "reports/validate/")))]
     if missing := [name for name in fetch(folder, wanted) if name in _NEEDED]:
         raise CannotRestore(f"{', '.join(missing)}: neither in DVC's cache nor in a default remote")
     if different := [path for path, md5 in outs.items() if _differs(folder / path, md5)]:

@@ -13,9 +13,10 @@ from rich.console import Console
 from ferops import params
 from ferops.commands import layout
 from ferops.commands.registry import verify
-from ferops.tracking import lineage, record, report, store, versions
+from ferops.tracking import lineage, report, store, versions
 from ferops.tracking.ledger import Event
 from ferops.tracking.lineage import File, Source, Stage, requirements_hash
+from ferops.tracking.outputs import HEADLINE, SPLITS, dataset_description
 from ferops.tracking.record import REBUILT, TRAINING, WEIGHTS
 from ferops.tracking.versions import CHAMPION, Trace
 
@@ -85,7 +86,7 @@ def _text(traced: Trace, root: Path) -> str:
         "trained at": _trained_at(traced),
         "environment": _environment(traced, root),
         "teacher": textwrap.wrap(report.teacher(facts["teacher"]), 67) if facts.get("teacher") else [],
-        "data": [record.dataset_description(facts["dataset"]), f"md5 {facts.get('data_md5')}"] if facts else [],
+        "data": [dataset_description(facts["dataset"]), f"md5 {facts.get('data_md5')}"] if facts else [],
         "metrics": _metrics(facts.get("metrics", {})),
         "history": _history(traced.events),
         "chain": [chain if stages else "lost: neither MLflow nor git has its dvc.lock"],
@@ -140,8 +141,8 @@ def _environment(traced: Trace, root: Path) -> Iterator[str]:
 
 
 def _metrics(metrics: Mapping[str, float]) -> Iterator[str]:
-    for split, name in report.SPLITS.items():
-        found = {key.replace("_", " "): metrics.get(f"{split}/{key}") for key in record.HEADLINE}
+    for split, name in SPLITS.items():
+        found = {key.replace("_", " "): metrics.get(f"{split}/{key}") for key in HEADLINE}
         if figures := ", ".join(f"{key} {value:.4f}" for key, value in found.items() if value):
             yield f"{name:<11}{figures}"
 

@@ -18,7 +18,8 @@ from ferops.machine.worktrees import environment, fetch, worktree
 from ferops.params import flat
 from ferops.tracking import lineage
 from ferops.tracking.lineage import DVC_LOCK, read_dvc_lock
-from ferops.tracking.record import ARTIFACTS, DIFF, REBUILT
+from ferops.tracking.outputs import ARTIFACTS
+from ferops.tracking.record import DIFF, REBUILT
 from ferops.tracking.runs import read_artifact
 from ferops.tracking.store import Store
 from ferops.tracking.versions import Trace

@@ -20,7 +20,7 @@ from ferops.orchestration import markdown
 from ferops.orchestration.monitoring import drift, reference, scored_table
 from ferops.orchestration.monitoring.drift import LABEL, Shift
 from ferops.quality import expectations, validation
-from ferops.quality.validation import CheckResult
+from ferops.quality.expectations import CheckResult
 from ferops.tracking import store, versions
 from ferops.tracking.record import WEIGHTS
 

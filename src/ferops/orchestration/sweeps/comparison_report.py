@@ -14,7 +14,7 @@ from ferops.orchestration import markdown
 from ferops.orchestration.sweeps.comparison_tables import BASE, MINI, ComparisonRequest, Name
 from ferops.orchestration.sweeps.experiments import TrialResult
 from ferops.paper import TABLE_3
-from ferops.tracking import record
+from ferops.tracking.outputs import dataset_description
 
 Rows = Mapping[str, TrialResult]
 """Title of a row -> the result of its trial, the best on validation first."""
@@ -83,7 +83,7 @@ def page(table: Name, request: ComparisonRequest, dataset: str, rows: Rows) -> s
 
 def where(request: ComparisonRequest, dataset: str) -> str:
     """Return a description of the data that the figures are measured on."""
-    return f"a small part of FER2013 ({MINI})" if request.subset == "mini" else record.dataset_description(dataset)
+    return f"a small part of FER2013 ({MINI})" if request.subset == "mini" else dataset_description(dataset)
 
 
 def majority(rows: Rows) -> tuple[str, float]:
