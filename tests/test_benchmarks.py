@@ -41,7 +41,7 @@ assert report.shown(script.BEGIN, getattr(script, "PAGE", None)) == script.rende
 """
 
 
-@pytest.mark.parametrize("script", ["report", "inference", "growth", "accuracy", "robustness"])
+@pytest.mark.parametrize("script", ["report", "inference", "growth", "accuracy", "robustness", "generated_faces"])
 def test_the_page_has_the_figures_of_the_last_run(script: str) -> None:
     done = subprocess.run([sys.executable, "-c", TABLES, script], cwd=report.ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
