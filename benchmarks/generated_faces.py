@@ -22,6 +22,7 @@ import training
 from numpy.typing import NDArray
 
 from ferops.data.readers import layouts
+from ferops.data.readers.faces import FaceDataset
 from ferops.labels import NAMES, SIDE
 from ferops.machine.files import SCRATCH
 from ferops.machine.tensorflow import configure
@@ -41,9 +42,8 @@ Faces = NDArray[np.uint8]
 Labels = NDArray[np.int64]
 
 
-def faces_of(copy: Path, usage: str) -> tuple[Faces, Labels]:
+def faces_of(read: FaceDataset, usage: str) -> tuple[Faces, Labels]:
     """Return the images of a split of FER2013 that are no blanks, and their labels."""
-    read = layouts.read(copy)
     rows = (read.usages == usage) & (read.images.std(axis=(1, 2)) > 0)
     return read.images[rows], read.labels[rows]
 
@@ -132,7 +132,8 @@ def main(copy: Path, epochs: int) -> None:
     """Train, judge, and write results, table and picture."""
     before = measure.machine()
     configure()
-    train_split, public = faces_of(copy, "Training"), faces_of(copy, "PublicTest")
+    read = layouts.read(copy)
+    train_split, public = faces_of(read, "Training"), faces_of(read, "PublicTest")
     ways, untrained, trained = train(train_split, public, epochs)
     some = np.random.default_rng(0).permutation(len(train_split[1]))[: len(CLASSES)]
     sets = {
