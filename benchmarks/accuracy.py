@@ -61,7 +61,7 @@ def train(way: str, seed: int, data: Path) -> float:
 
 def write_faces(copy: Path, path: Path) -> None:
     """Write training images that are no blanks, chosen at random, and all of PublicTest, median-filtered."""
-    from ferops.data import filters
+    from ferops.data.preprocessing import filters
     from ferops.data.readers import layouts
 
     read = layouts.read(copy)

@@ -15,7 +15,7 @@ import cv2
 import numpy as np
 import pandas as pd
 
-from ferops.data.filters import median
+from ferops.data.preprocessing.filters import median
 from ferops.data.readers import layouts
 from ferops.data.statistics import measure
 from ferops.data.synthetic import portraits

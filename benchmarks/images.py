@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from ferops import params
-from ferops.data import augmentation, filters, prepared
+from ferops.data import augmentation, prepared
+from ferops.data.preprocessing import filters
 from ferops.data.readers import faces, layouts
 
 SOME = 4_000

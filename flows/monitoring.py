@@ -21,8 +21,8 @@ from ferops.orchestration import markdown, notifications, terminal
 from ferops.orchestration.monitoring import drift_report
 from ferops.orchestration.monitoring.drift_report import PICTURE, REPORTS, TooFew, examine
 from ferops.orchestration.pipeline import run_folders
+from ferops.tracking.registry.versions import CHAMPION
 from ferops.tracking.store import registered_model
-from ferops.tracking.versions import CHAMPION
 
 TRAINING = "training/nightly"
 

@@ -28,7 +28,7 @@ from ferops.orchestration.pipeline import run_folders
 from ferops.promotion import gate
 from ferops.promotion.gate import Verdict
 from ferops.tracking import store
-from ferops.tracking.ledger import REGISTRY
+from ferops.tracking.registry.ledger import REGISTRY
 from ferops.tracking.runs import read_artifact
 
 POLL = 2

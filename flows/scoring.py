@@ -29,8 +29,9 @@ from ferops.orchestration.monitoring import scored_table
 from ferops.orchestration.monitoring.batch_scoring import Plan, Scorer, ScoringResult, plan, score
 from ferops.orchestration.pipeline import run_folders
 from ferops.predict import networks
-from ferops.tracking import store, versions
+from ferops.tracking import store
 from ferops.tracking.record import WEIGHTS
+from ferops.tracking.registry import versions
 
 SHOWN = 200
 """Bad files that the artifact lists at most; the CSV beside the table lists all."""

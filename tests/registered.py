@@ -12,8 +12,9 @@ import pytest
 from support import MODEL, ROOT
 from test_promotion import network
 
-from ferops.tracking import ledger, store, versions
+from ferops.tracking import store
 from ferops.tracking.record import FACTS, TRAINING, WEIGHTS
+from ferops.tracking.registry import ledger, versions
 
 GOOD, BETTER, WORSE, POOR, ELSEWHERE, LOST, OLD = range(1, 8)
 """Versions in the store, without aliases."""

@@ -15,7 +15,8 @@ from registered import BETTER, ELSEWHERE, GOOD, LOST, OLD, POOR, WORSE
 from support import MODEL, Answer, Ferops
 
 from ferops.promotion import gate, rules
-from ferops.tracking import ledger, mutex, store, versions
+from ferops.tracking import mutex, store
+from ferops.tracking.registry import ledger, versions
 
 
 class Clone(registered.Clone):

@@ -5,7 +5,8 @@ import tracemalloc
 import numpy as np
 import pytest
 
-from ferops.data import duplicates, on_disk
+from ferops.data import on_disk
+from ferops.data.preprocessing import duplicates
 from ferops.data.readers import layouts
 from ferops.data.statistics import mean_and_std
 

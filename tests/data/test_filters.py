@@ -4,7 +4,7 @@ import cv2
 import numpy as np
 import pytest
 
-from ferops.data.filters import median
+from ferops.data.preprocessing.filters import median
 from ferops.data.readers import layouts
 
 

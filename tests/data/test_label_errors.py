@@ -6,8 +6,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from ferops.data import label_errors
-from ferops.data.label_errors import BadOverrides
+from ferops.data.preprocessing import label_errors
+from ferops.data.preprocessing.label_errors import BadOverrides
 from ferops.labels import NAMES
 
 

@@ -14,8 +14,8 @@ from copies import ordered
 
 from ferops import params as parameters
 from ferops.data import prepared
+from ferops.data.preprocessing.splits import MissingSplit
 from ferops.data.readers.faces import BadFile, FaceDataset, digests
-from ferops.data.splits import MissingSplit
 from ferops.labels import NAMES, SPLITS, USAGES
 from ferops.stages import preprocess
 

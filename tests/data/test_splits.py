@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from ferops.data.splits import MissingSplit, assign, folds
+from ferops.data.preprocessing.splits import MissingSplit, assign, folds
 from ferops.labels import OFFICIAL_COUNTS, SPLITS, USAGES
 
 

@@ -16,8 +16,8 @@ from rich.console import Console
 
 from ferops import params as parameters
 from ferops.commands.data_sets import MissingClass, NotStored, tracked, use
+from ferops.data.preprocessing.splits import MissingSplit
 from ferops.data.readers.faces import BadFile, BadRow, FaceDataset, UnknownLayout
-from ferops.data.splits import MissingSplit
 from ferops.errors import FeropsError
 from ferops.labels import OFFICIAL_COUNTS, USAGES
 

@@ -16,7 +16,8 @@ from ferops.data.readers.image_files import ImageFile
 from ferops.data.synthetic import portraits
 from ferops.labels import NAMES, OFFICIAL_COUNTS
 from ferops.orchestration.monitoring import scored_table
-from ferops.tracking import store, versions
+from ferops.tracking import store
+from ferops.tracking.registry import versions
 
 MODEL = "fer-lean-cnn@challenger"
 SHARES = np.array(OFFICIAL_COUNTS["train"]) / sum(OFFICIAL_COUNTS["train"])

@@ -26,7 +26,7 @@ from support import MODEL, ROOT
 
 from ferops.orchestration import notifications
 from ferops.promotion import gate
-from ferops.tracking import ledger
+from ferops.tracking.registry import ledger
 
 
 @pytest.fixture

@@ -24,9 +24,9 @@ from ferops.commands.registry.promote import nominate
 from ferops.labels import NAMES
 from ferops.promotion import gate
 from ferops.stages.publish import load_model
-from ferops.tracking import ledger
 from ferops.tracking.lineage import dvc_lock_hash, training_identity
 from ferops.tracking.publishing import publish
+from ferops.tracking.registry import ledger
 from ferops.tracking.store import Store, connect
 
 HERE = Path(__file__).parent / "small"

@@ -8,7 +8,7 @@ from typer.testing import CliRunner
 from ferops.cli import app
 from ferops.commands.registry.restore import restore
 from ferops.promotion import gate
-from ferops.tracking import ledger, versions
+from ferops.tracking.registry import ledger, versions
 from ferops.tracking.store import Store
 
 

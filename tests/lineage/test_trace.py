@@ -7,9 +7,9 @@ from support import Ferops, shell
 
 from ferops.commands.registry.trace import trace
 from ferops.params import BadParams
-from ferops.tracking import ledger, versions
 from ferops.tracking.lineage import read_dvc_lock
-from ferops.tracking.versions import UnknownVersion
+from ferops.tracking.registry import ledger, versions
+from ferops.tracking.registry.versions import UnknownVersion
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 from ferops.cli import app
 from ferops.commands.registry.trace import trace
 from ferops.commands.registry.verify import CannotRebuild, PipelineResult, compare
-from ferops.tracking import versions
+from ferops.tracking.registry import versions
 
 
 def outside(clone) -> dict[str, object]:

@@ -7,7 +7,7 @@ import pytest
 from support import ROOT
 
 from ferops import params
-from ferops.data import filters
+from ferops.data.preprocessing import filters
 from ferops.model import calibration
 from ferops.model.networks import building_blocks, systems, vgg16_transfer
 from ferops.model.serving import graph as serving

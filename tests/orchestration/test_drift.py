@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from ferops.data.filters import median
+from ferops.data.preprocessing.filters import median
 from ferops.data.readers import layouts
 from ferops.data.readers.image_files import ImageFile
 from ferops.data.statistics import STATISTICS, measure

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 from copies import draw
 
-from ferops.data.filters import median
+from ferops.data.preprocessing.filters import median
 from ferops.data.readers.image_files import ImageFile, UnreadableFile
 from ferops.data.statistics import measure
 from ferops.labels import NAMES

@@ -10,7 +10,8 @@ import pytest
 from support import Ferops, refused, shell
 
 from ferops import params
-from ferops.data import prepared, splits
+from ferops.data import prepared
+from ferops.data.preprocessing import splits
 from ferops.labels import NAMES
 
 LISTED = Path("reports/suspects.csv")

@@ -7,7 +7,7 @@ import pytest
 from services.publishers import PROMOTE, TURNS, all_well, at_once, pipelines, publish_at_once, stored
 from services.servers import Team
 
-from ferops.tracking import ledger
+from ferops.tracking.registry import ledger
 
 pytestmark = pytest.mark.services
 

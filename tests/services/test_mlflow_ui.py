@@ -13,7 +13,8 @@ from tracking.conftest import Pipeline, inside
 from ferops import params
 from ferops.promotion import gate
 from ferops.stages.publish import main as publish
-from ferops.tracking import record, report, runs, saved_view, store
+from ferops.tracking import record, runs, store
+from ferops.tracking.pages import report, saved_view
 
 sync_api = pytest.importorskip("playwright.sync_api")
 CHROMIUM = Path("/usr/bin/chromium")

@@ -17,7 +17,7 @@ from support import shell
 from ferops import labels, params
 from ferops.data.readers import layouts
 from ferops.model.calibration import calibrate
-from ferops.tracking import ledger
+from ferops.tracking.registry import ledger
 
 pytestmark = pytest.mark.services
 

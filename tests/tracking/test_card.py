@@ -10,8 +10,8 @@ from support import ROOT
 from ferops import params
 from ferops.model.metrics import wilson
 from ferops.predict.networks import SHIPPED, load
-from ferops.tracking import report
 from ferops.tracking.outputs import read_outputs
+from ferops.tracking.pages import report
 
 
 @pytest.fixture

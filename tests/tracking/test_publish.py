@@ -16,11 +16,12 @@ from tracking.conftest import flushed
 
 from ferops import params
 from ferops.promotion import gate
-from ferops.tracking import store, versions
+from ferops.tracking import store
 from ferops.tracking.lineage import NotTrained
 from ferops.tracking.live import LiveRun
 from ferops.tracking.outputs import Epoch, MissingOutput
 from ferops.tracking.record import REBUILT
+from ferops.tracking.registry import versions
 from ferops.tracking.store import ARTIFACTS
 
 SERIES = ("loss", "accuracy", "binary_accuracy", "precision", "recall", "f1")
@@ -259,7 +260,7 @@ def test_the_champion_of_a_moved_clone_gives_the_cores_probabilities(published, 
     import keras
     import mlflow
 
-    from ferops.data.filters import median
+    from ferops.data.preprocessing.filters import median
 
     gate.promote(store.connect(), "fer-vgg16/1", instead_of=None, decision={})
     core = keras.models.load_model(published.root / "models/core.keras", compile=False)

@@ -18,7 +18,8 @@ from tracking.conftest import Pipeline
 from ferops import params
 from ferops.machine import processes
 from ferops.promotion import gate
-from ferops.tracking import ledger, mutex, store, versions
+from ferops.tracking import mutex, store
+from ferops.tracking.registry import ledger, versions
 
 
 def made(number: int) -> Any:

@@ -14,7 +14,8 @@ from rich.markup import escape
 
 from ferops import params as parameters
 from ferops.commands import layout
-from ferops.data import pictures, splits
+from ferops.data import pictures
+from ferops.data.preprocessing import splits
 from ferops.data.readers import extra_sets, layouts
 from ferops.data.readers.classes import Classes
 from ferops.data.readers.extra_sets import JAFFE

@@ -7,8 +7,8 @@ from rich.console import Console, Group
 
 from ferops import paper
 from ferops.commands import layout
-from ferops.tracking import ledger
 from ferops.tracking.outputs import dataset_description, read_json
+from ferops.tracking.registry import ledger
 
 _ROWS: Final = {
     "accuracy": "accuracy (of seven)",

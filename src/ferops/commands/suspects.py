@@ -9,8 +9,9 @@ from numpy.typing import NDArray
 from rich.console import Console
 
 from ferops import params as parameters
-from ferops.data import label_errors, pictures, prepared, splits
+from ferops.data import pictures, prepared
 from ferops.data.prepared import Prepared
+from ferops.data.preprocessing import label_errors, splits
 from ferops.errors import FeropsError
 from ferops.labels import NAMES
 from ferops.machine.files import SCRATCH, replacing

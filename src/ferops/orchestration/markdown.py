@@ -10,10 +10,11 @@ from jinja2 import Environment, PackageLoader, select_autoescape
 from ferops import paper, params
 from ferops.orchestration.pipeline.dvc_stages import StageResult
 from ferops.promotion import gate as promotion_gate
-from ferops.tracking import ledger, store
-from ferops.tracking.ledger import Event
+from ferops.tracking import store
 from ferops.tracking.outputs import SPLITS, dataset_description, read_json
-from ferops.tracking.versions import CHAMPION
+from ferops.tracking.registry import ledger
+from ferops.tracking.registry.ledger import Event
+from ferops.tracking.registry.versions import CHAMPION
 
 CONFUSION: Final = "figures/evaluate/confusion_normalised.png"
 """Path of the confusion matrix among a run's artifacts."""

@@ -117,7 +117,8 @@ def current(model: str | os.PathLike[str] | None) -> str | None:
     Raises:
         NoStore, UnknownVersion, TrackingUnreachable: of a registered model.
     """
-    from ferops.tracking import store, versions
+    from ferops.tracking import store
+    from ferops.tracking.registry import versions
 
     if not (isinstance(model, str) and versions.is_reference(reference := model.removeprefix("models:/"))):
         return None
@@ -207,7 +208,7 @@ def fetch(uri: str, folder: Path) -> Path:
         MissingArtifact: there is no such model, or its files cannot be read.
         BadNetwork: ferops did not register it.
     """
-    from ferops.tracking import versions
+    from ferops.tracking.registry import versions
 
     there = versions.files(uri)
     for part, file in _FILES.items():
@@ -217,7 +218,8 @@ def fetch(uri: str, folder: Path) -> Path:
 
 
 def _registered(model: str, threads: int | None) -> ExpressionNetwork:
-    from ferops.tracking import store, versions
+    from ferops.tracking import store
+    from ferops.tracking.registry import versions
 
     with store.session(create=False) as opened, TemporaryDirectory() as scratch:
         uri, version = model, None

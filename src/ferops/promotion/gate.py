@@ -12,10 +12,11 @@ from ferops.errors import FeropsError
 from ferops.params import Params
 from ferops.promotion import rules
 from ferops.promotion.rules import Decision
-from ferops.tracking import ledger, mutex, versions
-from ferops.tracking.ledger import REGISTRY, Event
+from ferops.tracking import mutex
+from ferops.tracking.registry import ledger, versions
+from ferops.tracking.registry.ledger import REGISTRY, Event
+from ferops.tracking.registry.versions import CHALLENGER, CHAMPION, PREVIOUS, ScoredVersion
 from ferops.tracking.store import Store, registered_model
-from ferops.tracking.versions import CHALLENGER, CHAMPION, PREVIOUS, ScoredVersion
 
 _WAIT: Final = 10.0  # seconds: of two promotions at once, the later one finds the result of the earlier
 

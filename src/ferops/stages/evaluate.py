@@ -10,7 +10,8 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from ferops import params as parameters
-from ferops.data import filters, pictures, prepared
+from ferops.data import pictures, prepared
+from ferops.data.preprocessing import filters
 from ferops.data.views import views
 from ferops.labels import NAMES
 from ferops.model import calibration, gradcam, metrics, plots

@@ -8,8 +8,9 @@ import pandas as pd
 from rich.console import Console
 
 from ferops import params as parameters
-from ferops.data import duplicates, filters, label_errors, prepared, splits, statistics
+from ferops.data import prepared, statistics
 from ferops.data.on_disk import chunks, joined
+from ferops.data.preprocessing import duplicates, filters, label_errors, splits
 from ferops.data.readers import layouts
 from ferops.data.readers.classes import Classes
 from ferops.data.readers.faces import digests

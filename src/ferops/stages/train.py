@@ -21,7 +21,8 @@ from ferops.model.training import device, distillation, fitting, frozen_prefix, 
 from ferops.model.training.batches import Ask, Transform
 from ferops.model.training.distillation import Teacher
 from ferops.stages.training_progress import TrainingProgress
-from ferops.tracking import store, versions
+from ferops.tracking import store
+from ferops.tracking.registry import versions
 
 MODELS = Path("models")
 REPORTS = Path("reports/train")

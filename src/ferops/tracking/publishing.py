@@ -15,12 +15,14 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 import numpy as np
 
 from ferops.labels import NAMES, SIDE
-from ferops.tracking import ledger, mutex, record, report, runs, store, versions
+from ferops.tracking import mutex, record, runs, store
 from ferops.tracking.outputs import Outputs, read_outputs
+from ferops.tracking.pages import report
 from ferops.tracking.record import EXPERIMENTS, FACTS, FILES, REBUILT, TRAINING, WEIGHTS
+from ferops.tracking.registry import ledger, versions
+from ferops.tracking.registry.versions import CHALLENGER, EXPORTED
 from ferops.tracking.runs import Synced
 from ferops.tracking.store import Store, no_retries
-from ferops.tracking.versions import CHALLENGER, EXPORTED
 
 if TYPE_CHECKING:
     from mlflow.entities.model_registry import ModelVersion

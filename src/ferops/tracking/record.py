@@ -12,9 +12,10 @@ from pathlib import Path
 from typing import Any, Final, Literal
 
 from ferops import params as parameters
-from ferops.tracking import lineage, report
+from ferops.tracking import lineage
 from ferops.tracking.lineage import Commit, current_commit
 from ferops.tracking.outputs import SETTINGS, DataSet, Epoch, Outputs, initial_labels
+from ferops.tracking.pages import report
 
 # Tags of runs and of versions. The prefix `x-ferops.` sorts last in MLflow's UI.
 SCRATCH_KEY: Final = "x-ferops.key"  # run: key of its training's checkpoint folder, a hash of parameters and data

@@ -9,9 +9,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple
 
-from ferops.tracking import mutex, record, report, store
+from ferops.tracking import mutex, record, store
 from ferops.tracking.lineage import PREPARED, current_commit
 from ferops.tracking.outputs import DataSet, Epoch
+from ferops.tracking.pages import report
 from ferops.tracking.record import DIFF, EXPERIMENTS, FACTS, FILES, NOTE, TRAINING, WEIGHTS, Record
 from ferops.tracking.store import Store
 

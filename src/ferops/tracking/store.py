@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple, TypeVar
 from urllib.parse import unquote, urlsplit
 
 from ferops.errors import FeropsError
-from ferops.tracking.saved_view import saved_view
+from ferops.tracking.pages.saved_view import saved_view
 
 if TYPE_CHECKING:  # MLflow loads this module while it is being imported itself
     from mlflow import MlflowClient

@@ -4,8 +4,10 @@ from rich.console import Console
 from rich.markdown import Markdown
 
 from ferops.predict.networks import SHIPPED
-from ferops.tracking import report, store, versions
-from ferops.tracking.versions import MissingArtifact
+from ferops.tracking import store
+from ferops.tracking.pages import report
+from ferops.tracking.registry import versions
+from ferops.tracking.registry.versions import MissingArtifact
 
 
 def card(reference: str | None, console: Console) -> None:

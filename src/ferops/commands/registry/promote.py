@@ -10,11 +10,12 @@ from ferops.commands.registry.restore import CannotRestore, republish
 from ferops.promotion import gate
 from ferops.promotion.gate import Verdict
 from ferops.promotion.rules import Decision
-from ferops.tracking import ledger, runs, store, versions
-from ferops.tracking.ledger import REGISTRY
+from ferops.tracking import runs, store
 from ferops.tracking.lineage import DvcLockHistory
+from ferops.tracking.registry import ledger, versions
+from ferops.tracking.registry.ledger import REGISTRY
+from ferops.tracking.registry.versions import PREVIOUS, UnknownVersion
 from ferops.tracking.store import Store, registered_model
-from ferops.tracking.versions import PREVIOUS, UnknownVersion
 
 
 def promote(reference: str | None, console: Console, root: Path = Path(), *, against: str | None = None) -> bool:

@@ -16,12 +16,13 @@ from ferops.machine.git import RepositoryError
 from ferops.machine.tensorflow import quiet_imports
 from ferops.machine.worktrees import fetch, worktree
 from ferops.params import BadParams
-from ferops.tracking import ledger, lineage, store, versions
-from ferops.tracking.ledger import Event
+from ferops.tracking import lineage, store
 from ferops.tracking.lineage import DVC_LOCK, DvcLockHistory, Source
 from ferops.tracking.outputs import EXPORTED
 from ferops.tracking.publishing import publish
 from ferops.tracking.record import FILES
+from ferops.tracking.registry import ledger, versions
+from ferops.tracking.registry.ledger import Event
 from ferops.tracking.store import Store, TrackingUnreachable
 
 # DVC's outputs that `publish` needs

@@ -13,12 +13,14 @@ from rich.console import Console
 from ferops import params
 from ferops.commands import layout
 from ferops.commands.registry import verify
-from ferops.tracking import lineage, report, store, versions
-from ferops.tracking.ledger import Event
+from ferops.tracking import lineage, store
 from ferops.tracking.lineage import File, Source, Stage, requirements_hash
 from ferops.tracking.outputs import HEADLINE, SPLITS, dataset_description
+from ferops.tracking.pages import report
 from ferops.tracking.record import REBUILT, TRAINING, WEIGHTS
-from ferops.tracking.versions import CHAMPION, Trace
+from ferops.tracking.registry import versions
+from ferops.tracking.registry.ledger import Event
+from ferops.tracking.registry.versions import CHAMPION, Trace
 
 _SHORT: Final = 12  # hex digits of a hash that are shown: enough to find it in dvc.lock
 # key of an event -> how its value is said

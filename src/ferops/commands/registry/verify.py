@@ -20,9 +20,9 @@ from ferops.tracking import lineage
 from ferops.tracking.lineage import DVC_LOCK, read_dvc_lock
 from ferops.tracking.outputs import ARTIFACTS
 from ferops.tracking.record import DIFF, REBUILT
+from ferops.tracking.registry.versions import Trace
 from ferops.tracking.runs import read_artifact
 from ferops.tracking.store import Store
-from ferops.tracking.versions import Trace
 
 # By how much a metric may differ where hardware and versions are the same: training is reproducible to the bit there.
 # Other hardware sums in another order, and the same training ends as another network. What can be measured on so many

@@ -21,8 +21,9 @@ from ferops.orchestration.monitoring import drift, reference, scored_table
 from ferops.orchestration.monitoring.drift import LABEL, Shift
 from ferops.quality import expectations, validation
 from ferops.quality.expectations import CheckResult
-from ferops.tracking import store, versions
+from ferops.tracking import store
 from ferops.tracking.record import WEIGHTS
+from ferops.tracking.registry import versions
 
 REPORTS: Final = Path("reports/monitoring")
 """Folder of the latest report, below the clone's root; each report replaces the one before."""

@@ -10,9 +10,9 @@ from ferops.errors import FeropsError
 from ferops.labels import NAMES
 from ferops.machine.files import SCRATCH, replacing
 from ferops.machine.worktrees import dvc, worktree
-from ferops.tracking import versions
 from ferops.tracking.lineage import PREPARED, DvcLockHistory
 from ferops.tracking.record import TRAINING
+from ferops.tracking.registry import versions
 from ferops.tracking.store import Store
 
 

@@ -16,7 +16,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from ferops.data.filters import median
+from ferops.data.preprocessing.filters import median
 from ferops.data.readers.image_files import ImageFile, UnreadableFile
 from ferops.data.statistics import STATISTICS, measure
 from ferops.errors import FeropsError

@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 import pandas as pd
 
 from ferops.errors import FeropsError
-from ferops.tracking import ledger, runs
+from ferops.tracking import runs
 from ferops.tracking.lineage import DVC_LOCK, DvcLockHistory, Source, parse_dvc_lock
 from ferops.tracking.record import FACTS, START, TRAINING, WEIGHTS
+from ferops.tracking.registry import ledger
 from ferops.tracking.store import Store, or_none
 
 if TYPE_CHECKING:
