@@ -45,7 +45,7 @@ def test_a_photograph_gives_a_table_and_says_which_network_answered(folder: Path
     assert done.code == 0
     (row,) = [line for line in done.out.splitlines() if "hopper.jpg" in line]
     assert any(name in row for name in NAMES)
-    assert "lean_cnn/f0257f5823c8: accuracy 0.682 on FER2013's PublicTest" in done.out
+    assert "lean_cnn/76c1901ad3f1: accuracy 0.691 on FER2013's PublicTest" in done.out
     assert done.err == ""
 
 

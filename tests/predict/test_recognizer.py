@@ -301,4 +301,4 @@ def test_the_wheel_brings_its_network_along(tmp_path: Path) -> None:
         text=True,
         check=True,
     )
-    assert done.stdout.split() == [str(where / "ferops/__init__.py"), "lean_cnn/f0257f5823c8"]
+    assert done.stdout.split() == [str(where / "ferops/__init__.py"), "lean_cnn/76c1901ad3f1"]

@@ -43,7 +43,7 @@ class ExpressionNetwork:
     """A network that is loaded; thread-safe.
 
     Attributes:
-        name: the system and the beginning of its weights' digest, as `lean_cnn/f0257f5823c8`.
+        name: the system and the beginning of its weights' digest, as `lean_cnn/76c1901ad3f1`.
         version: in the registry, as `fer-vgg16/3`; None where it was loaded from a file.
         card: its figures; None where nothing but its Keras model is known.
         answer: from a batch of faces to their probabilities.
