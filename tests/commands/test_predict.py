@@ -112,7 +112,7 @@ def test_an_explanation_colours_the_face_and_nothing_else(folder: Path, ferops: 
     assert ferops("predict", "photos", "--save", "explained", "--explain").code == 0
     plain, explained = (cv2.imread(f"{name}/hopper.jpg").astype(int) for name in ("plain", "explained"))
     changed = np.argwhere(np.abs(plain - explained).max(axis=2) > 60)
-    assert len(changed) > 500
+    assert len(changed) > 300
     assert changed.min(axis=0).tolist() > [105, 150]
     assert changed.max(axis=0).tolist() < [330, 385]
     temples = [Path(f"{name}/more/temple.png").read_bytes() for name in ("plain", "explained")]
