@@ -113,7 +113,7 @@ def test_results_name_the_data_both_accuracies_and_the_version(repro: Path) -> N
     assert "not FER2013" in shown
     assert f"{metrics(repro, 'test')['accuracy']:.1%}" in shown
     assert f"{metrics(repro, 'test')['binary_accuracy']:.1%}" in shown
-    assert "fer-lean-cnn version 1, alias challenger" in shown
+    assert "model        fer-lean-cnn version 1\n" in shown
     assert "make ui" in shown
 
 

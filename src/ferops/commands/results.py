@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from rich.console import Console, Group
+from rich.text import Text
 
 from ferops import paper
 from ferops.commands import layout
@@ -43,7 +44,7 @@ def show(console: Console, root: Path = Path()) -> None:
         f"model        {_version(root, training['weights_digest'])}",
         "next         make ui    ferops promote    ferops data use ~/Downloads/fer2013.csv --recipe paper && dvc repro",
     ]
-    console.print(Group(table, *lines), highlight=False, soft_wrap=True)
+    console.print(Group(table, *map(Text, lines)), highlight=False, soft_wrap=True)
 
 
 def _trained(training: dict[str, Any]) -> str:
@@ -63,12 +64,8 @@ def _figure(key: str, metrics: dict[str, Any]) -> str:
 
 
 def _version(root: Path, digest: str) -> str:
-    """Return the version with these weights and its aliases, by reports/registry.jsonl."""
-    events = ledger.lines(root / ledger.REGISTRY)
-    mine = [event for event in events if event["weights_digest"] == digest]
+    """Return the version with these weights, by reports/registry.jsonl."""
+    mine = [event for event in ledger.lines(root / ledger.REGISTRY) if event["weights_digest"] == digest]
     if not mine:
         return "not registered yet: dvc repro publish"
-    model = mine[-1]["model"]
-    aliases = sorted(alias for alias, holder in ledger.aliases(events).get(model, {}).items() if holder == digest)
-    standing = f"alias {', '.join(aliases)}" if aliases else "no alias"
-    return f"{model} version {mine[-1]['version']}, {standing}"
+    return f"{mine[-1]['model']} version {mine[-1]['version']}"
