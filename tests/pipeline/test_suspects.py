@@ -95,6 +95,10 @@ def test_what_cannot_be_judged_is_one_line(folder: Path, ferops: Ferops) -> None
     params.merge({"data": {"overrides": str(LISTED)}}, folder / "params.yaml")
     assert "suspects.csv is data.overrides and would be replaced" in refused(ferops, "data", "suspects")
     params.merge({"data": {"overrides": "data/overrides.csv"}}, folder / "params.yaml")
+    params.merge({"preprocess": {"median_kernel": 5}}, folder / "params.yaml")
+    stale = ferops("data", "suspects")
+    assert (stale.code, len(stale.err.splitlines()), LISTED.exists()) == (1, 1, False)
+    assert "data/prepared is not of the data and parameters that are here; `dvc repro preprocess`" in stale.err
     data = prepared.load(Path("data/prepared"))
     few = np.r_[0:3, data.rows("validation")]
     prepared.save(Path("data/prepared"), np.array(data.images[few]), data.manifest.iloc[few], data.report)

@@ -1,5 +1,6 @@
 """`ferops data suspects`: training labels in doubt, by networks that never saw the images."""
 
+import os
 import shutil
 from pathlib import Path
 from typing import Final
@@ -14,6 +15,7 @@ from ferops.data.prepared import Prepared
 from ferops.data.preprocessing import label_errors, splits
 from ferops.errors import FeropsError
 from ferops.labels import NAMES
+from ferops.machine import subprocesses
 from ferops.machine.files import SCRATCH, replacing
 from ferops.machine.tensorflow import quiet_imports
 
@@ -24,7 +26,7 @@ _CHECKPOINTS: Final = SCRATCH / "suspects"  # of all networks, until the list is
 
 
 class NotJudged(FeropsError):
-    """No network can be trained without the images that it would judge, or the list would replace decisions."""
+    """The images are not those of params.yaml, no network can be trained without them, or decisions would be lost."""
 
 
 def find(count: int, console: Console) -> None:
@@ -38,8 +40,8 @@ def find(count: int, console: Console) -> None:
         console: where progress and result are shown.
 
     Raises:
-        NotJudged: `train.epochs` is 0, there is a teacher, there are fewer training images than folds, or the list is
-            `data.overrides`.
+        NotJudged: `train.epochs` is 0, there is a teacher, there are fewer training images than folds, the list is
+            `data.overrides`, or data or parameters have changed since data/prepared was written.
         BadPrepared: data/prepared is missing or damaged.
         BadParams, WeightsMissing, WeightsUnfit, Diverged: as in the stage `train`.
     """
@@ -55,6 +57,9 @@ def find(count: int, console: Console) -> None:
     fold = splits.folds(manifest["label"].to_numpy(np.int64), groups, count, params.train.seed)
     if len(np.unique(fold)) < count:
         raise NotJudged(f"data/prepared has {len(manifest):,} training images; expected one or more for each fold")
+    status = ("status", "--quiet", "--with-deps", "preprocess")
+    if subprocesses.run("dvc", *status, folder=Path(), environment=os.environ, on_line=console.out):
+        raise NotJudged("data/prepared is not of the data and parameters that are here; `dvc repro preprocess` first")
     if params.model.weights not in ("none", "imagenet"):
         console.print(f"note: {params.model.weights} must not have seen these images", highlight=False)
     doubtful = label_errors.suspects(manifest, held_out(params, data, fold, console))
