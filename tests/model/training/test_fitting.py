@@ -115,6 +115,15 @@ def test_a_training_killed_behind_the_switch_of_image_sizes_goes_on_to_the_same_
     assert train(tmp_path / "killed") == train(tmp_path / "whole")
 
 
+@pytest.mark.parametrize("name", ["epoch-0001.weights.h5", "progress.json"])
+def test_a_damaged_checkpoint_is_named_with_the_way_out(name: str, tmp_path: Path) -> None:
+    with pytest.raises(Killed):
+        run(tmp_path, stop_in=(2, 1))
+    (tmp_path / name).write_bytes((tmp_path / name).read_bytes()[:100])
+    with pytest.raises(fitting.BadCheckpoint, match=f"{tmp_path} has a damaged checkpoint: .*; delete it to train"):
+        run(tmp_path)
+
+
 def test_a_kill_between_weights_and_their_record_costs_one_epoch_and_no_more(
     monkeypatch, uninterrupted: dict[str, tuple[str, fitting.Progress]], tmp_path: Path
 ) -> None:

@@ -4,8 +4,8 @@ import hashlib
 import json
 import math
 import time
-from collections.abc import Callable, Iterable, Mapping
-from contextlib import nullcontext
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -40,6 +40,10 @@ _EVALUATED: Final = 256
 
 class Diverged(FeropsError):
     """The loss of an epoch is beyond all bounds: its weights are useless, and further epochs would not mend them."""
+
+
+class BadCheckpoint(FeropsError):
+    """A file of a checkpoint is damaged."""
 
 
 @dataclass
@@ -101,6 +105,7 @@ def fit(
         on_epoch: called after every epoch, once its checkpoint is saved.
 
     Raises:
+        BadCheckpoint: the last checkpoint is damaged.
         Diverged: the loss of an epoch is beyond all bounds; no checkpoint is saved of it.
     """
     if not settings.epochs:
@@ -114,7 +119,8 @@ def fit(
         _compile(trainer, model.optimizer, steps_an_execution=EVERY if keras.config.backend() == "jax" else 1)
     held_out = _held_out(model, validation)
     progress = load_progress(scratch)
-    average = _resume(model, settings, scratch, len(progress.history), steps)
+    with _named_if_damaged(scratch):
+        average = _resume(model, settings, scratch, len(progress.history), steps)
     ticker = keras.callbacks.LambdaCallback(
         on_epoch_begin=lambda *_: _reseed(model, settings.seed, len(progress.history) + 1),
         on_train_batch_end=lambda batch, logs: on_batch(len(progress.history) + 1, min(batch + 1, steps), steps),
@@ -162,9 +168,14 @@ def scratch_key(settings: Mapping[str, Any], arrays: Iterable[NDArray[Any]], bas
 
 
 def load_progress(scratch: Path) -> Progress:
-    """Read how far an interrupted training came; `fit` resumes there."""
+    """Read how far an interrupted training came; `fit` resumes there.
+
+    Raises:
+        BadCheckpoint: it cannot be read.
+    """
     state = scratch / "progress.json"
-    return Progress(**json.loads(state.read_text(encoding="utf-8"))) if state.is_file() else Progress()
+    with _named_if_damaged(scratch):
+        return Progress(**json.loads(state.read_text(encoding="utf-8"))) if state.is_file() else Progress()
 
 
 def is_over(progress: Progress, settings: Train) -> bool:
@@ -241,6 +252,15 @@ def _held_out(model: keras.Model, validation: tuple[Faces, Labels]) -> dict[str,
     return {
         "x": descriptors.inputs(model, faces), "y": one_hot(labels), "sample_weight": weights, "batch_size": size,
     }  # fmt: skip
+
+
+@contextmanager
+def _named_if_damaged(scratch: Path) -> Iterator[None]:
+    try:
+        yield
+    except (OSError, ValueError, TypeError, KeyError) as error:
+        reason = str(error).partition("\n")[0]
+        raise BadCheckpoint(f"{scratch} has a damaged checkpoint: {reason}; delete it to train from epoch 1") from None
 
 
 def _resume(model: keras.Model, settings: Train, scratch: Path, done: int, steps: int) -> MovingAverage | None:
