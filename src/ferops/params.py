@@ -349,12 +349,13 @@ def check(values: Any, origin: str) -> Params:
         return Params.model_validate(values)
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
-        key = ".".join(str(part) for part in first["loc"]) or "the file"
+        key = ".".join(str(part) for part in first["loc"])
         if first["type"] == "missing":
             raise BadParams(f"{origin}: {key} is missing; expected a value, or {{}} for a whole section") from None
         # what several keys of a section say together names what it found itself
         found = "" if isinstance(first["input"], Mapping) else f" (found {first['input']!r})"
-        raise BadParams(f"{origin}: {key}: {first['msg'].removeprefix('Value error, ')}{found}") from None
+        where = ": ".join(filter(None, (origin, key)))
+        raise BadParams(f"{where}: {first['msg'].removeprefix('Value error, ')}{found}") from None
 
 
 def merge(values: Mapping[str, Any], path: Path = Path("params.yaml")) -> Params:
@@ -403,6 +404,8 @@ def load_recipe(name: str, folder: Path = Path("recipes")) -> dict[str, Any]:
 def closest_recipe(flattened: Mapping[str, Any], folder: Path = Path("recipes")) -> tuple[str, dict[str, Any]]:
     """Return the recipe that parameters are closest to, and those that differ from it, by their dotted keys.
 
+    A recipe of another system is further than any of this one.
+
     Args:
         flattened: all parameters; of an older commit they may lack some.
         folder: of the recipes.
@@ -414,7 +417,7 @@ def closest_recipe(flattened: Mapping[str, Any], folder: Path = Path("recipes"))
     for path in sorted(folder.glob("*.yaml")):
         governed = flat(load_recipe(path.stem, folder))
         found[path.stem] = {key: flattened.get(key) for key in governed if flattened.get(key) != governed[key]}
-    return min(found.items(), key=lambda one: len(one[1]), default=("none", {}))
+    return min(found.items(), key=lambda one: ("model.name" in one[1], len(one[1])), default=("none", {}))
 
 
 def flatten(params: Params) -> dict[str, Any]:
