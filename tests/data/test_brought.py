@@ -48,7 +48,7 @@ def test_the_layout_is_told(what, faces, tmp_path):
 
 def test_a_class_that_is_left_out_is_counted(faces, tmp_path):
     path = bring(tmp_path / "copy", BROUGHT["folders with contempt"].tree(faces))
-    assert layouts.read(path, Classes.parse("", "contempt")).left_out == ("3 images of contempt: data.skip names it",)
+    assert layouts.read(path, Classes.parse("", "contempt")).left_out == ("3 images of contempt, to be skipped",)
 
 
 def test_rows_of_a_csv_may_be_of_a_class_that_is_left_out(faces, tmp_path):

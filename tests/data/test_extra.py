@@ -50,7 +50,7 @@ def test_ck_plus_in_every_packing_is_the_same_and_contempt_is_left_out(packing, 
     tree = extras.ckplus()
     PACKINGS[packing](tmp_path / "download", dict(reversed(tree.items())))
     found = extra_sets.read(tmp_path / "download", NO_CONTEMPT)
-    assert (found.kind, found.left_out, found.central) == (CKPLUS, ("3 images of contempt: data.skip names it",), 0)
+    assert (found.kind, found.left_out, found.central) == (CKPLUS, ("3 images of contempt, to be skipped",), 0)
     assert found.counts == (3, 3, 3, 3, 3, 3, 0)
     folder_of = {content: name.split("/")[1] for name, content in tree.items()}
     folders = {"anger": "angry", "sadness": "sad"}
@@ -161,7 +161,7 @@ def test_a_class_that_is_left_out_is_not_searched_for_faces_and_files_beside_the
     tree = extras.jaffe() | {"jaffe/KA.HA1.30.txt": b"a note"}
     found = extra_sets.read(_folder(tmp_path / "jaffe", tree), Classes.parse("", "neutral"))
     assert (found.counts[6], found.central) == (0, 0)
-    assert found.left_out == ("3 images of neutral: data.skip names it",)
+    assert found.left_out == ("3 images of neutral, to be skipped",)
 
 
 def test_what_is_missing_or_no_archive_is_refused_in_one_line(tmp_path):
@@ -183,7 +183,7 @@ def test_a_set_is_told_saved_tracked_and_kept_out_of_git(repository, tmp_path):
     copies.as_folder(tmp_path / "jaffe images", extras.jaffe())
     said = shell(repository, "ferops", "data", "extra", str(tmp_path / "archive.zip"), "--skip", "contempt").stdout
     assert "recognised: CK+48" in said
-    assert "left out: 3 images of contempt: data.skip names it" in said
+    assert "left out: 3 images of contempt, to be skipped" in said
     assert "6 of 7 counts differ: not CK+48 in full" in said
     rows = {line.split()[0]: line.split()[1:] for line in said.splitlines() if line.strip()}
     assert (rows["happy"], rows["neutral"], rows["all"]) == (["3", "207"], ["0", "0"], ["18", "927"])
@@ -197,7 +197,7 @@ def test_a_set_is_told_saved_tracked_and_kept_out_of_git(repository, tmp_path):
     assert saved.report == {
         "dataset": "ckplus",
         "counts": [3, 3, 3, 3, 3, 3, 0],
-        "left_out": ["3 images of contempt: data.skip names it"],
+        "left_out": ["3 images of contempt, to be skipped"],
         "central_crops": 0,
     }
     assert json.loads((repository / "data/extra/jaffe/report.json").read_text())["central_crops"] == 1

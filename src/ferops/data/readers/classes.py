@@ -143,7 +143,7 @@ def labelled(
 def left_out(words: Iterable[str], codes: Mapping[str, int]) -> tuple[str, ...]:
     """Say how many images of which classes are skipped."""
     skipped = Counter(word for word in words if codes[word] == SKIPPED)
-    return tuple(f"{count:,} images of {printable(word)}: data.skip names it" for word, count in skipped.items())
+    return tuple(f"{count:,} images of {printable(word)}, to be skipped" for word, count in skipped.items())
 
 
 def _ways_out(unknown: Sequence[str], names: Mapping[int, str]) -> str:
