@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from support import Ferops, refused
+from support import ROOT, Ferops, refused
 
 from ferops.labels import NAMES
 
@@ -99,6 +99,14 @@ def test_its_accuracy_is_that_of_evaluate(folder: Path, repro: Path, ferops: Fer
     scores = json.loads((repro / "metrics/val.json").read_text())
     assert card["accuracy"] == pytest.approx(scores["accuracy"], abs=1e-4)
     assert card["n"] == scores["n"]
+
+
+def test_in_8_bit_integers_its_accuracy_is_of_faces_that_were_filtered_once(folder: Path, ferops: Ferops) -> None:
+    shipped = str(ROOT / "weights/lean_cnn.keras")
+    ferops("export", shipped, "mine.tflite")
+    assert ferops("export", shipped, "small.tflite", "--int8").code == 0
+    whole, small = (json.loads((folder / f"{name}.json").read_text())["accuracy"] for name in ("mine", "small"))
+    assert small == pytest.approx(whole, abs=0.006)
 
 
 def test_what_was_exported_is_named_in_the_answers(folder: Path, ferops: Ferops) -> None:

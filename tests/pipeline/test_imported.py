@@ -48,8 +48,10 @@ def test_an_imported_network_is_evaluated_and_registered_as_it_is(folder: Path, 
     assert record["sha256"] == training["base_weights"]["sha256"]
     table = pd.read_parquet(folder / "predictions.parquet").query("split == 'validation'")
     right = (table[list(NAMES)].to_numpy().argmax(axis=1) == table["label"]).mean()
+    temperature = json.loads((folder / "metrics/calibration.json").read_text())["temperature"]
     assert record["measured"] == {
-        "dataset": "sample", "split": "official", "median_kernel": 3, "n": len(table), "accuracy": round(right, 4)
+        "dataset": "sample", "split": "official", "median_kernel": 3, "n": len(table), "accuracy": round(right, 4),
+        "temperature": pytest.approx(temperature, rel=0.01),
     }  # fmt: skip
     card = ferops("card", f"fer-lean-cnn/{digest[:12]}").out
     assert f"started from: weights/mine.keras ({BY})" in card
@@ -59,21 +61,43 @@ def test_an_imported_network_is_evaluated_and_registered_as_it_is(folder: Path, 
     shell(folder, "dvc", "plots", "show", "--out", "plots")
 
 
+def small_network(name: str, outputs: int, activation: str) -> keras.Model:
+    faces = keras.Input((48, 48), name="faces")
+    answer = keras.layers.Dense(outputs, activation=activation)(keras.layers.Flatten()(faces))
+    return keras.Model(faces, answer, name=name)
+
+
 @pytest.mark.parametrize(
     ("words", "says"),
     [
         (("elsewhere.keras", "weights/lean_cnn.keras"), "weights/lean_cnn.keras exists"),
         (("elsewhere.keras", "mine.h5"), "ends in .keras"),
         (("junk.keras", "mine.keras"), "junk.keras is no .keras model"),
+        (("short.keras", "mine.keras"), "short.keras is no .keras model: it is cut short"),
+        (("flipped.keras", "mine.keras"), "flipped.keras is no .keras model: Bad CRC-32"),
+        (("infinite.keras", "mine.keras"), "has weights that are infinite or no numbers"),
+        (("five.keras", "mine.keras"), "'lean_cnn' does not answer faces of 48 x 48 pixels with seven probabilities"),
+        (("logits.keras", "mine.keras"), "'lean_cnn' does not answer faces of 48 x 48 pixels with seven probabilities"),
         (("other.keras", "mine.keras"), "other.keras is 'vgg17'; expected one of vgg16_transfer"),
+        (("elsewhere.keras", "kept.keras"), "kept.keras.json exists and is kept"),
         (("elsewhere.keras", "mine.keras", "--script", "nowhere.py"), "nowhere.py does not exist"),
     ],
 )
 def test_a_network_that_cannot_be_imported_is_one_line(
     folder: Path, ferops: Ferops, words: tuple[str, ...], says: str
 ) -> None:
+    whole = (folder / "elsewhere.keras").read_bytes()
+    middle = len(whole) // 2
     (folder / "junk.keras").write_bytes(b"junk")
-    keras.Sequential([keras.Input((3,)), keras.layers.Dense(7)], name="vgg17").save("other.keras")
+    (folder / "short.keras").write_bytes(whole[:middle])
+    (folder / "flipped.keras").write_bytes(whole[:middle] + bytes([whole[middle] ^ 255]) + whole[middle + 1 :])
+    (folder / "kept.keras.json").write_text("{}")
+    infinite = keras.models.load_model("elsewhere.keras", compile=False)
+    infinite.set_weights([np.full_like(array, np.inf) for array in infinite.get_weights()])
+    infinite.save("infinite.keras")
+    small_network("lean_cnn", 5, "softmax").save("five.keras")
+    small_network("lean_cnn", 7, "linear").save("logits.keras")
+    small_network("vgg17", 7, "softmax").save("other.keras")
     assert says in refused(ferops, "weights", "import", *words, "--trained-by", BY)
 
 

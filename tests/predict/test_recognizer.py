@@ -234,13 +234,19 @@ def test_the_shipped_network_answers_as_the_keras_model_beside_it_does() -> None
     np.testing.assert_allclose(network.probabilities(faces), expected, atol=1e-5)
 
 
-def test_a_keras_file_answers_behind_the_median_filter_of_its_record() -> None:
+def test_a_keras_file_answers_between_the_median_filter_and_the_temperature_of_its_record() -> None:
     import keras
+
+    from ferops.model import weights
+    from ferops.model.calibration import calibrate
 
     path = ROOT / "weights/vgg16_best.keras"  # trained without one; params.yaml has 3
     faces = np.random.default_rng(1).integers(0, 256, (4, 48, 48), dtype=np.uint8)
     expected = np.asarray(keras.models.load_model(path, compile=False, safe_mode=True)(faces))
+    expected = calibrate(expected, json.loads(weights.record_file(path).read_text())["measured"]["temperature"])
     np.testing.assert_allclose(networks.load(path).probabilities(faces), expected, atol=1e-4)
+    small = networks.load(ROOT / "weights/lean_cnn.keras").probabilities(faces)
+    np.testing.assert_allclose(small, networks.load().probabilities(faces), atol=1e-4)
 
 
 def _with_card(path: Path, content: bytes, **changed: object) -> Path:

@@ -6,7 +6,6 @@ from rich.console import Console
 
 from ferops import params
 from ferops.data import prepared
-from ferops.labels import SIDE
 from ferops.machine.files import replacing
 from ferops.machine.tensorflow import quiet_imports
 from ferops.model.serving.batches import in_batches
@@ -24,7 +23,7 @@ def export(model: Path, out: Path, console: Console, *, int8: bool = False) -> N
         int8: convolutions in 8-bit integers, for NAME.tflite.
 
     Raises:
-        WeightsUnfit: the model cannot be loaded.
+        WeightsUnfit: the model cannot be loaded, or is no network from faces to the seven probabilities.
         NotExported: the output cannot have this name, or the exported network differs from the Keras model.
         MissingPackage: its format needs a package that is not installed.
         BadPrepared: data/prepared is missing: `dvc repro preprocess` makes it.
@@ -44,9 +43,10 @@ def export(model: Path, out: Path, console: Console, *, int8: bool = False) -> N
         raise NotExported("data/prepared has no validation split to compare the networks on")
     with quiet_imports():
         from ferops.model import calibration, weights
+        from ferops.model.networks import descriptors
         from ferops.model.serving import exported
-    core = weights.load_model(model)
-    if tuple(core.input_shape) != (None, SIDE, SIDE):
+    core = weights.core(weights.load_network(model))
+    if not descriptors.is_served(core):
         raise NotExported(f"{model}: {core.name} does not take faces alone; it cannot be exported")
     status = console.status("exporting, and comparing with the Keras model")
     with status, replacing(out) as scratch, replacing(card_file(out)):  # the latter's name is `card_file(scratch)`

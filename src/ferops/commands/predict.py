@@ -357,7 +357,8 @@ def _described(network: ExpressionNetwork) -> str:
     if network.record:
         measured = network.record["measured"]
         on = f"{measured['n']:,} validation images of {measured['dataset']}"
-        return f"{name}: accuracy {measured['accuracy']:.3f} on {on}, by its record"
+        unsure = f"?: below {network.uncertain_below:.2f}"
+        return f"{name}: accuracy {measured['accuracy']:.3f} on {on}, by its record\n{unsure}"
     if not (card := network.card):
         return f"{name}: its accuracy is not known here"
     return (

@@ -61,7 +61,8 @@ def shrink(model: Path, out: Path, console: Console) -> None:
 def bring(model: Path, out: Path, trained_by: str, script: Path | None, console: Console) -> None:
     """Copy a network that was trained elsewhere, and write its record: what it is, from where, how good it is here.
 
-    Its accuracy is measured on the validation images of data/prepared, PublicTest where these are FER2013's.
+    Its accuracy is measured on the validation images of data/prepared, PublicTest where these are FER2013's, and its
+    temperature is fitted to them.
 
     Args:
         model: a .keras file of one of the systems.
@@ -71,9 +72,9 @@ def bring(model: Path, out: Path, trained_by: str, script: Path | None, console:
         console: where accuracy, digests and next step are shown.
 
     Raises:
-        NotWritable: the output file cannot have this name.
+        NotWritable: the output file cannot have this name, or there is a record of that name.
         NotAModel: there is no such file, or it is none of the systems.
-        WeightsUnfit: it is no .keras model.
+        WeightsUnfit: it is damaged, or no network from faces to the seven probabilities.
         NotMeasured: data/prepared has no validation images.
     """
     _check_names(model, out)
@@ -88,9 +89,11 @@ def bring(model: Path, out: Path, trained_by: str, script: Path | None, console:
     if not len(labels):
         raise NotMeasured(f"{folder} has no validation images, on which the accuracy is measured")
     with quiet_imports():
-        from ferops.model import weights
+        from ferops.model import calibration, weights
         from ferops.model.networks import descriptors
-    network = weights.load_model(model)
+    record_file = weights.record_file(out)
+    _check_absent(record_file)
+    network = weights.load_network(model)
     if network.name not in get_args(SystemName):
         raise NotAModel(f"{model} is {network.name!r}; expected one of {', '.join(get_args(SystemName))}")
     answers = in_batches(lambda part: network.predict_on_batch(descriptors.inputs(network, part)), faces)
@@ -108,16 +111,16 @@ def bring(model: Path, out: Path, trained_by: str, script: Path | None, console:
             "median_kernel": data.report["median_kernel"],
             "n": len(labels),
             "accuracy": round(accuracy, 4),
+            "temperature": calibration.fit_temperature(labels, answers),
         },
     }
-    with replacing(out) as scratch:
+    with replacing(out) as scratch, replacing(record_file) as beside:
+        beside.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
         shutil.copyfile(model, scratch)
-    with replacing(weights.record_file(out)) as scratch:
-        scratch.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
     where = dataset_description(data.report["dataset"])
     console.out(
         f"written   {_described(out)}\n"
-        f"          {weights.record_file(out)}, its record\n"
+        f"          {record_file}, its record\n"
         f"weights   {record['weights']}\n"
         f"accuracy  {accuracy:.3f} of {len(labels):,} validation images of {where}\n"
         f"next      set model.weights: {out} in params.yaml; with train.epochs: 0 it is evaluated as it is",
@@ -129,12 +132,16 @@ def _check_names(model: Path, out: Path) -> None:
     """Check that the input exists and that the output can be written, before anything is loaded."""
     if out.suffix != ".keras":
         raise NotWritable(f"{out}: Keras expects a name that ends in .keras")
-    if out.exists():
-        raise NotWritable(f"{out} exists and is kept; remove it, or give another name")
+    _check_absent(out)
     if not out.parent.is_dir():
         raise NotWritable(f"{out}: there is no folder {out.parent}")
     if not model.is_file():
         raise NotAModel(f"{model} does not exist; `dvc repro` writes models/core.keras")
+
+
+def _check_absent(out: Path) -> None:
+    if out.exists():
+        raise NotWritable(f"{out} exists and is kept; remove it, or give another name")
 
 
 def _described(out: Path) -> str:

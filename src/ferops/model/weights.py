@@ -5,6 +5,7 @@ import json
 import os
 import socket
 import tempfile
+import zipfile
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -13,8 +14,8 @@ import keras
 import numpy as np
 
 from ferops.errors import FeropsError
-from ferops.labels import SIDE
-from ferops.model.networks import vggs
+from ferops.labels import NAMES, SIDE
+from ferops.model.networks import descriptors, vggs
 
 IMAGENET_FILE = "vgg16_weights_tf_dim_ordering_tf_kernels_notop.h5"
 IMAGENET_MD5 = "6d6bbae143d832006294945121d1f1fc"  # as Keras Applications publishes it
@@ -25,7 +26,7 @@ class WeightsMissing(FeropsError):
 
 
 class WeightsUnfit(FeropsError):
-    """A weights file is not VGG16's, or in a format that is not loaded."""
+    """A weights file is damaged, in a format that is not loaded, or of a network that does not fit."""
 
 
 def initialize(model: keras.Model, weights: str, seed: int, *, is_whole: bool = False) -> str | None:
@@ -67,12 +68,46 @@ def load_model(path: Path) -> keras.Model:
     """Load the model in a .keras file.
 
     Raises:
-        WeightsUnfit: it is none.
+        WeightsUnfit: it is none, is damaged, or has weights that are no numbers.
     """
+    if not zipfile.is_zipfile(path):
+        raise WeightsUnfit(f"{path} is no .keras model: it is cut short, or of another kind")
     try:
-        return keras.models.load_model(path, compile=False, safe_mode=True)
-    except (ValueError, TypeError, OSError, KeyError) as error:
-        raise WeightsUnfit(f"{path} is no .keras model: {str(error).splitlines()[0]}") from None
+        model = keras.models.load_model(path, compile=False, safe_mode=True)
+    except Exception as error:  # of many kinds, by what is wrong with the file
+        raise WeightsUnfit(f"{path} is no .keras model: {str(error).partition(chr(10))[0]}") from None
+    for variable in model.weights:
+        if not np.isfinite(keras.ops.convert_to_numpy(variable)).all():
+            raise WeightsUnfit(f"{path}: {variable.path} has weights that are infinite or no numbers")
+    return model
+
+
+def load_network(path: Path) -> keras.Model:
+    """Load a whole network from faces to the seven probabilities: a core as `train` writes it, or a registered model.
+
+    Raises:
+        WeightsUnfit: of `load_model`, or it answers a face with something else.
+    """
+    model = load_model(path)
+    network, face = core(model), np.zeros((1, SIDE, SIDE), np.uint8)
+    try:
+        answer = keras.ops.convert_to_numpy(network(descriptors.inputs(network, face), training=False))
+        fits = answer.shape == (1, len(NAMES)) and abs(float(answer.sum()) - 1) < 0.01
+    except Exception:  # of many kinds, by what it takes
+        fits = False
+    if not fits:
+        raise WeightsUnfit(
+            f"{path}: {model.name!r} does not answer faces of {SIDE} x {SIDE} pixels with seven probabilities; "
+            "expected a network as `train` writes it"
+        )
+    return model
+
+
+def core(model: keras.Model) -> keras.Model:
+    """Return the network that was trained: the model itself, or what a registered model has inside."""
+    if [tensor.name for tensor in model.inputs] != ["raw_faces"]:
+        return model
+    return next(layer for layer in model.layers if isinstance(layer, keras.Model))
 
 
 def record_file(path: Path) -> Path:

@@ -89,8 +89,9 @@ def load(model: str | os.PathLike[str] | None = None, threads: int | None = None
 
     Args:
         model: a .tflite file that `ferops export` or `dvc repro` wrote, with its card beside it; a .keras file, whose
-            median filter is that of its record, or else of params.yaml; a registered model, as `fer-vgg16@champion`; or
-            the URI of an MLflow model, as `models:/fer-vgg16/1`. By default the network that is shipped.
+            median filter and temperature are those of its record, else the filter of params.yaml and no temperature; a
+            registered model, as `fer-vgg16@champion`; or the URI of an MLflow model, as `models:/fer-vgg16/1`. By
+            default the network that is shipped.
         threads: on which LiteRT runs; by default one a core.
 
     Raises:
@@ -167,25 +168,21 @@ def _keras_file(path: Path) -> ExpressionNetwork:
     if not path.is_file():
         raise BadNetwork(f"{path} does not exist; `dvc repro` writes models/core.keras")
     with quiet_imports():
-        import keras
-
         from ferops.model import weights
+        from ferops.model.networks import descriptors
         from ferops.model.serving.graph import raw_model
     try:
-        model = keras.models.load_model(path, compile=False, safe_mode=True)
-        fits = tuple(model.input_shape) == (None, SIDE, SIDE) and tuple(model.output_shape) == (None, len(NAMES))
-    except Exception:  # of many kinds, by what is wrong with the file
-        fits = False
-    if not fits:
-        raise BadNetwork(f"{path} is damaged, or no network from faces to the seven expressions")
-    record = weights.record(path)
-    is_core = [tensor.name for tensor in model.inputs] == ["faces"]
-    core = model if is_core else next((layer for layer in model.layers if isinstance(layer, keras.Model)), model)
-    if is_core:
+        model, record = weights.load_network(path), weights.record(path)
+    except weights.WeightsUnfit as error:
+        raise BadNetwork(str(error)) from None
+    core = weights.core(model)
+    if not descriptors.is_served(core):
+        raise BadNetwork(f"{path}: {core.name} does not take faces alone")
+    if core is model:
         here = Path("params.yaml")
         settings = params.load(here) if here.is_file() else params.defaults()
-        kernel = record["measured"]["median_kernel"] if record else settings.preprocess.median_kernel
-        model = raw_model(core, kernel)
+        measured = record["measured"] if record else settings.preprocess.model_dump()
+        model = raw_model(core, measured["median_kernel"], measured.get("temperature", 1.0))
     lock = Lock()
 
     def answer(faces: NDArray[np.uint8]) -> Any:

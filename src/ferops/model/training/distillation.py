@@ -2,22 +2,19 @@
 
 from pathlib import Path
 from threading import Lock
-from typing import get_args
 
 import keras
 import numpy as np
 
 from ferops.errors import FeropsError
-from ferops.labels import NAMES
 from ferops.model import weights
 from ferops.model.calibration import calibrate
 from ferops.model.networks import descriptors
 from ferops.model.training.batches import Faces, Targets
-from ferops.params import SystemName
 
 
 class BadTeacher(FeropsError):
-    """A file is missing, or no network of one of the systems."""
+    """There is no such file."""
 
 
 class Teacher:
@@ -49,17 +46,15 @@ def load(path: Path, precision: str) -> keras.Model:
         precision: Keras' dtype policy in which it answers, the training's: a VGG16 in bfloat16 takes half the time.
 
     Raises:
-        BadTeacher: there is no such file, or it is no network of one of the systems.
-        WeightsUnfit: it is no .keras model.
+        BadTeacher: there is no such file.
+        WeightsUnfit: it is damaged, or no network from faces to the seven probabilities.
     """
     if not path.is_file():
         raise BadTeacher(f"train.teacher: {path} does not exist; expected a .keras file of a whole network")
-    network = weights.load_model(path)
-    if [tensor.name for tensor in network.inputs] == ["raw_faces"]:
-        network = next(layer for layer in network.layers if isinstance(layer, keras.Model))
-    if network.name not in (names := get_args(SystemName)) or network.output_shape != (None, len(NAMES)):
-        what = f"{network.name!r} with the output {network.output_shape}"
-        raise BadTeacher(f"train.teacher: {path} is {what}; expected seven probabilities of {', '.join(names)}")
+    try:
+        network = weights.core(weights.load_network(path))
+    except weights.WeightsUnfit as error:
+        raise weights.WeightsUnfit(f"train.teacher: {error}") from None
     _compute_in(precision, network)
     network.jit_compile = keras.config.backend() == "jax"  # XLA would compile for every number of faces
     return network
