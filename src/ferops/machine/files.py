@@ -24,13 +24,16 @@ def replacing(path: Path) -> Iterator[Path]:
 
     Yields:
         The temporary path, in the same folder; nothing exists there yet.
+
+    Raises:
+        IsADirectoryError: a file was written, and there is a folder of its name.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     scratch = path.with_name(f".new.{path.name}")  # Keras recognizes the format by the suffix
     _delete(scratch)
     try:
         yield scratch
-        if path.is_dir():
+        if path.is_dir() and scratch.is_dir():  # a folder in the place of a file is the user's
             shutil.rmtree(path)
         scratch.replace(path)
     finally:
