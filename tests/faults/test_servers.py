@@ -127,9 +127,11 @@ def test_a_publish_under_any_fault_fails_in_time_and_the_next_one_completes_it(
 ) -> None:
     folder = tmp_path / "copy"
     shutil.copytree(repro, folder, symlinks=True)
+    finish(folder, MLFLOW_TRACKING_URI=gateway.uri)
+    forget(folder, gateway.server)
     gateway.behave("normal")
     finish(folder, MLFLOW_TRACKING_URI=gateway.uri)
-    requests = gateway.requests
+    requests = gateway.requests  # of a publish again: the first one has more, to make the experiment
     random = np.random.default_rng(0)
     for fault in FAULTS:
         for after in sorted({0, *random.integers(1, requests, size=7).tolist()}):
